@@ -1,0 +1,311 @@
+//! The schema machine: one table of facts about types drives reading, checking, defaulting, pruning and writing.
+//!
+//! A [`Schema`] is loaded once from the text tables ([`facts`]) and then only read. Types and fields are numbers:
+//! a tree node holds a field's number, never its name. Answers to the Go types of the 1.36 API and their struct tags
+//! (`json`, `protobuf`, `patchStrategy`, `listType`, ...), which `../kinds/facts` records.
+//!
+//! Reading order: `facts` (the table's text), `wire` (protobuf layout), then the codecs.
+
+mod build;
+pub mod canonical;
+pub mod decode_json;
+pub mod decode_protobuf;
+pub mod default;
+pub mod encode_json;
+pub mod encode_protobuf;
+pub mod facts;
+mod decode_error;
+mod scan;
+mod wire;
+
+use std::collections::HashMap;
+
+pub use decode_error::DecodeError;
+pub use decode_json::FieldValidation;
+pub use facts::FactsError;
+pub(crate) use wire::{WireIn, WireOut};
+
+/// Deepest nesting of objects, lists and maps that any decoder accepts, as in Go's `encoding/json`.
+pub const DEPTH_MAX: usize = 10_000;
+/// Most fields that one type may declare: a [`FieldSet`] is one machine word pair.
+pub const FIELDS_MAX: usize = 128;
+
+/// A type of the schema, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TypeId(pub u16);
+
+/// What a value is, as the schema declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TypeRef {
+    /// A string.
+    String,
+    /// A boolean.
+    Bool,
+    /// A signed 32 bit number.
+    Int32,
+    /// A signed 64 bit number.
+    Int64,
+    /// A 64 bit floating point number.
+    Float64,
+    /// Base64 text in JSON, bytes on the wire.
+    Bytes,
+    /// `resource.Quantity`: a canonical string, or a number in JSON input.
+    Quantity,
+    /// `metav1.Time`: whole seconds in UTC.
+    Time,
+    /// `metav1.MicroTime`: microseconds in UTC.
+    MicroTime,
+    /// `intstr.IntOrString`.
+    IntOrString,
+    /// `metav1.FieldsV1`: free JSON, kept as its text.
+    FieldsV1,
+    /// `runtime.RawExtension`: free JSON, kept as its text; `null` is nothing.
+    RawExtension,
+    /// `apiextensions.JSON` and `any`: free JSON, kept as its text; `null` is a value.
+    Json,
+    /// One of two forms, told apart by how the JSON value begins (`JSONSchemaPropsOrBool` and its like).
+    Union(u16),
+    /// A list; the number is that of its element in [`Schema::element`].
+    List(u16),
+    /// A map from strings; the number is that of its value in [`Schema::element`].
+    Map(u16),
+    /// A struct.
+    Object(TypeId),
+}
+
+/// When a field is written, which is also whether absent and zero differ. The Go counterpart is pointer-ness and `omitempty`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A pointer with `omitempty`: absent and zero differ, absent is not written.
+    Optional,
+    /// A pointer without `omitempty`: absent is written as `null`.
+    Nullable,
+    /// No `omitempty`: the zero value is written when absent.
+    Always,
+    /// `omitempty`: a zero value is absent. A struct is never zero to Go, so it is written all the same.
+    OmitEmpty,
+    /// `omitzero`: as [`Presence::OmitEmpty`], and a zero struct is left out too.
+    OmitZero,
+}
+
+/// A set of field numbers of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FieldSet(pub u128);
+
+impl FieldSet {
+    /// Adds a field and says whether it was in the set before.
+    #[inline]
+    pub fn insert(&mut self, field: u16) -> bool {
+        let bit = 1u128 << (field & 127);
+        let held = self.0 & bit != 0;
+        self.0 |= bit;
+        held
+    }
+    /// Whether the field is in the set.
+    #[inline]
+    pub fn contains(self, field: u16) -> bool {
+        self.0 >> (field & 127) & 1 == 1
+    }
+}
+
+/// One field of a type. Fields of embedded structs stand in the embedding type, as in JSON.
+#[derive(Debug)]
+pub struct Field {
+    /// The JSON name.
+    pub name: Box<str>,
+    /// `"name":` as it stands in JSON output.
+    pub(crate) key: Box<[u8]>,
+    /// The field's type.
+    pub ty: TypeRef,
+    /// When it is written.
+    pub presence: Presence,
+    /// Whether a zero value that was read is dropped at once (it could not be told from absent).
+    pub(crate) drop_zero: bool,
+    /// What OpenAPI publishes and merging needs; not used by the codecs.
+    pub attributes: Attributes,
+}
+
+/// The facts about a field that are not about its encoding.
+#[derive(Debug, Default)]
+pub struct Attributes {
+    /// Protobuf field numbers from the type's message down to the field: more than one where an embedded struct lies between;
+    /// none where the field is not on the wire (`kind` and `apiVersion`).
+    pub tags: Box<[u32]>,
+    /// Required, as OpenAPI says.
+    pub required: bool,
+    /// The default that OpenAPI publishes, as JSON text.
+    pub default: Option<Box<str>>,
+    /// The strategic merge strategy: `merge`, `replace`, `retainKeys`, `merge,retainKeys`.
+    pub patch_strategy: Option<Box<str>>,
+    /// The strategic merge key.
+    pub patch_merge_key: Option<Box<str>>,
+    /// `map`, `set` or `atomic`.
+    pub list_type: Option<Box<str>>,
+    /// The keys of a `map` list.
+    pub list_map_keys: Vec<Box<str>>,
+    /// `granular` or `atomic`.
+    pub map_type: Option<Box<str>>,
+    /// The allowed values, sorted.
+    pub enum_values: Vec<Box<str>>,
+    /// The allowed values of the items, sorted.
+    pub item_enum: Vec<Box<str>>,
+    /// The OpenAPI format.
+    pub format: Option<Box<str>>,
+}
+
+/// A struct of the API.
+#[derive(Debug)]
+pub struct Type {
+    /// The OpenAPI definition's name without `io.k8s.`: `api.core.v1.Pod`.
+    pub name: Box<str>,
+    /// The group, version and kinds it is served as: `apps/v1/Deployment`, `v1/Pod`.
+    pub gvks: Vec<Box<str>>,
+    /// Whether the whole struct is one value to server-side apply.
+    pub map_type: Option<Box<str>>,
+    /// `x-kubernetes-unions` as JSON text.
+    pub unions: Option<Box<str>>,
+    /// Its fields in declared order.
+    pub fields: Vec<Field>,
+    /// Open-addressed table from the hash of a name to a field number.
+    index: Box<[u16]>,
+    /// Fields that are written even when absent.
+    pub(crate) always: FieldSet,
+    /// By field number on the wire, what is there.
+    pub(crate) wire_in: Box<[WireIn]>,
+    /// The fields in falling order of their wire numbers: messages are written backwards.
+    pub(crate) wire_out: Box<[WireOut]>,
+    /// How the zero value is written.
+    pub(crate) zero_json: Box<[u8]>,
+    /// How the zero value is written on the wire.
+    pub(crate) zero_wire: Box<[u8]>,
+    /// Whether this type or one below it has a default that changes anything.
+    pub(crate) has_defaults: bool,
+}
+
+impl Type {
+    /// The number of the field of this JSON name. Names are case-sensitive.
+    #[inline]
+    pub fn find(&self, name: &str) -> Option<u16> {
+        let mask = self.index.len().checked_sub(1)?;
+        let mut at = hash(name.as_bytes()) as usize & mask;
+        loop {
+            let number = *self.index.get(at)?;
+            if number == u16::MAX {
+                return None;
+            }
+            if self.fields.get(number as usize).is_some_and(|field| &*field.name == name) {
+                return Some(number);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// The Go name of the type: `Pod`.
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or(&self.name)
+    }
+}
+
+/// The two forms of a [`TypeRef::Union`]; the numbers are those of its message.
+#[derive(Debug)]
+pub struct Union {
+    /// Its OpenAPI name.
+    pub name: Box<str>,
+    /// What stands for a JSON object, and its wire number.
+    pub object: (TypeId, u32),
+    /// The other form.
+    pub other: Alternative,
+}
+
+/// The form of a union that is not an object.
+#[derive(Clone, Copy, Debug)]
+pub enum Alternative {
+    /// A list of these, with its wire number.
+    List(TypeRef, u32),
+    /// A boolean, with its wire number.
+    Bool(u32),
+}
+
+/// All types, fixed once loaded.
+#[derive(Debug)]
+pub struct Schema {
+    pub(crate) types: Vec<Type>,
+    pub(crate) elements: Vec<TypeRef>,
+    pub(crate) unions: Vec<Union>,
+    by_name: HashMap<Box<str>, TypeId>,
+    by_gvk: HashMap<Box<str>, TypeId>,
+}
+
+impl Schema {
+    /// Loads the tables of `kinds/facts`.
+    pub fn load<'a>(tables: impl IntoIterator<Item = &'a str>) -> Result<Schema, FactsError> {
+        build::build(tables)
+    }
+
+    /// The type behind a number of this schema.
+    #[inline]
+    pub fn ty(&self, id: TypeId) -> &Type {
+        // A TypeId is only made by this schema's loader, so the first type stands in for an impossible one.
+        self.types.get(id.0 as usize).unwrap_or(&self.types[0])
+    }
+
+    /// What a list or map of this number holds.
+    #[inline]
+    pub fn element(&self, number: u16) -> TypeRef {
+        self.elements.get(number as usize).copied().unwrap_or(TypeRef::Json)
+    }
+
+    /// The forms of a union.
+    #[inline]
+    pub fn union(&self, number: u16) -> &Union {
+        &self.unions[(number as usize).min(self.unions.len() - 1)]
+    }
+
+    /// The type of an OpenAPI name without `io.k8s.`: `api.core.v1.Pod`.
+    pub fn by_name(&self, name: &str) -> Option<TypeId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The type of an `apiVersion` and kind: `("apps/v1", "Deployment")`.
+    pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<TypeId> {
+        self.by_gvk.get(format!("{api_version}/{kind}").as_str()).copied()
+    }
+
+    /// All types, in the order of the tables.
+    pub fn types(&self) -> impl Iterator<Item = (TypeId, &Type)> {
+        self.types.iter().enumerate().map(|(number, ty)| (TypeId(number as u16), ty))
+    }
+
+    /// The zero value of a type as JSON text, for what is written though absent.
+    pub(crate) fn zero_json(&self, ty: TypeRef, presence: Presence) -> &[u8] {
+        match ty {
+            _ if presence == Presence::Nullable => b"null",
+            TypeRef::String => b"\"\"",
+            TypeRef::Bool => b"false",
+            TypeRef::Int32 | TypeRef::Int64 | TypeRef::Float64 | TypeRef::IntOrString => b"0",
+            TypeRef::Quantity => b"\"0\"",
+            TypeRef::Object(id) => &self.ty(id).zero_json,
+            _ => b"null",
+        }
+    }
+}
+
+/// A hash of a field name that looks at no more than sixteen of its bytes.
+#[inline]
+fn hash(name: &[u8]) -> u32 {
+    let len = name.len();
+    let word = |at: usize, size: usize| {
+        let mut bytes = [0u8; 8];
+        if let Some(part) = name.get(at..at + size) {
+            bytes[..size].copy_from_slice(part);
+        }
+        u64::from_le_bytes(bytes)
+    };
+    let (first, last) = match len {
+        8.. => (word(0, 8), word(len - 8, 8)),
+        4..8 => (word(0, 4), word(len - 4, 4)),
+        1..4 => (word(0, 1) | word(len / 2, 1) << 8, word(len - 1, 1)),
+        0 => (0, 0),
+    };
+    ((first ^ last.rotate_left(29) ^ len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u32
+}

@@ -1,0 +1,348 @@
+//! Reading JSON text: white space, strings, numbers, and whole values that are kept as they are. No recursion, no allocation for
+//! what can be pointed at in the body.
+
+use super::{DEPTH_MAX, DecodeError};
+use crate::tree::flag;
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// The bytes of a word that are zero have their high bit set in the answer (and perhaps some above the first one).
+#[inline]
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGHS
+}
+
+#[inline]
+const fn bytes_equal(word: u64, byte: u8) -> u64 {
+    zero_bytes(word ^ (ONES * byte as u64))
+}
+
+/// Where a string is: in the body, or in the side buffer when it had escapes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text {
+    pub offset: u32,
+    pub len: u32,
+    pub flags: u8,
+}
+
+/// A cursor over a JSON text.
+#[derive(Debug)]
+pub(super) struct Scanner<'a> {
+    pub text: &'a str,
+    pub bytes: &'a [u8],
+    pub at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub fn new(text: &'a str) -> Scanner<'a> {
+        Scanner { text, bytes: text.as_bytes(), at: 0 }
+    }
+
+    #[inline]
+    pub fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline]
+    pub fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// The next byte that is not white space.
+    #[inline]
+    pub fn next_token(&mut self) -> Result<u8, DecodeError> {
+        match self.peek() {
+            Some(byte) if byte > b' ' => Ok(byte),
+            _ => {
+                self.skip_space();
+                self.peek().ok_or(DecodeError::UnexpectedEnd)
+            }
+        }
+    }
+
+    /// Takes this byte if it is the next token.
+    #[inline]
+    pub fn take(&mut self, byte: u8, context: &'static str) -> Result<(), DecodeError> {
+        if self.next_token()? == byte {
+            self.at += 1;
+            return Ok(());
+        }
+        Err(self.unexpected(context))
+    }
+
+    #[cold]
+    pub fn unexpected(&self, context: &'static str) -> DecodeError {
+        match self.text.get(self.at..).and_then(|rest| rest.chars().next()) {
+            Some(character) => DecodeError::Syntax { character, context, offset: self.at },
+            None => DecodeError::UnexpectedEnd,
+        }
+    }
+
+    /// The string whose opening quote is next.
+    #[inline]
+    pub fn string(&mut self, side: &mut String) -> Result<Text, DecodeError> {
+        let start = self.at + 1;
+        let mut at = start;
+        let mut special = 0u64;
+        while let Some(chunk) = self.bytes.get(at..at + 8) {
+            let mut word = [0u8; 8];
+            word.copy_from_slice(chunk);
+            let word = u64::from_le_bytes(word);
+            // A control character is a byte below 0x20; a false alarm (from a borrow) only leads to the careful loop below.
+            let stop = bytes_equal(word, b'"') | bytes_equal(word, b'\\') | (word.wrapping_sub(ONES * 0x20) & !word & HIGHS);
+            // `<` and `>` differ in one bit; a byte above 0x7f may begin U+2028.
+            let mark = bytes_equal(word & !(ONES * 2), b'<') | bytes_equal(word, b'&') | (word & HIGHS);
+            if stop != 0 {
+                let before = (stop & stop.wrapping_neg()).wrapping_sub(1);
+                special |= mark & before;
+                at += (stop.trailing_zeros() / 8) as usize;
+                break;
+            }
+            special |= mark;
+            at += 8;
+        }
+        loop {
+            match self.bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    let flags = if special != 0 { flag::ESCAPE } else { 0 };
+                    return Ok(Text { offset: start as u32, len: (at - start) as u32, flags });
+                }
+                Some(b'\\') => return self.escaped_string(start, at, side),
+                Some(byte) if *byte < 0x20 => {
+                    self.at = at;
+                    return Err(self.unexpected("in string literal"));
+                }
+                Some(byte) => {
+                    special |= u64::from(matches!(byte, b'<' | b'>' | b'&' | 0x80..));
+                    at += 1;
+                }
+                None => return Err(DecodeError::UnexpectedEnd),
+            }
+        }
+    }
+
+    /// The rest of a string with escapes, written to the side buffer.
+    #[cold]
+    fn escaped_string(&mut self, start: usize, first: usize, side: &mut String) -> Result<Text, DecodeError> {
+        let offset = side.len();
+        side.push_str(self.text.get(start..first).unwrap_or_default());
+        self.at = first;
+        loop {
+            let plain = self.at;
+            while self.peek().is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {
+                self.at += 1;
+            }
+            side.push_str(self.text.get(plain..self.at).unwrap_or_default());
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    let len = (side.len() - offset) as u32;
+                    return Ok(Text { offset: offset as u32, len, flags: flag::SIDE | flag::ESCAPE });
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    let character = self.escape()?;
+                    side.push(character);
+                }
+                Some(_) => return Err(self.unexpected("in string literal")),
+                None => return Err(DecodeError::UnexpectedEnd),
+            }
+        }
+    }
+
+    /// The character of the escape whose backslash was just read. Half a surrogate pair is U+FFFD, as in Go.
+    fn escape(&mut self) -> Result<char, DecodeError> {
+        let byte = self.peek().ok_or(DecodeError::UnexpectedEnd)?;
+        let plain = match byte {
+            b'"' | b'\\' | b'/' => byte as char,
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                self.at += 1;
+                return self.unicode_escape();
+            }
+            _ => return Err(self.unexpected("in string escape code")),
+        };
+        self.at += 1;
+        Ok(plain)
+    }
+
+    fn unicode_escape(&mut self) -> Result<char, DecodeError> {
+        let unit = self.hex4()?;
+        if (0xd800..0xdc00).contains(&unit) && self.bytes.get(self.at..self.at + 2) == Some(b"\\u") {
+            let back = self.at;
+            self.at += 2;
+            let low = self.hex4()?;
+            if (0xdc00..0xe000).contains(&low) {
+                let code = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+                return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            self.at = back;
+        }
+        Ok(char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    fn hex4(&mut self) -> Result<u32, DecodeError> {
+        let mut value = 0;
+        for _ in 0..4 {
+            let digit = self.peek().ok_or(DecodeError::UnexpectedEnd)?;
+            let Some(digit) = (digit as char).to_digit(16) else {
+                return Err(self.unexpected("in \\u hexadecimal character escape"));
+            };
+            value = value * 16 + digit;
+            self.at += 1;
+        }
+        Ok(value)
+    }
+
+    /// The number that is next, as its text.
+    pub fn number(&mut self) -> Result<&'a str, DecodeError> {
+        let start = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits(),
+            _ => return Err(self.unexpected("in numeric literal")),
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+                return Err(self.unexpected("after decimal point in numeric literal"));
+            }
+            self.digits();
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+                return Err(self.unexpected("in exponent of numeric literal"));
+            }
+            self.digits();
+        }
+        Ok(self.text.get(start..self.at).unwrap_or_default())
+    }
+
+    fn digits(&mut self) {
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+    }
+
+    /// `true`, `false` or `null`, when that is what comes next.
+    pub fn literal(&mut self, literal: &'static str, context: &'static str) -> Result<(), DecodeError> {
+        for byte in literal.bytes() {
+            if self.peek() != Some(byte) {
+                return Err(self.unexpected(context));
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    /// Skips the value that comes next, checking that it is JSON. Says whether Go would write it differently: with less white space or
+    /// with more escapes.
+    pub fn skip_value(&mut self, depth: usize) -> Result<bool, DecodeError> {
+        let mut open: Vec<u8> = Vec::new();
+        let mut rewrite = false;
+        let mut scratch = String::new();
+        loop {
+            let before = self.at;
+            let token = self.next_token()?;
+            rewrite |= self.at != before && !open.is_empty();
+            match token {
+                b'{' | b'[' => {
+                    if open.len() + depth >= DEPTH_MAX {
+                        return Err(DecodeError::TooDeep);
+                    }
+                    self.at += 1;
+                    let close = token + 2;
+                    rewrite |= self.peek().is_some_and(|byte| byte <= b' ');
+                    if self.next_token()? == close {
+                        self.at += 1;
+                    } else {
+                        open.push(close);
+                        if close == b'}' {
+                            rewrite |= self.skip_key(&mut scratch)?;
+                        }
+                        continue;
+                    }
+                }
+                b'"' => rewrite |= self.skip_string(&mut scratch)?,
+                b't' => self.literal("true", "in literal true (expecting 'r')")?,
+                b'f' => self.literal("false", "in literal false (expecting 'a')")?,
+                b'n' => self.literal("null", "in literal null (expecting 'u')")?,
+                b'-' | b'0'..=b'9' => _ = self.number()?,
+                _ => return Err(self.unexpected("looking for beginning of value")),
+            }
+            loop {
+                let Some(close) = open.last().copied() else { return Ok(rewrite) };
+                rewrite |= self.peek().is_some_and(|byte| byte <= b' ');
+                let token = self.next_token()?;
+                if token == close {
+                    self.at += 1;
+                    open.pop();
+                    continue;
+                }
+                let context = if close == b'}' { "after object key:value pair" } else { "after array element" };
+                self.take(b',', context)?;
+                if close == b'}' {
+                    rewrite |= self.skip_key(&mut scratch)?;
+                }
+                break;
+            }
+        }
+    }
+
+    fn skip_key(&mut self, scratch: &mut String) -> Result<bool, DecodeError> {
+        let start = self.at;
+        if self.next_token()? != b'"' {
+            return Err(self.unexpected("looking for beginning of object key string"));
+        }
+        let mut rewrite = self.at != start;
+        rewrite |= self.skip_string(scratch)?;
+        rewrite |= self.peek() != Some(b':');
+        self.take(b':', "after object key")?;
+        Ok(rewrite)
+    }
+
+    fn skip_string(&mut self, scratch: &mut String) -> Result<bool, DecodeError> {
+        scratch.clear();
+        let text = self.string(scratch)?;
+        // Escapes that the text has already stay as they are; only raw characters are rewritten.
+        Ok(text.flags & flag::ESCAPE != 0)
+    }
+}
+
+/// Appends JSON that was checked, as Go's compaction with HTML escaping writes it.
+pub(super) fn compact(json: &str, out: &mut String) {
+    let mut in_string = false;
+    let mut escaped = false;
+    for character in json.chars() {
+        if in_string {
+            match character {
+                '<' => out.push_str("\\u003c"),
+                '>' => out.push_str("\\u003e"),
+                '&' => out.push_str("\\u0026"),
+                '\u{2028}' => out.push_str("\\u2028"),
+                '\u{2029}' => out.push_str("\\u2029"),
+                _ => out.push(character),
+            }
+            in_string = escaped || character != '"';
+            escaped = character == '\\' && !escaped;
+        } else if !matches!(character, ' ' | '\n' | '\t' | '\r') {
+            out.push(character);
+            in_string = character == '"';
+        }
+    }
+}
