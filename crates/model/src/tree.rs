@@ -327,19 +327,31 @@ impl Tree {
 
     /// Links a field's node into an object whose children are being read, in declared order. `last` is the child that has nothing behind
     /// it, 0 when that is not known. Gives the node's number.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn link_field(&mut self, object: u32, last: &mut u32, node: Node) -> u32 {
-        let first = self.nodes[object as usize].a == NONE;
-        if first || (*last != NONE && self.nodes[*last as usize].field < node.field) {
-            let new = self.push(node);
-            if first {
-                self.nodes[object as usize].a = new;
-            } else {
-                self.nodes[*last as usize].next = new;
+        let new = self.nodes.len() as u32;
+        if *last == NONE {
+            let object = &mut self.nodes[object as usize];
+            if object.a == NONE {
+                object.a = new;
+                *last = new;
+                self.nodes.push(node);
+                return new;
             }
-            *last = new;
-            return new;
+        } else {
+            let before = &mut self.nodes[*last as usize];
+            if before.field < node.field {
+                before.next = new;
+                *last = new;
+                self.nodes.push(node);
+                return new;
+            }
         }
+        self.insert_field(object, last, node)
+    }
+
+    /// The rare case of [`Tree::link_field`]: the field does not belong behind the last one.
+    fn insert_field(&mut self, object: u32, last: &mut u32, node: Node) -> u32 {
         let new = self.put(NodeId(object), node.field, node).0;
         if *last == NONE {
             *last = self.last_child(object);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::facts::{self, FactsError, FieldFact, TypeFact};
-use super::{Alternative, FIELDS_MAX, Field, FieldSet, Presence, Schema, Type, TypeId, TypeRef, Union, hash, wire};
+use super::{Alternative, FIELDS_MAX, Field, FieldSet, NameKey, Presence, Schema, Type, TypeId, TypeRef, Union, wire};
 
 /// Named types that are values of their own, not structs.
 const LEAVES: &[(&str, TypeRef)] = &[
@@ -121,6 +121,7 @@ impl<'a> Names<'a> {
             map_type: fact.map_type.clone(),
             unions: fact.unions.clone(),
             index: name_index(&fields),
+            keys: fields.iter().map(|field| NameKey::new(field.name.as_bytes())).collect(),
             fields,
             always,
             wire_in: Box::default(),
@@ -229,7 +230,7 @@ fn make_field(fact: &FieldFact<'_>, ty: TypeRef, tags: Vec<u32>) -> Field {
             }
             _ => !matches!(fact.presence, Presence::Optional | Presence::Nullable),
         },
-        attributes,
+        attributes: Box::new(attributes),
     }
 }
 
@@ -237,7 +238,7 @@ fn name_index(fields: &[Field]) -> Box<[u16]> {
     let size = (fields.len() * 2).next_power_of_two().max(2);
     let mut index = vec![u16::MAX; size];
     for (number, field) in fields.iter().enumerate() {
-        let mut at = hash(field.name.as_bytes()) as usize & (size - 1);
+        let mut at = NameKey::new(field.name.as_bytes()).hash() as usize & (size - 1);
         while index[at] != u16::MAX {
             at = (at + 1) & (size - 1);
         }

@@ -58,6 +58,9 @@ pub enum DecodeError {
     TooLarge,
 }
 
+/// An error on its way out: a pointer, so that an answer without one fits in registers.
+pub(super) type Failure = Box<DecodeError>;
+
 /// A character as Go's `encoding/json` quotes it in errors.
 fn quote(character: char) -> String {
     match character {

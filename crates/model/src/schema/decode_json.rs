@@ -4,8 +4,9 @@
 //! Answers to Go's `encoding/json` into API structs and to `sigs.k8s.io/json` in strict mode (KEP-2885): unknown and duplicate fields
 //! are findings, not errors; names are case-sensitive; the last of several duplicates wins, and structs and maps merge.
 
+use super::decode_error::Failure;
 use super::scan::{Scanner, Text, compact};
-use super::{DEPTH_MAX, DecodeError, FieldSet, Schema, Type, TypeId, TypeRef};
+use super::{DEPTH_MAX, DecodeError, FieldSet, NameKey, Schema, Type, TypeId, TypeRef};
 use crate::tree::{Kind, Node, Tree, flag};
 use crate::{quantity, time};
 
@@ -43,16 +44,16 @@ pub fn decode(
 ) -> Result<Decoded, DecodeError> {
     let text = utf8(text);
     if u32::try_from(text.len()).is_err() {
-        return Err(DecodeError::TooLarge);
+        return Err(DecodeError::TooLarge.into());
     }
     let mut tree = Tree::new(ty);
-    tree.nodes.reserve(text.len() / 20 + 16);
+    tree.nodes.reserve(text.len() / 12 + 16);
     let mut decoder =
         Decoder { schema, scanner: Scanner::new(&text), tree, stack: Vec::with_capacity(16), findings: None };
     if validation != FieldValidation::Ignore {
         decoder.findings = Some(Vec::new());
     }
-    decoder.document(ty)?;
+    decoder.document(ty).map_err(|failure| *failure)?;
     let Decoder { mut tree, findings, .. } = decoder;
     tree.source = text;
     Ok(Decoded { tree, findings: findings.unwrap_or_default() })
@@ -111,7 +112,7 @@ enum Read {
 }
 
 impl<'a> Decoder<'a> {
-    fn document(&mut self, ty: TypeId) -> Result<(), DecodeError> {
+    fn document(&mut self, ty: TypeId) -> Result<(), Failure> {
         match self.scanner.next_token()? {
             b'{' => {
                 self.scanner.at += 1;
@@ -121,7 +122,7 @@ impl<'a> Decoder<'a> {
             b'n' => self.scanner.literal("null", "in literal null (expecting 'u')")?,
             _ => {
                 let found = self.describe()?;
-                return Err(DecodeError::NotAnObject { found, wanted: self.go_name(self.schema.ty(ty)) });
+                return Err(DecodeError::NotAnObject { found, wanted: self.go_name(self.schema.ty(ty)) }.into());
             }
         }
         self.scanner.skip_space();
@@ -131,15 +132,15 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn push_frame(&mut self, node: u32, shape: Shape) -> Result<(), DecodeError> {
+    fn push_frame(&mut self, node: u32, shape: Shape) -> Result<(), Failure> {
         if self.stack.len() >= DEPTH_MAX {
-            return Err(DecodeError::TooDeep);
+            return Err(DecodeError::TooDeep.into());
         }
         self.stack.push(Frame { node, last: 0, shape, seen: FieldSet::default(), current: 0, unsorted: false });
         Ok(())
     }
 
-    fn run(&mut self) -> Result<(), DecodeError> {
+    fn run(&mut self) -> Result<(), Failure> {
         while let Some(frame) = self.stack.last() {
             match frame.shape {
                 Shape::Object(ty) => self.object(ty)?,
@@ -151,7 +152,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads members of the innermost object until it ends or something is opened in it.
-    fn object(&mut self, id: TypeId) -> Result<(), DecodeError> {
+    fn object(&mut self, id: TypeId) -> Result<(), Failure> {
         let ty = self.schema.ty(id);
         let Some(mut frame) = self.stack.last().copied() else { return Ok(()) };
         let mut guess = frame.current as usize + usize::from(frame.seen != FieldSet::default());
@@ -189,12 +190,10 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads a key and its colon. None: the field is unknown and its value was skipped.
-    #[inline]
-    fn key(&mut self, ty: &Type, guess: usize, frame: &mut Frame) -> Result<Option<u16>, DecodeError> {
-        if let Some(field) = ty.fields.get(guess)
-            && self.scanner.bytes[self.scanner.at..].starts_with(&field.key)
-        {
-            self.scanner.at += field.key.len();
+    #[inline(always)]
+    fn key(&mut self, ty: &Type, guess: usize, frame: &mut Frame) -> Result<Option<u16>, Failure> {
+        if let Some(len) = self.guessed(ty, guess) {
+            self.scanner.at += len;
             return Ok(Some(guess as u16));
         }
         if self.scanner.next_token()? != b'"' {
@@ -213,6 +212,17 @@ impl<'a> Decoder<'a> {
         Ok(found)
     }
 
+    /// The length of `"name":` when that of the field which is declared next comes next.
+    #[inline]
+    fn guessed(&self, ty: &Type, guess: usize) -> Option<usize> {
+        let key = ty.keys.get(guess)?;
+        let quoted = self.scanner.bytes.get(self.scanner.at..self.scanner.at + key.len() + 3)?;
+        let [b'"', name @ .., b'"', b':'] = quoted else { return None };
+        let equal = NameKey::new(name) == *key
+            && (name.len() <= NameKey::WHOLE_MAX || *name == *ty.fields[guess].name.as_bytes());
+        equal.then_some(quoted.len())
+    }
+
     #[inline]
     fn resolve(&self, text: Text) -> &str {
         let buffer: &str = if text.flags & flag::SIDE != 0 { &self.tree.side } else { self.scanner.text };
@@ -228,7 +238,7 @@ impl<'a> Decoder<'a> {
 
     /// A field that was read before. True: its struct or map is open again, and what comes is merged into it.
     #[cold]
-    fn duplicate(&mut self, number: u16, ty: TypeRef) -> Result<bool, DecodeError> {
+    fn duplicate(&mut self, number: u16, ty: TypeRef) -> Result<bool, Failure> {
         if let Some(findings) = &self.findings
             && findings.len() < FINDINGS_MAX
         {
@@ -265,7 +275,7 @@ impl<'a> Decoder<'a> {
         Ok(true)
     }
 
-    fn list(&mut self, element: TypeRef) -> Result<(), DecodeError> {
+    fn list(&mut self, element: TypeRef) -> Result<(), Failure> {
         let Some(mut frame) = self.stack.last().copied() else { return Ok(()) };
         loop {
             let token = self.scanner.next_token()?;
@@ -291,7 +301,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn map(&mut self, value: TypeRef) -> Result<(), DecodeError> {
+    fn map(&mut self, value: TypeRef) -> Result<(), Failure> {
         let Some(mut frame) = self.stack.last().copied() else { return Ok(()) };
         let mut first = frame.current == 0;
         loop {
@@ -350,8 +360,8 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads one value. Opening a container stores the parent's frame and pushes the new one.
-    #[inline]
-    fn value(&mut self, ty: TypeRef, field: u16, drop_zero: bool, parent: Frame) -> Result<Read, DecodeError> {
+    #[inline(always)]
+    fn value(&mut self, ty: TypeRef, field: u16, drop_zero: bool, parent: Frame) -> Result<Read, Failure> {
         let token = self.scanner.next_token()?;
         if token == b'n' {
             self.scanner.literal("null", "in literal null (expecting 'u')")?;
@@ -409,7 +419,7 @@ impl<'a> Decoder<'a> {
         drop_zero: bool,
         shape: Shape,
         parent: Frame,
-    ) -> Result<Read, DecodeError> {
+    ) -> Result<Read, Failure> {
         if drop_zero {
             let back = self.scanner.at;
             self.scanner.at += 1;
@@ -425,7 +435,7 @@ impl<'a> Decoder<'a> {
     }
 
     #[inline]
-    fn open(&mut self, node: Node, shape: Shape, mut parent: Frame) -> Result<Read, DecodeError> {
+    fn open(&mut self, node: Node, shape: Shape, mut parent: Frame) -> Result<Read, Failure> {
         self.scanner.at += 1;
         let opened = match parent.shape {
             Shape::Object(_) => self.tree.link_field(parent.node, &mut parent.last, node),
@@ -444,7 +454,7 @@ impl<'a> Decoder<'a> {
         field: u16,
         drop_zero: bool,
         parent: Frame,
-    ) -> Result<Read, DecodeError> {
+    ) -> Result<Read, Failure> {
         match (ty, token) {
             (TypeRef::Union(number), _) => self.union(number, token, field, drop_zero, parent),
             (TypeRef::RawExtension | TypeRef::FieldsV1 | TypeRef::Json, _) => self.raw(field),
@@ -484,7 +494,7 @@ impl<'a> Decoder<'a> {
         field: u16,
         drop_zero: bool,
         parent: Frame,
-    ) -> Result<Read, DecodeError> {
+    ) -> Result<Read, Failure> {
         let union = self.schema.union(number);
         let object = TypeRef::Object(union.object.0);
         match (token, union.other) {
@@ -498,7 +508,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn raw(&mut self, field: u16) -> Result<Read, DecodeError> {
+    fn raw(&mut self, field: u16) -> Result<Read, Failure> {
         let start = self.scanner.at;
         let rewrite = self.scanner.skip_value(self.stack.len())?;
         let text = self.scanner.text.get(start..self.scanner.at).unwrap_or_default();
@@ -511,7 +521,7 @@ impl<'a> Decoder<'a> {
         Ok(Read::Node(Node::text(Kind::Raw, field, flag::SIDE, offset as u32, len as u32)))
     }
 
-    fn quantity(&mut self, token: u8, field: u16) -> Result<Read, DecodeError> {
+    fn quantity(&mut self, token: u8, field: u16) -> Result<Read, Failure> {
         let text = if token == b'"' {
             self.scanner.string(&mut self.tree.side)?
         } else {
@@ -522,7 +532,7 @@ impl<'a> Decoder<'a> {
         let canonical = match quantity::canonical(self.resolve(text)) {
             Ok(std::borrow::Cow::Borrowed(_)) => None,
             Ok(std::borrow::Cow::Owned(canonical)) => Some(canonical),
-            Err(error) => return Err(DecodeError::Value(error.to_string())),
+            Err(error) => return Err(DecodeError::Value(error.to_string()).into()),
         };
         Ok(Read::Node(self.replaced(text, canonical, field)))
     }
@@ -538,7 +548,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn time(&mut self, ty: TypeRef, text: Text, field: u16) -> Result<Read, DecodeError> {
+    fn time(&mut self, ty: TypeRef, text: Text, field: u16) -> Result<Read, Failure> {
         let text = self.resolve(text);
         let (kind, value, zero) = if ty == TypeRef::Time {
             (Kind::Time, time::parse_time(text), time::ZERO_TIME)
@@ -548,11 +558,11 @@ impl<'a> Decoder<'a> {
         match value {
             Ok(value) if value == zero => Ok(Read::Nothing),
             Ok(value) => Ok(Read::Node(Node::number(kind, field, value))),
-            Err(error) => Err(DecodeError::Value(error.to_string())),
+            Err(error) => Err(DecodeError::Value(error.to_string()).into()),
         }
     }
 
-    fn bytes(&mut self, field: u16, drop_zero: bool) -> Result<Read, DecodeError> {
+    fn bytes(&mut self, field: u16, drop_zero: bool) -> Result<Read, Failure> {
         let text = self.scanner.string(&mut self.tree.side)?;
         let held = self.resolve(text);
         if held.is_empty() && drop_zero {
@@ -563,7 +573,7 @@ impl<'a> Decoder<'a> {
     }
 
     #[inline]
-    fn int(&mut self, ty: TypeRef, parent: Frame) -> Result<i64, DecodeError> {
+    fn int(&mut self, ty: TypeRef, parent: Frame) -> Result<i64, Failure> {
         // Plain digits, as nearly all numbers are; whatever else follows is read again as a JSON number.
         let (mut at, mut value) = (self.scanner.at, 0i64);
         while let Some(byte @ b'0'..=b'9') = self.scanner.bytes.get(at).copied()
@@ -587,7 +597,7 @@ impl<'a> Decoder<'a> {
 
     /// What the JSON value that comes next is called in Go's errors. A value that is not JSON is a syntax error.
     #[cold]
-    fn describe(&mut self) -> Result<&'static str, DecodeError> {
+    fn describe(&mut self) -> Result<&'static str, Failure> {
         let token = self.scanner.next_token()?;
         let depth = self.stack.len();
         let found = match token {
@@ -602,7 +612,7 @@ impl<'a> Decoder<'a> {
     }
 
     #[cold]
-    fn mismatch(&mut self, ty: TypeRef, found: String, parent: Frame) -> DecodeError {
+    fn mismatch(&mut self, ty: TypeRef, found: String, parent: Frame) -> Failure {
         self.store_frame(parent);
         let mut owner = "";
         let mut names = Vec::new();
@@ -614,7 +624,7 @@ impl<'a> Decoder<'a> {
             }
         }
         let place = format!("{owner}.{}", names.join("."));
-        DecodeError::Mismatch { found, place, wanted: self.go_type(ty) }
+        Box::new(DecodeError::Mismatch { found, place, wanted: self.go_type(ty) })
     }
 
     fn go_type(&self, ty: TypeRef) -> String {

@@ -5,8 +5,10 @@
 //! way out as JSON.
 
 use super::canonical::push_base64;
+use super::decode_error::Failure;
+use super::scan::{Class, classify};
 use super::encode_protobuf::MAGIC;
-use super::{Alternative, DEPTH_MAX, DecodeError, Presence, Schema, Type, TypeId, TypeRef, WireIn};
+use super::{Alternative, DEPTH_MAX, DecodeError, Schema, Type, TypeId, TypeRef, WireIn};
 use crate::tree::{Kind, Node, NodeId, Tree, flag};
 
 /// The first second of year 0 and the last of year 9999: what JSON can say.
@@ -31,26 +33,31 @@ pub struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     /// Reads an envelope, `k8s\0` and all.
     pub fn read(bytes: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
+        Self::parse(bytes).map_err(|failure| *failure)
+    }
+
+    fn parse(bytes: &'a [u8]) -> Result<Envelope<'a>, Failure> {
         let body = bytes
             .strip_prefix(MAGIC)
             .ok_or(DecodeError::Value("provided data does not appear to be a protobuf message".to_owned()))?;
         let mut envelope = Envelope::default();
         let mut reader = Reader::new(body, 0, body.len());
         while let Some((tag, value)) = reader.field()? {
-            match (tag, value) {
-                (1, Wire::Bytes(start, end)) => {
+            let Some((start, end)) = value.as_bytes() else { continue };
+            match tag {
+                1 => {
                     let mut types = Reader::new(body, start, end);
                     while let Some((tag, value)) = types.field()? {
-                        match (tag, value) {
-                            (1, Wire::Bytes(start, end)) => envelope.api_version = utf8(body, start, end)?,
-                            (2, Wire::Bytes(start, end)) => envelope.kind = utf8(body, start, end)?,
+                        match (tag, value.as_bytes()) {
+                            (1, Some((start, end))) => envelope.api_version = utf8(body, start, end)?,
+                            (2, Some((start, end))) => envelope.kind = utf8(body, start, end)?,
                             _ => {}
                         }
                     }
                 }
-                (2, Wire::Bytes(start, end)) => envelope.raw = body.get(start..end).unwrap_or_default(),
-                (3, Wire::Bytes(start, end)) => envelope.content_encoding = utf8(body, start, end)?,
-                (4, Wire::Bytes(start, end)) => envelope.content_type = utf8(body, start, end)?,
+                2 => envelope.raw = body.get(start..end).unwrap_or_default(),
+                3 => envelope.content_encoding = utf8(body, start, end)?,
+                4 => envelope.content_type = utf8(body, start, end)?,
                 _ => {}
             }
         }
@@ -58,118 +65,171 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn utf8(body: &[u8], start: usize, end: usize) -> Result<&str, DecodeError> {
-    std::str::from_utf8(body.get(start..end).unwrap_or_default()).map_err(|_| DecodeError::Wire("invalid UTF-8"))
+fn utf8(body: &[u8], start: usize, end: usize) -> Result<&str, Failure> {
+    std::str::from_utf8(body.get(start..end).unwrap_or_default()).map_err(|_| DecodeError::Wire("invalid UTF-8").into())
 }
 
 /// Reads a message as an object of a type.
 pub fn decode(schema: &Schema, ty: TypeId, raw: &[u8]) -> Result<Tree, DecodeError> {
     if u32::try_from(raw.len()).is_err() {
-        return Err(DecodeError::TooLarge);
+        return Err(DecodeError::TooLarge.into());
     }
     let mut tree = Tree::new(ty);
-    tree.nodes.reserve(raw.len() / 16 + 16);
-    tree.side.reserve(raw.len());
+    tree.nodes.reserve(raw.len() / 6 + 16);
+    tree.source = ascii(raw);
     let mut decoder = Decoder { schema, raw, tree, stack: Vec::with_capacity(16), unsorted: Vec::new() };
     let ty = schema.ty(ty);
-    decoder.push(Frame::message(0, ty, &ty.wire_in, Reader::new(raw, 0, raw.len())))?;
-    decoder.run()?;
+    decoder.stack.push(Frame::message(0, ty, &ty.wire_in, Reader::new(raw, 0, raw.len())));
+    decoder.run().map_err(|failure| *failure)?;
     let Decoder { mut tree, unsorted, .. } = decoder;
+    let source = std::mem::take(&mut tree.source);
     for map in unsorted {
-        tree.sort_map(map, "");
+        tree.sort_map(map, &source);
     }
+    tree.source = source;
     Ok(tree)
 }
 
-/// The value of a field on the wire.
-#[derive(Clone, Copy, Debug)]
-enum Wire {
-    Varint(u64),
-    Fixed64(u64),
-    Fixed32,
-    /// Start and end.
-    Bytes(usize, usize),
+/// The message as text that ASCII strings can be pointed at in. Other bytes are replaced; nothing points at them.
+fn ascii(raw: &[u8]) -> String {
+    let bytes: Vec<u8> = raw.iter().map(|byte| if byte.is_ascii() { *byte } else { b'?' }).collect();
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
-impl Wire {
-    const fn wire_type(self) -> u8 {
-        match self {
-            Wire::Varint(_) => 0,
-            Wire::Fixed64(_) => 1,
-            Wire::Bytes(..) => 2,
-            Wire::Fixed32 => 5,
-        }
-    }
-}
-
-/// A cursor over a message, by offsets into the whole.
+/// The value of a field on the wire. Plain numbers, so that it stays in registers.
 #[derive(Clone, Copy, Debug)]
-struct Reader<'a> {
-    raw: &'a [u8],
-    at: usize,
+struct Wire {
+    wire_type: u8,
+    /// The number; or where the bytes start.
+    value: u64,
+    /// Where the bytes end.
     end: usize,
 }
 
+/// Wire types.
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const BYTES: u8 = 2;
+const START_GROUP: u8 = 3;
+const END_GROUP: u8 = 4;
+const FIXED32: u8 = 5;
+
+impl Wire {
+    #[inline(always)]
+    const fn number(wire_type: u8, value: u64) -> Wire {
+        Wire { wire_type, value, end: 0 }
+    }
+    #[inline(always)]
+    const fn span(start: usize, end: usize) -> Wire {
+        Wire { wire_type: BYTES, value: start as u64, end }
+    }
+    /// Start and end of bytes.
+    #[inline(always)]
+    fn bytes(self, name: &str) -> Result<(usize, usize), Failure> {
+        if self.wire_type == BYTES { Ok((self.value as usize, self.end)) } else { Err(wire_type(self, name)) }
+    }
+    #[inline(always)]
+    fn varint(self, name: &str) -> Result<u64, Failure> {
+        if self.wire_type == VARINT { Ok(self.value) } else { Err(wire_type(self, name)) }
+    }
+    const fn as_bytes(self) -> Option<(usize, usize)> {
+        if self.wire_type == BYTES { Some((self.value as usize, self.end)) } else { None }
+    }
+}
+
+/// A cursor over a message.
+#[derive(Clone, Copy, Debug)]
+struct Reader<'a> {
+    /// The whole body up to the end of this message.
+    raw: &'a [u8],
+    at: usize,
+}
+
 impl<'a> Reader<'a> {
-    const fn new(raw: &'a [u8], at: usize, end: usize) -> Reader<'a> {
-        Reader { raw, at, end }
+    fn new(raw: &'a [u8], at: usize, end: usize) -> Reader<'a> {
+        Reader { raw: raw.get(..end).unwrap_or_default(), at }
     }
 
-    #[inline]
-    fn varint(&mut self) -> Result<u64, DecodeError> {
+    #[inline(always)]
+    fn varint(&mut self) -> Result<u64, Failure> {
+        match self.raw.get(self.at) {
+            Some(byte) if *byte < 128 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Failure> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
-            if self.at >= self.end {
-                return Err(DecodeError::Wire("unexpected EOF"));
-            }
-            let byte = self.raw[self.at];
+            let byte = *self.raw.get(self.at).ok_or(DecodeError::Wire("unexpected EOF"))?;
             self.at += 1;
             value |= u64::from(byte & 127) << shift;
             if byte < 128 {
                 return Ok(value);
             }
         }
-        Err(DecodeError::Wire("integer overflow"))
+        Err(DecodeError::Wire("integer overflow").into())
     }
 
-    /// The next field and its value; groups are skipped.
-    #[inline]
-    fn field(&mut self) -> Result<Option<(u32, Wire)>, DecodeError> {
+    /// The next field and its value.
+    #[inline(always)]
+    fn field(&mut self) -> Result<Option<(u32, Wire)>, Failure> {
+        // Nearly always a number below 16 and a length or value below 128.
+        if let Some([key @ 8..128, value @ 0..128]) = self.raw.get(self.at..self.at + 2) {
+            let (tag, value) = (u32::from(*key >> 3), *value);
+            match *key & 7 {
+                0 => {
+                    self.at += 2;
+                    return Ok(Some((tag, Wire::number(VARINT, u64::from(value)))));
+                }
+                2 if usize::from(value) <= self.raw.len() - self.at - 2 => {
+                    let start = self.at + 2;
+                    self.at = start + usize::from(value);
+                    return Ok(Some((tag, Wire::span(start, self.at))));
+                }
+                _ => {}
+            }
+        }
+        self.any_field()
+    }
+
+    /// The next field, whatever it is; groups are skipped.
+    fn any_field(&mut self) -> Result<Option<(u32, Wire)>, Failure> {
         let mut groups = 0usize;
         loop {
-            if self.at >= self.end {
-                return if groups == 0 { Ok(None) } else { Err(DecodeError::Wire("unexpected EOF")) };
+            if self.at >= self.raw.len() {
+                return if groups == 0 { Ok(None) } else { Err(DecodeError::Wire("unexpected EOF").into()) };
             }
             let key = self.varint()?;
             let tag = u32::try_from(key >> 3).map_err(|_| DecodeError::Wire("integer overflow"))?;
             if tag == 0 {
-                return Err(DecodeError::Wire("illegal tag 0"));
+                return Err(DecodeError::Wire("illegal tag 0").into());
             }
-            let value = match key & 7 {
-                0 => Wire::Varint(self.varint()?),
-                1 => Wire::Fixed64(u64::from_le_bytes(self.fixed()?)),
-                2 => {
+            let value = match (key & 7) as u8 {
+                VARINT => Wire::number(VARINT, self.varint()?),
+                FIXED64 => Wire::number(FIXED64, u64::from_le_bytes(self.fixed()?)),
+                BYTES => {
                     let len = self.varint()?;
                     let start = self.at;
                     match usize::try_from(len).ok().and_then(|len| start.checked_add(len)) {
-                        Some(end) if end <= self.end => self.at = end,
-                        _ => return Err(DecodeError::Wire("unexpected EOF")),
+                        Some(end) if end <= self.raw.len() => self.at = end,
+                        _ => return Err(DecodeError::Wire("unexpected EOF").into()),
                     }
-                    Wire::Bytes(start, self.at)
+                    Wire::span(start, self.at)
                 }
-                3 => {
+                START_GROUP => {
                     groups += 1;
                     continue;
                 }
-                4 if groups > 0 => {
+                END_GROUP if groups > 0 => {
                     groups -= 1;
                     continue;
                 }
-                5 => {
-                    self.fixed::<4>()?;
-                    Wire::Fixed32
-                }
-                _ => return Err(DecodeError::Wire("illegal wireType")),
+                FIXED32 => Wire::number(FIXED32, u64::from(u32::from_le_bytes(self.fixed()?))),
+                _ => return Err(DecodeError::Wire("illegal wireType").into()),
             };
             if groups == 0 {
                 return Ok(Some((tag, value)));
@@ -177,8 +237,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let bytes = self.raw.get(self.at..self.at + N).filter(|_| self.at + N <= self.end);
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Failure> {
+        let bytes = self.raw.get(self.at..self.at + N);
         let bytes = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(DecodeError::Wire("unexpected EOF"))?;
         self.at += N;
         Ok(bytes)
@@ -229,15 +289,15 @@ enum Read<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn push(&mut self, frame: Frame<'a>) -> Result<(), DecodeError> {
+    fn push(&mut self, frame: Frame<'a>) -> Result<(), Failure> {
         if self.stack.len() >= DEPTH_MAX {
-            return Err(DecodeError::TooDeep);
+            return Err(DecodeError::TooDeep.into());
         }
         self.stack.push(frame);
         Ok(())
     }
 
-    fn run(&mut self) -> Result<(), DecodeError> {
+    fn run(&mut self) -> Result<(), Failure> {
         while let Some(mut frame) = self.stack.pop() {
             match frame.reader.field()? {
                 None => self.close(frame),
@@ -269,35 +329,35 @@ impl<'a> Decoder<'a> {
         table: &'a [WireIn],
         tag: u32,
         value: Wire,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<(), Failure> {
         let mut next = Some((tag, value));
         while let Some((tag, value)) = next {
             match table.get(tag as usize) {
                 None | Some(WireIn::None) => {}
                 Some(WireIn::Embedded(inner)) => {
-                    let Wire::Bytes(start, end) = value else { return Err(wire_type(value, "embedded struct")) };
+                    let (start, end) = value.bytes("embedded struct")?;
                     let mut embedded = Frame::message(frame.node, ty, inner, Reader::new(self.raw, start, end));
                     (embedded.last, embedded.repeated) = (frame.last, frame.repeated);
                     self.push(frame)?;
                     return self.push(embedded);
                 }
-                Some(WireIn::Field(number)) => {
-                    let Some(field) = ty.fields.get(*number as usize) else { continue };
-                    let opened = match field.ty {
-                        TypeRef::List(element) => {
-                            self.repeated(&mut frame, *number, Kind::List);
-                            self.list_field(&mut frame, self.schema.element(element), value, &field.name)?
-                        }
-                        TypeRef::Map(element) => {
-                            self.repeated(&mut frame, *number, Kind::Map);
-                            self.map_field(&mut frame, self.schema.element(element), value, &field.name)?
-                        }
-                        declared => {
-                            let keep_zero = matches!(field.presence, Presence::Optional | Presence::Nullable);
-                            self.single(&mut frame, declared, *number, value, keep_zero, &field.name)?
-                        }
-                    };
-                    if let Some(opened) = opened {
+                // A zero that is the same as absent, as most fields of a message are: upstream writes every one.
+                Some(WireIn::Field { number, ty: TypeRef::Bool | TypeRef::Int32 | TypeRef::Int64, keep_zero: false })
+                    if value.wire_type == VARINT && value.value == 0 =>
+                {
+                    self.forget(&mut frame, *number);
+                }
+                Some(WireIn::Field { number, ty: TypeRef::String, keep_zero }) => {
+                    let (start, end) = value.bytes("string")?;
+                    if start != end || *keep_zero {
+                        let node = self.text(Kind::String, *number, start, end);
+                        self.tree.link_field(frame.node, &mut frame.last, node);
+                    } else {
+                        self.forget(&mut frame, *number);
+                    }
+                }
+                Some(WireIn::Field { number, ty: declared, keep_zero }) => {
+                    if let Some(opened) = self.any_field(&mut frame, ty, *number, *declared, *keep_zero, value)? {
                         self.push(frame)?;
                         return self.push(opened);
                     }
@@ -309,6 +369,31 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
+    /// A field of any type; the frame of what it opens.
+    #[inline]
+    fn any_field(
+        &mut self,
+        frame: &mut Frame<'a>,
+        ty: &'a Type,
+        number: u16,
+        declared: TypeRef,
+        keep_zero: bool,
+        value: Wire,
+    ) -> Result<Option<Frame<'a>>, Failure> {
+        let name = ty.fields.get(number as usize).map_or("", |field| &*field.name);
+        match declared {
+            TypeRef::List(element) => {
+                self.repeated(frame, number, Kind::List);
+                self.list_field(frame, self.schema.element(element), value, name)
+            }
+            TypeRef::Map(element) => {
+                self.repeated(frame, number, Kind::Map);
+                self.map_field(frame, self.schema.element(element), value, name)
+            }
+            declared => self.single(frame, declared, number, value, keep_zero, name),
+        }
+    }
+
     /// A field that is neither list nor map.
     fn single(
         &mut self,
@@ -318,13 +403,10 @@ impl<'a> Decoder<'a> {
         value: Wire,
         keep_zero: bool,
         name: &str,
-    ) -> Result<Option<Frame<'a>>, DecodeError> {
+    ) -> Result<Option<Frame<'a>>, Failure> {
         match self.value(ty, number, value, keep_zero, name)? {
             Read::Nothing => {
-                self.tree.remove(NodeId(frame.node), number);
-                if frame.last != 0 && self.tree.nodes[frame.last as usize].field == number {
-                    frame.last = self.tree.last_child(frame.node);
-                }
+                self.forget(frame, number);
                 Ok(None)
             }
             Read::Node(node) => {
@@ -342,6 +424,17 @@ impl<'a> Decoder<'a> {
                 Ok(Some(Frame { reader, node, last, shape, repeated: (u16::MAX, 0, 0) }))
             }
         }
+    }
+
+    /// Zero was read: an earlier value of the field is gone.
+    #[inline]
+    fn forget(&mut self, frame: &mut Frame<'a>, number: u16) {
+        // Fields come in rising order, so there is nearly never an earlier value, and a larger number last says so.
+        if frame.last == 0 || self.tree.nodes[frame.last as usize].field < number {
+            return;
+        }
+        self.tree.remove(NodeId(frame.node), number);
+        frame.last = self.tree.last_child(frame.node);
     }
 
     /// Makes the list or map of a repeated field the one that elements are put into.
@@ -363,13 +456,13 @@ impl<'a> Decoder<'a> {
         element: TypeRef,
         value: Wire,
         name: &str,
-    ) -> Result<Option<Frame<'a>>, DecodeError> {
+    ) -> Result<Option<Frame<'a>>, Failure> {
         let (_, list, last) = &mut frame.repeated;
-        if let (TypeRef::Int32 | TypeRef::Int64 | TypeRef::Bool, Wire::Bytes(start, end)) = (element, value) {
+        if let (TypeRef::Int32 | TypeRef::Int64 | TypeRef::Bool, Some((start, end))) = (element, value.as_bytes()) {
             // Packed numbers.
             let mut reader = Reader::new(self.raw, start, end);
-            while reader.at < reader.end {
-                let value = Wire::Varint(reader.varint()?);
+            while reader.at < reader.raw.len() {
+                let value = Wire::number(VARINT, reader.varint()?);
                 if let Read::Node(node) = self.value(element, 0, value, true, name)? {
                     self.tree.link_last(*list, last, node);
                     self.tree.nodes[*list as usize].b += 1;
@@ -404,7 +497,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// An element of a list that stands alone in its message.
-    fn element(&mut self, mut frame: Frame<'a>, element: TypeRef, value: Wire) -> Result<(), DecodeError> {
+    fn element(&mut self, mut frame: Frame<'a>, element: TypeRef, value: Wire) -> Result<(), Failure> {
         let read = self.value(element, 0, value, true, "items")?;
         let opened = self.link_element(frame.node, &mut frame.last, read);
         self.push(frame)?;
@@ -420,20 +513,23 @@ impl<'a> Decoder<'a> {
         element: TypeRef,
         value: Wire,
         name: &str,
-    ) -> Result<Option<Frame<'a>>, DecodeError> {
-        let Wire::Bytes(start, end) = value else { return Err(wire_type(value, name)) };
+    ) -> Result<Option<Frame<'a>>, Failure> {
+        let (start, end) = value.bytes(name)?;
         let mut reader = Reader::new(self.raw, start, end);
         let (mut key, mut held) = ((end, end), None);
         while let Some((tag, value)) = reader.field()? {
-            match (tag, value) {
-                (1, Wire::Bytes(start, end)) => key = (start, end),
-                (2, value) => held = Some(value),
+            match tag {
+                1 => key = value.bytes(name)?,
+                2 => held = Some(value),
                 _ => {}
             }
         }
         let key = self.text(Kind::Key, 0, key.0, key.1);
         let (_, map, last) = frame.repeated;
-        if last != 0 && self.tree.key_text(last, "") >= self.tree.node_text(&key) && self.unsorted.last() != Some(&map) {
+        if last != 0
+            && self.tree.node_text(&self.tree.nodes[last as usize]) >= self.tree.node_text(&key)
+            && self.unsorted.last() != Some(&map)
+        {
             self.unsorted.push(map);
         }
         self.tree.link_last(map, &mut frame.repeated.2, key);
@@ -441,7 +537,7 @@ impl<'a> Decoder<'a> {
         let read = match held {
             Some(value) => self.value(element, 0, value, true, name)?,
             None if element == TypeRef::Bytes || element == TypeRef::String => {
-                Read::Node(Node::text(Kind::String, 0, flag::SIDE, 0, 0))
+                Read::Node(Node::text(Kind::String, 0, 0, 0, 0))
             }
             None => Read::Nothing,
         };
@@ -466,42 +562,44 @@ impl<'a> Decoder<'a> {
         value: Wire,
         keep_zero: bool,
         name: &str,
-    ) -> Result<Read<'a>, DecodeError> {
-        let node = match (ty, value) {
-            (TypeRef::String, Wire::Bytes(start, end)) => {
+    ) -> Result<Read<'a>, Failure> {
+        let node = match ty {
+            TypeRef::String => {
+                let (start, end) = value.bytes(name)?;
                 if start == end && !keep_zero {
                     return Ok(Read::Nothing);
                 }
                 self.text(Kind::String, field, start, end)
             }
-            (TypeRef::Object(id), Wire::Bytes(start, end)) => {
+            TypeRef::Object(id) => {
+                let (start, end) = value.bytes(name)?;
                 let mut node = Node::new(Kind::Object, field);
                 node.b = id.0 as u32;
                 let ty = self.schema.ty(id);
                 let reader = Reader::new(self.raw, start, end);
                 return Ok(Read::Open(node, Shape::Message(ty, &ty.wire_in), reader));
             }
-            (TypeRef::Bool, Wire::Varint(value)) => {
-                if value == 0 && !keep_zero {
-                    return Ok(Read::Nothing);
+            TypeRef::Bool => match value.varint(name)? {
+                0 if !keep_zero => return Ok(Read::Nothing),
+                value => Node::number(Kind::Bool, field, i64::from(value != 0)),
+            },
+            TypeRef::Int32 | TypeRef::Int64 => match value.varint(name)? {
+                0 if !keep_zero => return Ok(Read::Nothing),
+                value if ty == TypeRef::Int32 => Node::number(Kind::Int, field, i64::from(value as i32)),
+                value => Node::number(Kind::Int, field, value as i64),
+            },
+            TypeRef::Float64 => {
+                let number = f64::from_bits(value.value);
+                if value.wire_type != FIXED64 {
+                    return Err(wire_type(value, name));
                 }
-                Node::number(Kind::Bool, field, i64::from(value != 0))
-            }
-            (TypeRef::Int32 | TypeRef::Int64, Wire::Varint(value)) => {
-                let value = if ty == TypeRef::Int32 { i64::from(value as i32) } else { value as i64 };
-                if value == 0 && !keep_zero {
-                    return Ok(Read::Nothing);
+                if !number.is_finite() {
+                    return Err(DecodeError::Value(format!("json: unsupported value: {number}")).into());
                 }
-                Node::number(Kind::Int, field, value)
+                Node::number(Kind::Float, field, value.value as i64)
             }
-            (TypeRef::Float64, Wire::Fixed64(bits)) => {
-                let value = f64::from_bits(bits);
-                if !value.is_finite() {
-                    return Err(DecodeError::Value(format!("json: unsupported value: {value}")));
-                }
-                Node::number(Kind::Float, field, bits as i64)
-            }
-            (TypeRef::Bytes, Wire::Bytes(start, end)) => {
+            TypeRef::Bytes => {
+                let (start, end) = value.bytes(name)?;
                 if start == end && !keep_zero {
                     return Ok(Read::Nothing);
                 }
@@ -510,26 +608,32 @@ impl<'a> Decoder<'a> {
                 let len = self.tree.side.len() - offset;
                 Node::text(Kind::String, field, flag::SIDE, offset as u32, len as u32)
             }
-            (TypeRef::List(element), Wire::Bytes(start, end)) => {
+            TypeRef::List(element) => {
                 // A list inside a map: a message with the list as field 1.
+                let (start, end) = value.bytes(name)?;
                 let shape = Shape::List(self.schema.element(element), 1);
                 return Ok(Read::Open(Node::new(Kind::List, field), shape, Reader::new(self.raw, start, end)));
             }
-            (TypeRef::Union(number), Wire::Bytes(start, end)) => return self.union(number, field, start, end),
-            (_, Wire::Bytes(start, end)) => return self.leaf(ty, field, start, end),
-            _ => return Err(wire_type(value, name)),
+            TypeRef::Union(number) => {
+                let (start, end) = value.bytes(name)?;
+                return self.union(number, field, start, end);
+            }
+            _ => {
+                let (start, end) = value.bytes(name)?;
+                return self.leaf(ty, field, start, end);
+            }
         };
         Ok(Read::Node(node))
     }
 
     /// The messages of values that are not structs in JSON.
-    fn leaf(&mut self, ty: TypeRef, field: u16, start: usize, end: usize) -> Result<Read<'a>, DecodeError> {
+    fn leaf(&mut self, ty: TypeRef, field: u16, start: usize, end: usize) -> Result<Read<'a>, Failure> {
         let mut reader = Reader::new(self.raw, start, end);
         let (mut numbers, mut text) = ([0u64; 4], None);
         while let Some((tag, value)) = reader.field()? {
-            match value {
-                Wire::Varint(value) if tag < 4 => numbers[tag as usize] = value,
-                Wire::Bytes(start, end) if tag == 1 || tag == 3 => text = Some((start, end)),
+            match value.wire_type {
+                VARINT if tag < 4 => numbers[tag as usize] = value.value,
+                BYTES if tag == 1 || tag == 3 => text = value.as_bytes(),
                 _ => {}
             }
         }
@@ -560,19 +664,19 @@ impl<'a> Decoder<'a> {
         Ok(Read::Node(node))
     }
 
-    fn quantity(&mut self, field: u16, start: usize, end: usize) -> Result<Node, DecodeError> {
+    fn quantity(&mut self, field: u16, start: usize, end: usize) -> Result<Node, Failure> {
         let text = utf8(self.raw, start, end)?;
         match crate::quantity::canonical(text) {
             Ok(canonical) => {
                 let (offset, len) = self.tree.keep(&canonical);
                 Ok(Node::text(Kind::String, field, flag::SIDE, offset, len))
             }
-            Err(error) => Err(DecodeError::Value(error.to_string())),
+            Err(error) => Err(DecodeError::Value(error.to_string()).into()),
         }
     }
 
     /// Free JSON in bytes: checked, since it goes out as it came.
-    fn raw(&mut self, field: u16, start: usize, end: usize) -> Result<Node, DecodeError> {
+    fn raw(&mut self, field: u16, start: usize, end: usize) -> Result<Node, Failure> {
         let text = String::from_utf8_lossy(self.raw.get(start..end).unwrap_or_default());
         let mut scanner = super::scan::Scanner::new(&text);
         scanner.skip_value(self.stack.len())?;
@@ -586,15 +690,15 @@ impl<'a> Decoder<'a> {
         Ok(Node::text(Kind::Raw, field, flag::SIDE, offset as u32, len as u32))
     }
 
-    fn union(&mut self, number: u16, field: u16, start: usize, end: usize) -> Result<Read<'a>, DecodeError> {
+    fn union(&mut self, number: u16, field: u16, start: usize, end: usize) -> Result<Read<'a>, Failure> {
         let union = self.schema.union(number);
         let (mut object, mut allowed, mut list) = (None, false, false);
         let mut reader = Reader::new(self.raw, start, end);
         while let Some((tag, value)) = reader.field()? {
-            match (value, union.other) {
-                (Wire::Bytes(start, end), _) if tag == union.object.1 => object = Some((start, end)),
-                (Wire::Varint(value), Alternative::Bool(wanted)) if tag == wanted => allowed = value != 0,
-                (Wire::Bytes(..), Alternative::List(_, wanted)) if tag == wanted => list = true,
+            match (value.wire_type, union.other) {
+                (BYTES, _) if tag == union.object.1 => object = value.as_bytes(),
+                (VARINT, Alternative::Bool(wanted)) if tag == wanted => allowed = value.value != 0,
+                (BYTES, Alternative::List(_, wanted)) if tag == wanted => list = true,
                 _ => {}
             }
         }
@@ -615,37 +719,38 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// A text node of these bytes, which go into the side buffer.
-    #[inline]
+    /// A text node of these bytes. Plain ASCII, as nearly all text is, stays where it is.
+    #[inline(always)]
     fn text(&mut self, kind: Kind, field: u16, start: usize, end: usize) -> Node {
         let bytes = self.raw.get(start..end).unwrap_or_default();
-        let offset = self.tree.side.len();
-        match std::str::from_utf8(bytes) {
-            Ok(text) => self.tree.side.push_str(text),
-            Err(_) => {
-                for chunk in bytes.utf8_chunks() {
-                    self.tree.side.push_str(chunk.valid());
-                    self.tree.side.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
-                }
-            }
+        match classify(bytes) {
+            Class::Plain => Node::text(kind, field, 0, start as u32, bytes.len() as u32),
+            Class::Escape => Node::text(kind, field, flag::ESCAPE, start as u32, bytes.len() as u32),
+            Class::NotAscii => self.side_text(kind, field, bytes),
         }
-        let special = bytes.iter().fold(false, |special, byte| {
-            special | (*byte < 0x20) | (*byte >= 0x80) | matches!(*byte, b'"' | b'\\' | b'<' | b'>' | b'&')
-        });
-        let flags = if special { flag::SIDE | flag::ESCAPE } else { flag::SIDE };
-        Node::text(kind, field, flags, offset as u32, (self.tree.side.len() - offset) as u32)
+    }
+
+    /// A text node of bytes that are not all ASCII: checked, and put into the side buffer.
+    fn side_text(&mut self, kind: Kind, field: u16, bytes: &[u8]) -> Node {
+        let offset = self.tree.side.len();
+        for chunk in bytes.utf8_chunks() {
+            self.tree.side.push_str(chunk.valid());
+            self.tree.side.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+        }
+        let len = self.tree.side.len() - offset;
+        Node::text(kind, field, flag::SIDE | flag::ESCAPE, offset as u32, len as u32)
     }
 }
 
 #[cold]
-fn wire_type(value: Wire, field: &str) -> DecodeError {
-    DecodeError::WireType { wire_type: value.wire_type(), field: field.to_owned() }
+fn wire_type(value: Wire, field: &str) -> Failure {
+    Box::new(DecodeError::WireType { wire_type: value.wire_type, field: field.to_owned() })
 }
 
 /// JSON has years 0 to 9999.
-fn time_in_range(seconds: i64) -> Result<i64, DecodeError> {
+fn time_in_range(seconds: i64) -> Result<i64, Failure> {
     if (SECONDS_MIN..=SECONDS_MAX).contains(&seconds) {
         return Ok(seconds);
     }
-    Err(DecodeError::Value("Time.MarshalJSON: year outside of range [0,9999]".to_owned()))
+    Err(DecodeError::Value("Time.MarshalJSON: year outside of range [0,9999]".to_owned()).into())
 }

@@ -121,8 +121,8 @@ pub struct Field {
     pub presence: Presence,
     /// Whether a zero value that was read is dropped at once (it could not be told from absent).
     pub(crate) drop_zero: bool,
-    /// What OpenAPI publishes and merging needs; not used by the codecs.
-    pub attributes: Attributes,
+    /// What OpenAPI publishes and merging needs. Apart, so that what the codecs touch stays small.
+    pub attributes: Box<Attributes>,
 }
 
 /// The facts about a field that are not about its encoding.
@@ -168,6 +168,8 @@ pub struct Type {
     pub fields: Vec<Field>,
     /// Open-addressed table from the hash of a name to a field number.
     index: Box<[u16]>,
+    /// The names once more, by field number, in the form in which they are compared.
+    pub(crate) keys: Box<[NameKey]>,
     /// Fields that are written even when absent.
     pub(crate) always: FieldSet,
     /// By field number on the wire, what is there.
@@ -187,13 +189,16 @@ impl Type {
     #[inline]
     pub fn find(&self, name: &str) -> Option<u16> {
         let mask = self.index.len().checked_sub(1)?;
-        let mut at = hash(name.as_bytes()) as usize & mask;
+        let key = NameKey::new(name.as_bytes());
+        let mut at = key.hash() as usize & mask;
         loop {
             let number = *self.index.get(at)?;
             if number == u16::MAX {
                 return None;
             }
-            if self.fields.get(number as usize).is_some_and(|field| &*field.name == name) {
+            if self.keys.get(number as usize) == Some(&key)
+                && (name.len() <= NameKey::WHOLE_MAX || *self.fields[number as usize].name == *name)
+            {
                 return Some(number);
             }
             at = (at + 1) & mask;
@@ -290,22 +295,49 @@ impl Schema {
     }
 }
 
-/// A hash of a field name that looks at no more than sixteen of its bytes.
+/// The length of a name and its first and last bytes. Up to [`NameKey::WHOLE_MAX`] bytes that is all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NameKey {
+    first: u64,
+    last: u64,
+    len: u64,
+}
+
+impl NameKey {
+    /// Names of this length and less are equal when their keys are.
+    pub const WHOLE_MAX: usize = 16;
+
+    #[inline]
+    pub fn new(name: &[u8]) -> NameKey {
+        let (first, last) = match name {
+            [_, _, _, _, _, _, _, _, ..] => (word(name), word(&name[name.len() - 8..])),
+            [_, _, _, _, ..] => (half(name), half(&name[name.len() - 4..])),
+            [a, .., b] => (u64::from(*a) | u64::from(name[name.len() / 2]) << 8, u64::from(*b)),
+            [a] => (u64::from(*a), 0),
+            [] => (0, 0),
+        };
+        NameKey { first, last, len: name.len() as u64 }
+    }
+
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    #[inline]
+    pub const fn hash(&self) -> u32 {
+        ((self.first ^ self.last.rotate_left(29) ^ self.len).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u32
+    }
+}
+
+/// The first eight bytes as one number.
 #[inline]
-fn hash(name: &[u8]) -> u32 {
-    let len = name.len();
-    let word = |at: usize, size: usize| {
-        let mut bytes = [0u8; 8];
-        if let Some(part) = name.get(at..at + size) {
-            bytes[..size].copy_from_slice(part);
-        }
-        u64::from_le_bytes(bytes)
-    };
-    let (first, last) = match len {
-        8.. => (word(0, 8), word(len - 8, 8)),
-        4..8 => (word(0, 4), word(len - 4, 4)),
-        1..4 => (word(0, 1) | word(len / 2, 1) << 8, word(len - 1, 1)),
-        0 => (0, 0),
-    };
-    ((first ^ last.rotate_left(29) ^ len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u32
+fn word(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
+
+/// The first four bytes as one number.
+#[inline]
+fn half(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |chunk| u64::from(u32::from_le_bytes(*chunk)))
 }

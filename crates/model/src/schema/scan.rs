@@ -1,7 +1,8 @@
 //! Reading JSON text: white space, strings, numbers, and whole values that are kept as they are. No recursion, no allocation for
 //! what can be pointed at in the body.
 
-use super::{DEPTH_MAX, DecodeError};
+use super::decode_error::{DecodeError, Failure};
+use super::DEPTH_MAX;
 use crate::tree::flag;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -16,6 +17,49 @@ const fn zero_bytes(word: u64) -> u64 {
 #[inline]
 const fn bytes_equal(word: u64, byte: u8) -> u64 {
     zero_bytes(word ^ (ONES * byte as u64))
+}
+
+/// What JSON output will have to do about a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// ASCII that is written as it is.
+    Plain,
+    /// ASCII with something to escape.
+    Escape,
+    /// Bytes above 0x7f.
+    NotAscii,
+}
+
+/// Looks at all bytes of a text at once, eight by eight.
+#[inline]
+pub(super) fn classify(bytes: &[u8]) -> Class {
+    let mut marks = 0u64;
+    let mut chunks = bytes.chunks_exact(8);
+    for chunk in &mut chunks {
+        marks |= escapes(chunk.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk)));
+    }
+    // The rest, with blanks behind it.
+    let mut word = ONES * 0x20;
+    for byte in chunks.remainder().iter().rev() {
+        word = word << 8 | u64::from(*byte);
+    }
+    marks |= escapes(word);
+    match marks {
+        0 => Class::Plain,
+        _ if bytes.is_ascii() => Class::Escape,
+        _ => Class::NotAscii,
+    }
+}
+
+/// Not zero when one of eight bytes is not plain.
+#[inline]
+const fn escapes(word: u64) -> u64 {
+    bytes_equal(word, b'"')
+        | bytes_equal(word, b'\\')
+        | bytes_equal(word & !(ONES * 2), b'<')
+        | bytes_equal(word, b'&')
+        | (word.wrapping_sub(ONES * 0x20) & !word & HIGHS)
+        | (word & HIGHS)
 }
 
 /// Where a string is: in the body, or in the side buffer when it had escapes.
@@ -52,20 +96,20 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte that is not white space.
-    #[inline]
-    pub fn next_token(&mut self) -> Result<u8, DecodeError> {
+    #[inline(always)]
+    pub fn next_token(&mut self) -> Result<u8, Failure> {
         match self.peek() {
             Some(byte) if byte > b' ' => Ok(byte),
             _ => {
                 self.skip_space();
-                self.peek().ok_or(DecodeError::UnexpectedEnd)
+                self.peek().ok_or_else(|| DecodeError::UnexpectedEnd.into())
             }
         }
     }
 
     /// Takes this byte if it is the next token.
     #[inline]
-    pub fn take(&mut self, byte: u8, context: &'static str) -> Result<(), DecodeError> {
+    pub fn take(&mut self, byte: u8, context: &'static str) -> Result<(), Failure> {
         if self.next_token()? == byte {
             self.at += 1;
             return Ok(());
@@ -74,16 +118,16 @@ impl<'a> Scanner<'a> {
     }
 
     #[cold]
-    pub fn unexpected(&self, context: &'static str) -> DecodeError {
+    pub fn unexpected(&self, context: &'static str) -> Failure {
         match self.text.get(self.at..).and_then(|rest| rest.chars().next()) {
-            Some(character) => DecodeError::Syntax { character, context, offset: self.at },
-            None => DecodeError::UnexpectedEnd,
+            Some(character) => Box::new(DecodeError::Syntax { character, context, offset: self.at }),
+            None => Box::new(DecodeError::UnexpectedEnd),
         }
     }
 
     /// The string whose opening quote is next.
-    #[inline]
-    pub fn string(&mut self, side: &mut String) -> Result<Text, DecodeError> {
+    #[inline(always)]
+    pub fn string(&mut self, side: &mut String) -> Result<Text, Failure> {
         let start = self.at + 1;
         let mut at = start;
         let mut special = 0u64;
@@ -120,14 +164,14 @@ impl<'a> Scanner<'a> {
                     special |= u64::from(matches!(byte, b'<' | b'>' | b'&' | 0x80..));
                     at += 1;
                 }
-                None => return Err(DecodeError::UnexpectedEnd),
+                None => return Err(DecodeError::UnexpectedEnd.into()),
             }
         }
     }
 
     /// The rest of a string with escapes, written to the side buffer.
     #[cold]
-    fn escaped_string(&mut self, start: usize, first: usize, side: &mut String) -> Result<Text, DecodeError> {
+    fn escaped_string(&mut self, start: usize, first: usize, side: &mut String) -> Result<Text, Failure> {
         let offset = side.len();
         side.push_str(self.text.get(start..first).unwrap_or_default());
         self.at = first;
@@ -149,13 +193,13 @@ impl<'a> Scanner<'a> {
                     side.push(character);
                 }
                 Some(_) => return Err(self.unexpected("in string literal")),
-                None => return Err(DecodeError::UnexpectedEnd),
+                None => return Err(DecodeError::UnexpectedEnd.into()),
             }
         }
     }
 
     /// The character of the escape whose backslash was just read. Half a surrogate pair is U+FFFD, as in Go.
-    fn escape(&mut self) -> Result<char, DecodeError> {
+    fn escape(&mut self) -> Result<char, Failure> {
         let byte = self.peek().ok_or(DecodeError::UnexpectedEnd)?;
         let plain = match byte {
             b'"' | b'\\' | b'/' => byte as char,
@@ -174,7 +218,7 @@ impl<'a> Scanner<'a> {
         Ok(plain)
     }
 
-    fn unicode_escape(&mut self) -> Result<char, DecodeError> {
+    fn unicode_escape(&mut self) -> Result<char, Failure> {
         let unit = self.hex4()?;
         if (0xd800..0xdc00).contains(&unit) && self.bytes.get(self.at..self.at + 2) == Some(b"\\u") {
             let back = self.at;
@@ -189,7 +233,7 @@ impl<'a> Scanner<'a> {
         Ok(char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
-    fn hex4(&mut self) -> Result<u32, DecodeError> {
+    fn hex4(&mut self) -> Result<u32, Failure> {
         let mut value = 0;
         for _ in 0..4 {
             let digit = self.peek().ok_or(DecodeError::UnexpectedEnd)?;
@@ -203,7 +247,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The number that is next, as its text.
-    pub fn number(&mut self) -> Result<&'a str, DecodeError> {
+    pub fn number(&mut self) -> Result<&'a str, Failure> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -240,7 +284,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// `true`, `false` or `null`, when that is what comes next.
-    pub fn literal(&mut self, literal: &'static str, context: &'static str) -> Result<(), DecodeError> {
+    pub fn literal(&mut self, literal: &'static str, context: &'static str) -> Result<(), Failure> {
         for byte in literal.bytes() {
             if self.peek() != Some(byte) {
                 return Err(self.unexpected(context));
@@ -252,7 +296,7 @@ impl<'a> Scanner<'a> {
 
     /// Skips the value that comes next, checking that it is JSON. Says whether Go would write it differently: with less white space or
     /// with more escapes.
-    pub fn skip_value(&mut self, depth: usize) -> Result<bool, DecodeError> {
+    pub fn skip_value(&mut self, depth: usize) -> Result<bool, Failure> {
         let mut open: Vec<u8> = Vec::new();
         let mut rewrite = false;
         let mut scratch = String::new();
@@ -263,7 +307,7 @@ impl<'a> Scanner<'a> {
             match token {
                 b'{' | b'[' => {
                     if open.len() + depth >= DEPTH_MAX {
-                        return Err(DecodeError::TooDeep);
+                        return Err(DecodeError::TooDeep.into());
                     }
                     self.at += 1;
                     let close = token + 2;
@@ -304,7 +348,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn skip_key(&mut self, scratch: &mut String) -> Result<bool, DecodeError> {
+    fn skip_key(&mut self, scratch: &mut String) -> Result<bool, Failure> {
         let start = self.at;
         if self.next_token()? != b'"' {
             return Err(self.unexpected("looking for beginning of object key string"));
@@ -316,7 +360,7 @@ impl<'a> Scanner<'a> {
         Ok(rewrite)
     }
 
-    fn skip_string(&mut self, scratch: &mut String) -> Result<bool, DecodeError> {
+    fn skip_string(&mut self, scratch: &mut String) -> Result<bool, Failure> {
         scratch.clear();
         let text = self.string(scratch)?;
         // Escapes that the text has already stay as they are; only raw characters are rewritten.

@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use super::Schema;
+use super::{Field, Presence, Schema, TypeRef};
 
 /// What a field number of a message means.
 #[derive(Debug)]
 pub(crate) enum WireIn {
     /// Not declared: skipped.
     None,
-    /// The field of this number in the type.
-    Field(u16),
+    /// The field of this number in the type, with what reading needs to know of it.
+    Field { number: u16, ty: TypeRef, keep_zero: bool },
     /// An embedded struct's message, whose fields belong to the same tree node.
     Embedded(Box<[WireIn]>),
 }
@@ -45,17 +45,21 @@ pub(super) fn lay_out(schema: &mut Schema) {
             }
             level.fields.insert(*last, number as u16);
         }
-        ty.wire_in = by_number(&top);
+        ty.wire_in = by_number(&top, &ty.fields);
         ty.wire_out = falling(&top);
     }
 }
 
-fn by_number(level: &Level) -> Box<[WireIn]> {
+fn by_number(level: &Level, fields: &[Field]) -> Box<[WireIn]> {
     let last = level.fields.keys().chain(level.embedded.keys()).max().copied().unwrap_or(0);
     (0..=last)
         .map(|tag| match (level.fields.get(&tag), level.embedded.get(&tag)) {
-            (Some(field), _) => WireIn::Field(*field),
-            (None, Some(embedded)) => WireIn::Embedded(by_number(embedded)),
+            (Some(number), _) => {
+                let field = &fields[*number as usize];
+                let keep_zero = matches!(field.presence, Presence::Optional | Presence::Nullable);
+                WireIn::Field { number: *number, ty: field.ty, keep_zero }
+            }
+            (None, Some(embedded)) => WireIn::Embedded(by_number(embedded, fields)),
             (None, None) => WireIn::None,
         })
         .collect()
