@@ -1,0 +1,178 @@
+//! Client certificates: CN is the user, O its groups, the UID attribute its uid (upstream: the x509 authenticator, KEP-4193
+//! for the credential id).
+//!
+//! The handshake proves only that the peer holds the key. Whether one of the cluster's CAs vouches for the certificate is
+//! judged here, per request, because the answer to a wrong certificate is a 401 that a client can read, and because CAs are
+//! replaced and certificates expire while connections stay. The verdict is kept with the connection for a minute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATION_NAME, Oid};
+use x509_parser::prelude::FromDer;
+
+use crate::arrival::{Arrived, PeerCredential};
+use crate::identity::{EXTRA_CREDENTIAL_ID, GROUP_AUTHENTICATED, Identity};
+
+use super::{Authentication, Authenticator};
+
+/// How long a verdict over a certificate stands.
+const VERDICT_TTL: Duration = Duration::from_secs(60);
+/// Certificates a peer may send.
+const CHAIN_LEN_MAX: usize = 10;
+/// The subject attribute that holds a user's uid: 1.3.6.1.4.1.57683.2 (`AllowParsingUserUIDFromCertAuth`).
+const UID_OID: &[u64] = &[1, 3, 6, 1, 4, 1, 57683, 2];
+
+/// The CAs that vouch for client certificates.
+pub(crate) struct ClientRoots {
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientRoots {
+    pub(crate) fn new(
+        roots: RootCertStore,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, rustls::server::VerifierBuilderError> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+        Ok(Self { verifier })
+    }
+}
+
+/// The CAs in force now; replaced as a whole when they are reloaded.
+pub(crate) type ClientTrust = Arc<ArcSwap<ClientRoots>>;
+
+/// The certificates a peer sent, and the latest verdict over them.
+pub(crate) struct PeerCertificate {
+    chain: Vec<CertificateDer<'static>>,
+    trust: ClientTrust,
+    verdict: ArcSwap<CertificateVerdict>,
+}
+
+struct CertificateVerdict {
+    roots: Arc<ClientRoots>,
+    stands_until: UnixTime,
+    outcome: Result<Arc<Identity>, &'static str>,
+}
+
+impl PeerCertificate {
+    /// Judges the certificates of a new connection.
+    pub(crate) fn new(chain: Vec<CertificateDer<'static>>, trust: ClientTrust) -> Self {
+        let verdict = judge(&chain, trust.load_full(), UnixTime::now());
+        Self { chain, trust, verdict: ArcSwap::from_pointee(verdict) }
+    }
+
+    /// Returns the identity the certificate proves at `now`, or why it proves none.
+    fn identity(&self, now: UnixTime) -> Result<Arc<Identity>, &'static str> {
+        let verdict = self.verdict.load();
+        let roots = self.trust.load();
+        if Arc::ptr_eq(&verdict.roots, &roots) && now.as_secs() < verdict.stands_until.as_secs() {
+            return verdict.outcome.clone();
+        }
+        let renewed = judge(&self.chain, Arc::clone(&roots), now);
+        let outcome = renewed.outcome.clone();
+        self.verdict.store(Arc::new(renewed));
+        outcome
+    }
+}
+
+fn judge(chain: &[CertificateDer<'static>], roots: Arc<ClientRoots>, now: UnixTime) -> CertificateVerdict {
+    let mut until = now.as_secs().saturating_add(VERDICT_TTL.as_secs());
+    let outcome = prove(chain, &roots, now).map(|(identity, not_after)| {
+        until = until.min(not_after);
+        Arc::new(identity)
+    });
+    CertificateVerdict { roots, stands_until: UnixTime::since_unix_epoch(Duration::from_secs(until)), outcome }
+}
+
+/// Verifies a chain and reads its user; also returns the second after which the certificate is worth nothing.
+fn prove(
+    chain: &[CertificateDer<'static>],
+    roots: &ClientRoots,
+    now: UnixTime,
+) -> Result<(Identity, u64), &'static str> {
+    let (leaf, intermediates) = chain.split_first().ok_or("no certificate")?;
+    if chain.len() > CHAIN_LEN_MAX {
+        return Err("too many certificates");
+    }
+    roots
+        .verifier
+        .verify_client_cert(leaf, intermediates, now)
+        .map_err(|_| "certificate is not vouched for by the client CA")?;
+    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| "certificate does not parse")?;
+    let mut identity = read_identity(&certificate)?;
+    let fingerprint = digest::digest(&digest::SHA256, leaf);
+    identity.extra.insert(EXTRA_CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={}", Hex(fingerprint.as_ref()))]);
+    let not_after = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
+    // The second named by notAfter is still inside the validity.
+    Ok((identity, not_after.saturating_add(1)))
+}
+
+fn read_identity(certificate: &X509Certificate<'_>) -> Result<Identity, &'static str> {
+    let usage = certificate.extended_key_usage().map_err(|_| "certificate's key usage does not parse")?;
+    // Stricter than the verifier, which lets a certificate without any key usage pass.
+    if !usage.is_some_and(|usage| usage.value.client_auth) {
+        return Err("certificate is not for client authentication");
+    }
+    let mut identity = Identity::default();
+    let uid_oid = Oid::from(UID_OID).map_err(|_| "uid attribute has no id")?;
+    for attribute in certificate.subject().iter_attributes() {
+        let kind = attribute.attr_type();
+        let text = attribute.as_str();
+        if *kind == OID_X509_COMMON_NAME {
+            set_once(&mut identity.name, text.map_err(|_| "common name is not text")?, "several common names")?;
+        } else if *kind == OID_X509_ORGANIZATION_NAME {
+            identity.join(text.map_err(|_| "organization is not text")?);
+        } else if *kind == uid_oid {
+            set_once(&mut identity.uid, text.map_err(|_| "uid is not text")?, "uid is empty, or there are several")?;
+        }
+    }
+    if identity.name.is_empty() {
+        return Err("certificate names no user");
+    }
+    identity.join(GROUP_AUTHENTICATED);
+    Ok(identity)
+}
+
+/// Two names could be read as either; upstream takes the last one, here the certificate proves nothing.
+fn set_once(place: &mut String, text: &str, fault: &'static str) -> Result<(), &'static str> {
+    if !place.is_empty() || text.is_empty() {
+        return Err(fault);
+    }
+    text.clone_into(place);
+    Ok(())
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl std::fmt::Display for Hex<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+    }
+}
+
+pub(super) struct ClientCertificate;
+
+impl Authenticator for ClientCertificate {
+    fn name(&self) -> &'static str {
+        "x509"
+    }
+
+    fn authenticate(&self, arrived: &Arrived) -> Authentication {
+        let PeerCredential::Certificate(certificate) = arrived.peer.credential() else { return Authentication::Silent };
+        match certificate.identity(UnixTime::now()) {
+            Ok(identity) => Authentication::Identified(identity),
+            Err(reason) => Authentication::Refused(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

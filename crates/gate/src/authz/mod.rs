@@ -1,0 +1,301 @@
+//! Step 6, `Permitted`: whether the identity may do it (upstream: the authorization filter and its union of authorisers).
+//!
+//! Authorisers are asked in order; the first that allows or denies decides, and when none has an opinion the answer is 403.
+//! The chain always starts with system:masters and can not be empty: there is no value that means "no authoriser".
+
+mod masters;
+mod public_paths;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use hyper::upgrade::OnUpgrade;
+use portcullis_model::status::{Refused, refusal};
+
+use crate::arrival::{Arrived, Peer};
+use crate::body::RequestBody;
+use crate::fairness::Seated;
+use crate::identity::Identity;
+use crate::refusal::{Forbidden, Refusal};
+use crate::request_info::RequestInfo;
+
+use self::masters::Masters;
+use self::public_paths::PublicPaths;
+
+/// What is asked of an authoriser: may this user do this to that?
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes<'a> {
+    /// Who.
+    pub user: &'a Identity,
+    /// What is done: a verb of [`crate::request_info::Verb`], a method in lower case, or `impersonate`.
+    pub verb: &'a str,
+    /// To what.
+    pub target: Target<'a>,
+}
+
+/// What an action is aimed at. Absent parts are empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A resource.
+    Resource {
+        /// The API group.
+        group: &'a str,
+        /// The API version.
+        version: &'a str,
+        /// The namespace; empty at the cluster scope.
+        namespace: &'a str,
+        /// The resource.
+        resource: &'a str,
+        /// The subresource.
+        subresource: &'a str,
+        /// The object.
+        name: &'a str,
+    },
+    /// A path that is no resource.
+    Path(&'a str),
+}
+
+impl<'a> Attributes<'a> {
+    /// Makes the question that a request puts.
+    pub fn of_request(user: &'a Identity, info: &'a RequestInfo) -> Self {
+        let target = match info.resource() {
+            Some(resource) => Target::Resource {
+                group: resource.group,
+                version: resource.version,
+                namespace: resource.namespace,
+                resource: resource.resource,
+                subresource: resource.subresource,
+                name: resource.name,
+            },
+            None => Target::Path(info.path()),
+        };
+        Self { user, verb: info.verb(), target }
+    }
+}
+
+/// An authoriser's answer. The reason of an allow is for the audit log; the others' is told to the client, so it names rules
+/// and never data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may; nobody else is asked.
+    Allow {
+        /// Why.
+        reason: String,
+    },
+    /// It may not; nobody else is asked.
+    Deny {
+        /// Why.
+        reason: String,
+    },
+    /// The next one decides.
+    NoOpinion {
+        /// What stood in the way of an opinion; usually empty.
+        reason: String,
+    },
+}
+
+impl Verdict {
+    /// No opinion, and nothing to say about it.
+    pub fn no_opinion() -> Self {
+        Self::NoOpinion { reason: String::new() }
+    }
+}
+
+/// One way to decide.
+pub trait Authorizer: Send + Sync {
+    /// Its name in the log.
+    fn name(&self) -> &'static str;
+    /// Decides, without side effects.
+    fn decide(&self, attributes: &Attributes<'_>) -> Verdict;
+}
+
+/// The authorisers in the order they are asked.
+pub struct AuthorizerChain {
+    masters: Masters,
+    further: Vec<Box<dyn Authorizer>>,
+}
+
+impl AuthorizerChain {
+    /// The chain of this build: system:masters, then the public paths. Node and RBAC follow with their rules' storage.
+    pub(crate) fn new() -> Self {
+        Self { masters: Masters, further: vec![Box::new(PublicPaths)] }
+    }
+
+    /// Asks one after the other. Never returns an allow that no authoriser gave.
+    pub fn decide(&self, attributes: &Attributes<'_>) -> Verdict {
+        let mut reasons = String::new();
+        let first: &dyn Authorizer = &self.masters;
+        for authorizer in std::iter::once(first).chain(self.further.iter().map(Box::as_ref)) {
+            let verdict = authorizer.decide(attributes);
+            match verdict {
+                Verdict::NoOpinion { reason } if reason.is_empty() => {}
+                Verdict::NoOpinion { reason } => {
+                    if !reasons.is_empty() {
+                        reasons.push_str(", ");
+                    }
+                    reasons.push_str(&reason);
+                }
+                Verdict::Allow { .. } | Verdict::Deny { .. } => {
+                    tracing::debug!(
+                        user = attributes.user.name,
+                        verb = attributes.verb,
+                        authorizer = authorizer.name(),
+                        ?verdict,
+                        "decided"
+                    );
+                    return verdict;
+                }
+            }
+        }
+        Verdict::NoOpinion { reason: reasons }
+    }
+
+    /// Lets a request pass, or makes its 403. A path with a fault passes nobody, but says so only to those it is open to.
+    pub(crate) fn permit(&self, seated: Seated) -> Result<Permitted, Refusal> {
+        let acting = seated.acting();
+        let info = acting.info();
+        let attributes = Attributes::of_request(acting.identity(), info);
+        match self.decide(&attributes) {
+            Verdict::Allow { .. } => {}
+            Verdict::Deny { reason } | Verdict::NoOpinion { reason } => {
+                tracing::info!(
+                    audit_id = acting.arrived().audit_id.to_str().unwrap_or_default(),
+                    user = attributes.user.name,
+                    verb = attributes.verb,
+                    path = info.path(),
+                    gate = "authz",
+                    reason,
+                    "request refused"
+                );
+                return Err(forbidden(&attributes, &reason));
+            }
+        }
+        match info.fault() {
+            None => Ok(Permitted { seated }),
+            Some(fault) => Err(Refusal::Path { fault, info: Box::new(info.clone()) }),
+        }
+    }
+}
+
+/// Makes the refusal of an action in upstream's words.
+pub(crate) fn forbidden(attributes: &Attributes<'_>, reason: &str) -> Refusal {
+    let user = &attributes.user.name;
+    let forbidden = match attributes.target {
+        Target::Resource { group, namespace, resource, subresource, name, .. } => {
+            let full = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
+            let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+            let what = Refused::Resource { resource: &full, group, namespace };
+            Forbidden {
+                group: group.to_owned(),
+                resource: resource.to_owned(),
+                name: name.to_owned(),
+                message: message(refusal(user, attributes.verb, what, ""), reason),
+            }
+        }
+        Target::Path(path) => Forbidden {
+            message: message(refusal(user, attributes.verb, Refused::Path(path), ""), reason),
+            ..Forbidden::default()
+        },
+    };
+    Refusal::Forbidden(Box::new(forbidden))
+}
+
+/// Escapes what came from the client as upstream does, for readers that show messages as HTML; the reason is our own words.
+fn message(sentence: String, reason: &str) -> String {
+    let mut text = if sentence.contains(['&', '<', '>']) {
+        sentence.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    } else {
+        sentence
+    };
+    if !reason.is_empty() {
+        text.push_str(": ");
+        text.push_str(reason);
+    }
+    text
+}
+
+/// A request that passed the whole gate. Only the chain makes one, and every verb takes one.
+///
+/// ```compile_fail,E0451
+/// fn forge() -> portcullis_gate::Permitted {
+///     portcullis_gate::Permitted { seated: unreachable!() }
+/// }
+/// ```
+pub struct Permitted {
+    seated: Seated,
+}
+
+impl Permitted {
+    fn arrived(&self) -> &Arrived {
+        self.seated.acting().arrived()
+    }
+
+    fn arrived_mut(&mut self) -> &mut Arrived {
+        self.seated.acting_mut().arrived_mut()
+    }
+
+    /// Returns who acts (the impersonated user, if there is one).
+    pub fn identity(&self) -> &Arc<Identity> {
+        self.seated.acting().identity()
+    }
+
+    /// Returns who really sent the request, when it acts as somebody else.
+    pub fn impersonator(&self) -> Option<&Arc<Identity>> {
+        self.seated.acting().impersonator()
+    }
+
+    /// Returns what the request is about.
+    pub fn info(&self) -> &RequestInfo {
+        self.seated.acting().info()
+    }
+
+    /// Returns the method.
+    pub fn method(&self) -> &Method {
+        &self.arrived().parts.method
+    }
+
+    /// Returns the URI as it was sent. Route by [`Permitted::info`]: that is what was authorised.
+    pub fn uri(&self) -> &Uri {
+        &self.arrived().parts.uri
+    }
+
+    /// Returns the query string, empty when there is none.
+    pub fn query(&self) -> &str {
+        self.arrived().parts.uri.query().unwrap_or_default()
+    }
+
+    /// Returns the headers, without credentials and without impersonation.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.arrived().parts.headers
+    }
+
+    /// Returns the connection's other end. Whoever keeps it keeps the connection's place among those allowed at once.
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.arrived().peer
+    }
+
+    /// Returns the id that the answer and the audit log carry.
+    pub fn audit_id(&self) -> &HeaderValue {
+        &self.arrived().audit_id
+    }
+
+    /// Takes the body; a second call gives an empty one.
+    pub fn take_body(&mut self) -> RequestBody {
+        std::mem::replace(&mut self.arrived_mut().body, RequestBody::from_bytes(Bytes::new()))
+    }
+
+    /// Takes what turns an HTTP/1 connection into a stream of bytes after an answer with 101; `None` where that can not be.
+    pub fn take_upgrade(&mut self) -> Option<OnUpgrade> {
+        self.arrived_mut().parts.extensions.remove::<OnUpgrade>()
+    }
+
+    /// Returns the question that was put to the authorisers; a verb changes its target or verb to ask a further one (reviews,
+    /// escalation, a second resource).
+    pub fn attributes(&self) -> Attributes<'_> {
+        Attributes::of_request(self.identity(), self.info())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+#![allow(clippy::unwrap_used)]
+
+use http::Request;
+
+use super::*;
+use crate::identity::{GROUP_AUTHENTICATED, GROUP_MASTERS};
+
+fn user(name: &str, groups: &[&str]) -> Identity {
+    Identity { name: name.to_owned(), groups: groups.iter().map(ToString::to_string).collect(), ..Identity::default() }
+}
+
+fn info(method: &str, target: &str) -> RequestInfo {
+    let request = Request::builder().method(method).uri(target).body(()).unwrap();
+    RequestInfo::parse(request.method(), request.uri().path(), request.uri().query().unwrap_or_default()).unwrap()
+}
+
+#[test]
+fn masters_may_do_all_and_others_read_the_public_paths() {
+    let chain = AuthorizerChain::new();
+    let check = |user: &Identity, method: &str, target: &str, allowed: bool| {
+        let info = info(method, target);
+        let verdict = chain.decide(&Attributes::of_request(user, &info));
+        assert_eq!(matches!(verdict, Verdict::Allow { .. }), allowed, "{} {method} {target}", user.name);
+    };
+    let admin = user("kubernetes-admin", &[GROUP_MASTERS, GROUP_AUTHENTICATED]);
+    let ana = user("ana", &["harbor", GROUP_AUTHENTICATED]);
+    let named_like_the_group = user(GROUP_MASTERS, &["system:masters "]);
+    let anonymous = Identity::anonymous();
+    for (method, target) in [
+        ("GET", "/api/v1/secrets"),
+        ("DELETE", "/api/v1/namespaces"),
+        ("POST", "/api/v1/namespaces/a/pods/p/exec"),
+        ("GET", "/metrics"),
+        ("TRACE", "/api/v1/pods"),
+    ] {
+        check(&admin, method, target, true);
+        check(&ana, method, target, false);
+        check(&named_like_the_group, method, target, false);
+        check(&anonymous, method, target, false);
+    }
+    for path in ["/version", "/healthz", "/livez", "/readyz"] {
+        check(&anonymous, "GET", path, true);
+        check(&ana, "GET", path, true);
+        check(&anonymous, "POST", path, false);
+        check(&ana, "GET", &format!("{path}/ping"), false);
+    }
+}
+
+#[test]
+fn a_403_has_upstreams_words() {
+    let check = |name: &str, method: &str, target: &str, reason: &str, expected: [&str; 4]| {
+        let (user, info) = (user(name, &[]), info(method, target));
+        let Refusal::Forbidden(got) = forbidden(&Attributes::of_request(&user, &info), reason) else {
+            panic!("{target} is not forbidden")
+        };
+        assert_eq!([got.group.as_str(), &got.resource, &got.name, &got.message], expected, "{method} {target}");
+    };
+    check(
+        "ana",
+        "GET",
+        "/api/v1/secrets",
+        "",
+        ["", "secrets", "", r#"User "ana" cannot list resource "secrets" in API group "" at the cluster scope"#],
+    );
+    check(
+        "ana",
+        "GET",
+        "/api/v1/namespaces/x",
+        "",
+        ["", "namespaces", "x", r#"User "ana" cannot get resource "namespaces" in API group "" in the namespace "x""#],
+    );
+    check(
+        "ana",
+        "POST",
+        "/api/v1/namespaces/default/pods/x/exec?command=ls",
+        "",
+        [
+            "",
+            "pods",
+            "x",
+            r#"User "ana" cannot create resource "pods/exec" in API group "" in the namespace "default""#,
+        ],
+    );
+    check(
+        "ana",
+        "GET",
+        "/apis/apps/v1/namespaces/default/deployments?fieldSelector=metadata.name%3Dx",
+        "",
+        [
+            "apps",
+            "deployments",
+            "x",
+            r#"User "ana" cannot list resource "deployments" in API group "apps" in the namespace "default""#,
+        ],
+    );
+    check("ana", "GET", "/logs/", "", ["", "", "", r#"User "ana" cannot get path "/logs/""#]);
+    check("ana", "POST", "/x", "no rule", ["", "", "", r#"User "ana" cannot post path "/x": no rule"#]);
+    check(
+        "<b>&\"",
+        "GET",
+        "/x",
+        "a <reason> of ours",
+        ["", "", "", r#"User "&lt;b&gt;&amp;\"" cannot get path "/x": a <reason> of ours"#],
+    );
+}
+
+struct Always(Verdict);
+
+impl Authorizer for Always {
+    fn name(&self) -> &'static str {
+        "always"
+    }
+
+    fn decide(&self, _: &Attributes<'_>) -> Verdict {
+        self.0.clone()
+    }
+}
+
+#[test]
+fn the_first_word_counts_and_silence_is_a_no() {
+    let allow = || Verdict::Allow { reason: "allow".to_owned() };
+    let deny = || Verdict::Deny { reason: "deny".to_owned() };
+    let silent = |reason: &str| Verdict::NoOpinion { reason: reason.to_owned() };
+    let check = |verdicts: Vec<Verdict>, expected: Verdict| {
+        let further = verdicts.into_iter().map(|verdict| Box::new(Always(verdict)) as Box<dyn Authorizer>).collect();
+        let chain = AuthorizerChain { masters: Masters, further };
+        let (ana, info) = (user("ana", &[]), info("GET", "/x"));
+        assert_eq!(chain.decide(&Attributes::of_request(&ana, &info)), expected);
+        // No chain, not even an empty one, is a way past or around system:masters.
+        let admin = user("admin", &[GROUP_MASTERS]);
+        assert!(matches!(chain.decide(&Attributes::of_request(&admin, &info)), Verdict::Allow { .. }));
+    };
+    check(vec![], silent(""));
+    check(vec![silent("")], silent(""));
+    check(vec![silent("a"), silent(""), silent("b")], silent("a, b"));
+    check(vec![silent("a"), allow(), deny()], allow());
+    check(vec![silent("a"), deny(), allow()], deny());
+}

@@ -1,0 +1,125 @@
+//! What an operator decides about the gate: addresses, certificates, the profile of defaults, and every limit.
+//!
+//! The numbers are upstream's where upstream has one (generic API server options, `secure_serving`); the rest bound what a
+//! peer without credentials can make the process hold.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+/// Connections open at once; one more is closed before its handshake.
+pub const CONNECTIONS_MAX: usize = 8192;
+/// From accept to the end of the TLS handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the first moment an HTTP/1 request could begin to the end of its head; so an idle connection ends after it too.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(32);
+/// Bytes of a request's head.
+pub const HEADER_BYTES_MAX: u32 = 1 << 20;
+/// Bytes of a request's body.
+pub const BODY_BYTES_MAX: u64 = 3 * 1024 * 1024;
+/// Bytes of an unwanted HTTP/1 body that are read and dropped, so that its sender gets to read the answer.
+pub const DISCARDED_BYTES_MAX: u64 = BODY_BYTES_MAX + 256 * 1024;
+/// How long that may take.
+pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// A request that is not long-running gets its answer within this time, or 504.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection without a request ends after this time, at most twice this time.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Open streams of an HTTP/2 connection.
+pub const STREAMS_MAX: u32 = 100;
+/// Streams a peer has reset that were not yet accepted (CVE-2023-44487); one more ends the connection.
+pub const PENDING_RESETS_MAX: usize = 20;
+/// Streams reset here because of a peer's errors; one more ends the connection.
+pub const LOCAL_RESETS_MAX: usize = 1024;
+/// Bytes in flight to us on one HTTP/2 stream.
+pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Bytes in flight to us on one HTTP/2 connection.
+pub const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Bytes of answers waiting on one HTTP/2 stream.
+pub const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// Between HTTP/2 keep-alive pings.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A ping that is not answered within this time ends the connection.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long an HTTP/2 connection without credentials may take to close after its one request.
+pub const STRANGER_LINGER: Duration = Duration::from_secs(1);
+/// How long requests in flight may take to end when the server stops.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pause after `accept` failed (no file descriptors left, usually).
+pub const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// Everything the gate is told at start.
+pub struct GateConfig {
+    /// Where to listen.
+    pub bind: SocketAddr,
+    /// The serving certificate and the CA of client certificates.
+    pub tls: TlsMaterial,
+    /// Which set of defaults is in force.
+    pub defaults: Profile,
+    /// The limits; `Limits::default()` outside tests.
+    pub limits: Limits,
+}
+
+/// Certificates and keys as PEM text, as they stand in files.
+pub struct TlsMaterial {
+    /// The serving certificate, then its intermediates.
+    pub cert_chain_pem: Vec<u8>,
+    /// The private key of the serving certificate.
+    pub key_pem: Zeroizing<Vec<u8>>,
+    /// One or more CA certificates; a client certificate must chain to one of them.
+    pub client_ca_pem: Vec<u8>,
+}
+
+/// Which set of defaults is in force (A27). The gate itself behaves the same under both: what it holds (L1, A2-A6, A22) is
+/// never relaxed. Later steps read it from here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// All of `docs/lockdown.md`; the default.
+    #[default]
+    Locked,
+    /// Upstream's answers.
+    Upstream,
+}
+
+/// The limits of one gate. Each field has the meaning of the constant of the same name, which is its default.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// See [`CONNECTIONS_MAX`].
+    pub connections_max: usize,
+    /// See [`HANDSHAKE_TIMEOUT`].
+    pub handshake_timeout: Duration,
+    /// See [`HEADER_READ_TIMEOUT`].
+    pub header_read_timeout: Duration,
+    /// See [`HEADER_BYTES_MAX`].
+    pub header_bytes_max: u32,
+    /// See [`BODY_BYTES_MAX`].
+    pub body_bytes_max: u64,
+    /// See [`REQUEST_TIMEOUT`].
+    pub request_timeout: Duration,
+    /// See [`IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// See [`STREAMS_MAX`].
+    pub streams_max: u32,
+    /// See [`STRANGER_LINGER`].
+    pub stranger_linger: Duration,
+    /// See [`DRAIN_TIMEOUT`].
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            header_read_timeout: HEADER_READ_TIMEOUT,
+            header_bytes_max: HEADER_BYTES_MAX,
+            body_bytes_max: BODY_BYTES_MAX,
+            request_timeout: REQUEST_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            streams_max: STREAMS_MAX,
+            stranger_linger: STRANGER_LINGER,
+            drain_timeout: DRAIN_TIMEOUT,
+        }
+    }
+}

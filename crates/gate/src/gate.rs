@@ -1,0 +1,135 @@
+//! The whole gate on one screen: each step takes the type the step before gave, so none can be left out or swapped.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+
+use crate::arrival::{AUDIT_ID, Arrived, Peer};
+use crate::audit;
+use crate::authn::Authenticators;
+use crate::authz::{AuthorizerChain, Permitted};
+use crate::body::{Body, RequestBody};
+use crate::config::Limits;
+use crate::deadline;
+use crate::fairness;
+use crate::impersonation;
+use crate::refusal::Refusal;
+use crate::request_info;
+
+/// What stands behind the gate: it takes a request that passed and makes its answer.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers a request. Dropped unfinished when the request's deadline passes or its client goes away.
+    fn handle(&self, permitted: Permitted) -> impl Future<Output = Response<Body>> + Send;
+}
+
+impl<F, A> Handler for F
+where
+    F: Fn(Permitted) -> A + Send + Sync + 'static,
+    A: Future<Output = Response<Body>> + Send,
+{
+    fn handle(&self, permitted: Permitted) -> impl Future<Output = Response<Body>> + Send {
+        self(permitted)
+    }
+}
+
+/// The gate and what stands behind it.
+pub struct Gate<H> {
+    authenticators: Authenticators,
+    authorizers: AuthorizerChain,
+    handler: H,
+    limits: Limits,
+}
+
+/// Marks an answer that may take as long as it likes to be sent.
+#[derive(Clone, Copy)]
+pub(crate) struct LongRunning;
+
+impl<H: Handler> Gate<H> {
+    /// Puts a gate before `handler`.
+    pub fn new(handler: H, limits: Limits) -> Self {
+        Self { authenticators: Authenticators::new(), authorizers: AuthorizerChain::new(), handler, limits }
+    }
+
+    /// Returns the authorisers, for questions about other actions than the request's own.
+    pub fn authorizers(&self) -> &AuthorizerChain {
+        &self.authorizers
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Answers a request of `peer`: from the wire, or from a part of this process ([`Peer::in_process`]).
+    pub async fn handle(&self, peer: &Arc<Peer>, request: Request<RequestBody>) -> Response<Body> {
+        let arrived = Arrived::new(Arc::clone(peer), request);
+        let audit_id = arrived.audit_id.clone();
+        let mut response = match catch_panic(self.answer(arrived)).await {
+            Some(response) => response,
+            None => {
+                tracing::error!(audit_id = audit_id.to_str().unwrap_or_default(), "request handler panicked");
+                Refusal::Panicked.into_response()
+            }
+        };
+        finish(response.headers_mut(), audit_id);
+        response
+    }
+
+    async fn answer(&self, arrived: Arrived) -> Response<Body> {
+        let (permitted, deadline) = match self.pass(arrived) {
+            Ok(passed) => passed,
+            Err(refusal) => return refusal.into_response(),
+        };
+        let answer = self.handler.handle(permitted);
+        match deadline {
+            None => {
+                let mut response = answer.await;
+                response.extensions_mut().insert(LongRunning);
+                response
+            }
+            Some(after) => match tokio::time::timeout(after, answer).await {
+                Ok(response) => response,
+                Err(_) => Refusal::DeadlineExceeded.into_response(),
+            },
+        }
+    }
+
+    /// The order of the steps. A request that fails one never reaches the next (A8).
+    fn pass(&self, arrived: Arrived) -> Result<(Permitted, Option<Duration>), Refusal> {
+        let located = request_info::locate(arrived)?;
+        let deadline = deadline::of(&located, &self.limits);
+        let identified = self.authenticators.identify(located)?;
+        let recorded = audit::record(identified);
+        let acting = impersonation::act(&self.authorizers, recorded)?;
+        let seated = fairness::seat(acting);
+        let permitted = self.authorizers.permit(seated)?;
+        Ok((permitted, deadline?))
+    }
+}
+
+/// Every answer names its request, and is nobody's to keep unless the handler said otherwise.
+fn finish(headers: &mut HeaderMap, audit_id: HeaderValue) {
+    headers.insert(AUDIT_ID, audit_id);
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    }
+}
+
+/// Runs a future; `None` when it panicked. What it held is dropped, what it shares is behind locks that do not poison or in
+/// values that are replaced whole, so going on is sound.
+async fn catch_panic<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! Who a request acts as: name, uid, groups, extra, and the well-known names among them (upstream: `user.Info`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The user of a request without credentials.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// The group of requests without credentials.
+pub const GROUP_UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The group of every user who proved who they are.
+pub const GROUP_AUTHENTICATED: &str = "system:authenticated";
+/// The group that may do everything; no role can take it away.
+pub const GROUP_MASTERS: &str = "system:masters";
+/// The key of the extra that names the credential (KEP-4193).
+pub const EXTRA_CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
+/// An authenticated user, or the anonymous one. Shared, because one connection's requests have one identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's name; never empty on a request that passed authentication.
+    pub name: String,
+    /// The user's unique id, or empty.
+    pub uid: String,
+    /// Groups in the order they were proved.
+    pub groups: Vec<String>,
+    /// Further facts about the user, for authorisers.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+impl Identity {
+    /// Makes the identity of requests without credentials.
+    pub fn anonymous() -> Arc<Self> {
+        Arc::new(Self { name: ANONYMOUS.to_owned(), groups: vec![GROUP_UNAUTHENTICATED.to_owned()], ..Self::default() })
+    }
+
+    /// Says whether the user is in `group`.
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| own == group)
+    }
+
+    /// Says whether this is the identity of requests without credentials.
+    pub fn is_anonymous(&self) -> bool {
+        self.name == ANONYMOUS
+    }
+
+    /// Adds `group` unless the user is in it already.
+    pub(crate) fn join(&mut self, group: &str) {
+        if !self.is_in(group) {
+            self.groups.push(group.to_owned());
+        }
+    }
+}

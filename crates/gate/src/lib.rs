@@ -1,0 +1,44 @@
+//! The gate: everything between a socket and a request that may be served.
+//!
+//! A request meets the modules in the order of this list: `listener`, `tls`, `connection`, `arrival`,
+//! `request_info`, `authn`, `audit`, `impersonation`, `fairness`, `authz`. Each step takes the type the step before
+//! gave (`Arrived`, `Located`, `Identified`, `Recorded`, `Acting`, `Seated`, `Permitted`), and only that step can make the
+//! next one; `gate` has the whole order on one screen. A verb takes [`Permitted`]. See docs/decisions/0004.
+//!
+//! What this crate never does: read an object, know a kind, open a plain-text port, or hold a value that means "no
+//! authoriser". Everything in the process that asks for something comes in here too, with an identity of its own.
+
+mod arrival;
+mod audit;
+mod authn;
+mod authz;
+mod body;
+mod config;
+mod connection;
+mod deadline;
+mod fairness;
+mod gate;
+mod identity;
+mod impersonation;
+mod listener;
+mod query;
+mod refusal;
+mod request_info;
+mod tls;
+
+pub use arrival::Peer;
+pub use authz::{Attributes, Authorizer, AuthorizerChain, Permitted, Target, Verdict};
+pub use body::{Body, BodyError, BoxError, RequestBody, status_response};
+pub use config::{
+    BODY_BYTES_MAX, CONNECTIONS_MAX, DRAIN_TIMEOUT, GateConfig, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX,
+    HEADER_READ_TIMEOUT, IDLE_TIMEOUT, Limits, Profile, REQUEST_TIMEOUT, STRANGER_LINGER, STREAMS_MAX, TlsMaterial,
+};
+pub use gate::{Gate, Handler};
+pub use identity::{
+    ANONYMOUS, EXTRA_CREDENTIAL_ID, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_UNAUTHENTICATED, Identity,
+};
+pub use listener::{Drained, ListenError, Listener};
+pub use query::Query;
+pub use refusal::not_found;
+pub use request_info::{PathFault, RequestInfo, ResourceInfo, Verb};
+pub use tls::{Tls, TlsError};

@@ -1,0 +1,95 @@
+//! Percent-decoding and query strings as Go's `net/url` reads them, because clients are written against that.
+
+use std::borrow::Cow;
+
+/// A query string, read on demand; nothing is allocated for a parameter without escapes.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    /// Wraps the text after `?` (empty when there is none).
+    pub fn new(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// Returns the first value of `name`. A pair with a bad escape or a `;` does not exist, as in Go.
+    pub fn get(self, name: &str) -> Option<Cow<'a, str>> {
+        self.pairs().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// Returns all values of `name`, in order.
+    pub fn all(self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        self.pairs().filter(move |(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// Returns every pair, in order.
+    pub fn pairs(self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+        self.0.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')).filter_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((decode_component(key)?, decode_component(value)?))
+        })
+    }
+}
+
+/// Decodes a query component: escapes, and `+` as a space. `None` for a bad escape; bytes that are not UTF-8 become U+FFFD.
+fn decode_component(text: &str) -> Option<Cow<'_, str>> {
+    if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
+        return Some(Cow::Borrowed(text));
+    }
+    let decoded = percent_decode(&text.replace('+', " "))?;
+    Some(Cow::Owned(
+        String::from_utf8(decoded).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned()),
+    ))
+}
+
+/// Decodes percent escapes exactly once; `None` when a `%` is not followed by two hexadecimal digits.
+pub(crate) fn percent_decode(text: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let high = hex_digit(bytes.next()?)?;
+            let low = hex_digit(bytes.next()?)?;
+            decoded.push(high << 4 | low);
+        } else {
+            decoded.push(byte);
+        }
+    }
+    Some(decoded)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_pairs_as_go_does() {
+        let check = |query: &str, expected: &[(&str, &str)]| {
+            let pairs: Vec<_> = Query::new(query).pairs().collect();
+            let expected: Vec<_> = expected.iter().map(|(k, v)| (Cow::from(*k), Cow::from(*v))).collect();
+            assert_eq!(pairs, expected, "{query}");
+        };
+        check("", &[]);
+        check("a=1&b=2", &[("a", "1"), ("b", "2")]);
+        check("watch", &[("watch", "")]);
+        check("&&a==b&", &[("a", "=b")]);
+        check("a=x%3Dy+z", &[("a", "x=y z")]);
+        check("a=%zz&b=1", &[("b", "1")]);
+        check("a=%2&b=1", &[("b", "1")]);
+        check("a=1;b=2&c=3", &[("c", "3")]);
+        check("%61=%2525", &[("a", "%25")]);
+        check("a=%ff", &[("a", "\u{fffd}")]);
+    }
+
+    #[test]
+    fn finds_first_and_all() {
+        let query = Query::new("a=1&b=2&a=3");
+        assert_eq!(query.get("a").as_deref(), Some("1"));
+        assert_eq!(query.get("c"), None);
+        assert_eq!(query.all("a").collect::<Vec<_>>(), ["1", "3"]);
+    }
+}

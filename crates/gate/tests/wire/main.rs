@@ -1,0 +1,11 @@
+//! The gate from outside: real sockets, real TLS, HTTP/1.1 and HTTP/2, and what a peer gets for every way to misbehave.
+
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod client;
+mod drain;
+mod frames;
+mod limits;
+mod server;
+mod tls;
