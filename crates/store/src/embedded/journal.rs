@@ -1,0 +1,348 @@
+//! The SQLite file: one row an entry, and a table that says what the file is and how far revisions went.
+//!
+//! A journal failure is one of two kinds. `Full` was undone: nothing changed and the store goes on. `Lost` is
+//! everything after which nobody knows what the disk holds, a failed sync first of all (the kernel may have dropped the
+//! pages it could not write, and a second sync would then succeed); it ends the process.
+//!
+//! Checkpoints are made here and not by SQLite's hook, which ignores their failures.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use bytes::Bytes;
+use imbl::OrdMap;
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+
+use super::{
+    FORMAT, OpenError,
+    directory::{Directory, FILE_MODE},
+};
+use crate::{Entry, Key, engine::Source};
+
+/// `application_id` of the file: "Port".
+const APPLICATION_ID: i64 = 0x506f_7274;
+/// Revision of an empty store; upstream's etcd begins there too, and 0 means "any" to clients.
+const FIRST_REVISION: u64 = 1;
+/// Bytes of rows in the WAL before it is moved into the database.
+const CHECKPOINT_BYTES: usize = 16 << 20;
+/// What a row costs in the WAL at least: pages of the table, of its index and of `meta`.
+const ROW_OVERHEAD_BYTES: usize = 3 * 4096;
+/// SQLite's page cache, as it wants to be told: negative, in KiB. Readers read from memory, so it may be small.
+const CACHE_KIB: i64 = -4096;
+
+/// What must become durable together: for each key the entry, or nothing when it is removed.
+pub(super) type Rows = BTreeMap<Key, Option<Entry>>;
+
+/// Where committed rows are made durable.
+pub(super) trait Journal: Send + 'static {
+    /// Makes rows and the highest revision durable, all or nothing.
+    fn write(&mut self, rows: &Rows, revision: u64) -> Result<(), JournalError>;
+
+    /// Does what can wait until commits are answered.
+    fn tidy(&mut self) -> Result<(), JournalError>;
+}
+
+/// Why rows did not become durable.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JournalError {
+    /// No room; what was begun is undone.
+    #[error("no room left")]
+    Full(#[source] rusqlite::Error),
+    /// What the disk holds is not known.
+    #[error("durability is lost: {0}")]
+    Lost(Source),
+}
+
+/// Everything that was in the file.
+pub(super) struct Loaded {
+    pub(super) revision: u64,
+    pub(super) entries: OrdMap<Key, Entry>,
+}
+
+/// The open file and the lock on its directory, which is let go of after the file is closed.
+pub(super) struct Sqlite {
+    connection: Connection,
+    unchecked_bytes: usize,
+    // Fields are dropped in order: the lock last.
+    _directory: Directory,
+}
+
+impl Sqlite {
+    /// Opens the file of a locked directory, making it when there is none, and reads it.
+    pub(super) fn open(directory: Directory) -> Result<(Sqlite, Loaded), OpenError> {
+        let file = directory.store_file();
+        if !file.exists() {
+            create(&directory).map_err(failed(&file, "create"))?;
+        }
+        let connection = connect(&file).map_err(failed(&file, "open"))?;
+        check_format(&connection, &directory)?;
+        configure(&connection).map_err(failed(&file, "configure"))?;
+        let loaded = load(&connection, &directory)?;
+        Ok((Sqlite { connection, unchecked_bytes: 0, _directory: directory }, loaded))
+    }
+
+    fn write_rows(&mut self, rows: &Rows, revision: u64) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut put = self.connection.prepare_cached(
+            "INSERT INTO objects (key, version, create_revision, value) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key) \
+             DO UPDATE SET version = ?2, create_revision = ?3, value = ?4",
+        )?;
+        let mut delete = self.connection.prepare_cached("DELETE FROM objects WHERE key = ?1")?;
+        for (key, entry) in rows {
+            match entry {
+                Some(Entry { version, create_revision, value }) => {
+                    put.execute(params![&**key, number(*version)?, number(*create_revision)?, &**value])?
+                }
+                None => delete.execute([&**key])?,
+            };
+        }
+        let mut reached = self.connection.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'revision'")?;
+        if reached.execute([number(revision)?])? != 1 {
+            return Err(rusqlite::Error::QueryReturnedNoRows);
+        }
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    /// Undoes a transaction that ran out of room. SQLite may have done so itself.
+    fn undo(&self, full: rusqlite::Error) -> JournalError {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            return JournalError::Lost(error.into());
+        }
+        JournalError::Full(full)
+    }
+}
+
+impl Journal for Sqlite {
+    fn write(&mut self, rows: &Rows, revision: u64) -> Result<(), JournalError> {
+        match self.write_rows(rows, revision) {
+            Ok(()) => {
+                let bytes = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| entry.value.len());
+                let written: usize = rows.values().map(|entry| ROW_OVERHEAD_BYTES + bytes(entry)).sum();
+                self.unchecked_bytes = self.unchecked_bytes.saturating_add(written);
+                Ok(())
+            }
+            // Only writes report a full disk, syncs never do, so the commit is not on the disk.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Err(self.undo(error)),
+            Err(error) => Err(JournalError::Lost(error.into())),
+        }
+    }
+
+    fn tidy(&mut self) -> Result<(), JournalError> {
+        if self.unchecked_bytes < CHECKPOINT_BYTES {
+            return Ok(());
+        }
+        self.unchecked_bytes = 0;
+        match checkpoint(&self.connection) {
+            Ok(()) => Ok(()),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Err(JournalError::Full(error)),
+            Err(error) => Err(JournalError::Lost(error.into())),
+        }
+    }
+}
+
+/// Moves the WAL into the database file; with no other reader all of it moves.
+fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
+/// SQLite's integers are signed; a revision beyond them would take millions of years.
+fn number(revision: u64) -> rusqlite::Result<i64> {
+    i64::try_from(revision).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+fn failed<E: Into<Source>>(file: &Path, action: &'static str) -> impl Fn(E) -> OpenError {
+    move |source| OpenError::FileFailed { file: file.to_path_buf(), action, source: source.into() }
+}
+
+/// Makes an empty store under another name first, so that `store.db` is there completely or not at all.
+fn create(directory: &Directory) -> Result<(), Source> {
+    let new = directory.new_store_file();
+    // Whatever is left of an attempt that did not get to the end holds nothing.
+    for left in [new.clone(), new.with_extension("new-journal"), new.with_extension("new-wal")] {
+        match std::fs::remove_file(left) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
+    let connection = connect(&new)?;
+    // The syncs are ours, below: one of the file, one of its name. A start has 100 ms for everything.
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;
+         BEGIN IMMEDIATE;
+         PRAGMA application_id = {APPLICATION_ID};
+         CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+         INSERT INTO meta VALUES ('format', {FORMAT}), ('revision', {FIRST_REVISION});
+         CREATE TABLE objects (
+             key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, create_revision INTEGER NOT NULL, value BLOB NOT NULL
+         ) STRICT;
+         COMMIT;
+         PRAGMA journal_mode = WAL;"
+    ))?;
+    connection.close().map_err(|(_, error)| error)?;
+    File::open(&new)?.sync_all()?;
+    std::fs::rename(&new, directory.store_file())?;
+    directory.sync()?;
+    Ok(())
+}
+
+fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    // One thread owns the connection, so SQLite needs no mutex.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(file, flags)?;
+    // Nobody else may change rows under our memory, and the WAL's index needs no shared file.
+    connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;")?;
+    Ok(connection)
+}
+
+/// Refuses what is not ours or newer than we know, before anything is written.
+fn check_format(connection: &Connection, directory: &Directory) -> Result<(), OpenError> {
+    let file = directory.store_file();
+    let not_a_store = || OpenError::NotAStore { file: file.clone() };
+    let application: i64 = match connection.pragma_query_value(None, "application_id", |row| row.get(0)) {
+        Ok(application) => application,
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => return Err(not_a_store()),
+        Err(error) => return Err(failed(&file, "read")(error)),
+    };
+    if application != APPLICATION_ID {
+        return Err(not_a_store());
+    }
+    let found = read_meta(connection, directory, "format")?;
+    match found {
+        FORMAT => Ok(()),
+        _ if found > FORMAT => {
+            Err(OpenError::NewerFormat { directory: directory.path().to_path_buf(), found, supported: FORMAT })
+        }
+        _ => Err(OpenError::Damaged { file, detail: format!("format {found} has never existed") }),
+    }
+}
+
+fn read_meta(connection: &Connection, directory: &Directory, name: &str) -> Result<u64, OpenError> {
+    let file = directory.store_file();
+    let value: i64 = connection
+        .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+        .map_err(failed(&file, "read"))?;
+    u64::try_from(value).map_err(|_| OpenError::Damaged { file, detail: format!("its {name} is {value}") })
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cell_size_check = ON;
+         PRAGMA secure_delete = FAST; PRAGMA temp_store = MEMORY; PRAGMA cache_size = {CACHE_KIB};"
+    ))?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::InvalidParameterName(format!("journal_mode is {mode}, not wal")));
+    }
+    // What the last process left in the WAL goes to the database now, so that the WAL begins empty.
+    checkpoint(connection)
+}
+
+fn load(connection: &Connection, directory: &Directory) -> Result<Loaded, OpenError> {
+    let file = directory.store_file();
+    let failed = failed::<rusqlite::Error>(&file, "read");
+    let revision = read_meta(connection, directory, "revision")?;
+    let mut statement =
+        connection.prepare("SELECT key, version, create_revision, value FROM objects").map_err(&failed)?;
+    let rows = statement.query_map([], read_row).map_err(&failed)?;
+    let mut entries = OrdMap::new();
+    for row in rows {
+        let (key, entry) = row.map_err(&failed)?;
+        let Entry { version, create_revision, .. } = entry;
+        if version > revision || create_revision > version || create_revision == 0 {
+            let detail = format!("{key:?} has version {version} of {create_revision}, the store is at {revision}");
+            return Err(OpenError::Damaged { file: file.clone(), detail });
+        }
+        entries.insert(key, entry);
+    }
+    Ok(Loaded { revision, entries })
+}
+
+fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Key, Entry)> {
+    let key = row.get_ref(0)?.as_str()?;
+    let value = Bytes::copy_from_slice(row.get_ref(3)?.as_blob()?);
+    let revision = |column| {
+        let number: i64 = row.get(column)?;
+        u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+    };
+    let entry = Entry { version: revision(1)?, create_revision: revision(2)?, value };
+    Ok((key.into(), entry))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn open(directory: &Path) -> (Sqlite, Loaded) {
+        Sqlite::open(Directory::acquire(directory).unwrap()).unwrap()
+    }
+
+    fn rows(name: &str, version: u64, bytes: usize) -> Rows {
+        let entry = Entry { version, create_revision: version, value: vec![b'x'; bytes].into() };
+        Rows::from([(name.into(), Some(entry))])
+    }
+
+    #[test]
+    fn rows_come_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut journal, loaded) = open(directory.path());
+        assert_eq!((loaded.revision, loaded.entries.len()), (FIRST_REVISION, 0));
+        journal.write(&rows("/registry/a", 2, 10), 2).unwrap();
+        journal.write(&rows("/registry/b", 3, 0), 3).unwrap();
+        journal.write(&rows("/registry/b", 4, 20), 4).unwrap();
+        journal.write(&Rows::from([("/registry/a".into(), None)]), 5).unwrap();
+        drop(journal);
+        let (_journal, loaded) = open(directory.path());
+        let entry = loaded.entries.get("/registry/b").unwrap();
+        assert_eq!((loaded.revision, loaded.entries.len()), (5, 1));
+        assert_eq!((entry.version, entry.value.len()), (4, 20));
+    }
+
+    /// Room that runs out leaves the file as it was, and what fits still passes.
+    #[test]
+    fn a_full_disk_is_undone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(directory.path());
+        journal.write(&rows("/registry/a", 2, 10), 2).unwrap();
+        journal.connection.execute_batch("PRAGMA max_page_count = 20").unwrap();
+        let mut large = rows("/registry/b", 3, 1 << 20);
+        large.extend(rows("/registry/a", 3, 30));
+        assert!(matches!(journal.write(&large, 3), Err(JournalError::Full(_))));
+        assert!(journal.connection.is_autocommit());
+        journal.write(&rows("/registry/c", 3, 20), 3).unwrap();
+        drop(journal);
+        let (_journal, loaded) = open(directory.path());
+        let sizes: Vec<_> = loaded.entries.iter().map(|(key, entry)| (&**key, entry.value.len())).collect();
+        assert_eq!((loaded.revision, sizes), (3, vec![("/registry/a", 10), ("/registry/c", 20)]));
+    }
+
+    /// The settings that durability rests on.
+    #[test]
+    fn settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = open(directory.path());
+        let check = |pragma: &str, expected: &str| {
+            let value = journal.connection.query_row(&format!("PRAGMA {pragma}"), [], |row| {
+                Ok(match row.get_ref(0)? {
+                    rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                    other => other.as_str()?.to_string(),
+                })
+            });
+            assert_eq!(value.unwrap(), expected, "{pragma}");
+        };
+        check("journal_mode", "wal");
+        check("synchronous", "2");
+        check("locking_mode", "exclusive");
+        check("wal_autocheckpoint", "0");
+        check("application_id", &APPLICATION_ID.to_string());
+        check("secure_delete", "2");
+    }
+}

@@ -1,0 +1,558 @@
+//! What every storage engine offers: conditional commits over several keys, immutable snapshots, ordered events.
+//!
+//! Keys are upstream's etcd keys (`/registry/configmaps/default/settings`) and their order is that of their bytes, so
+//! `/registry/pods/a-b/x` stands before `/registry/pods/a/x`. A revision counts the commits that changed something,
+//! as in etcd; the version of an entry is the revision of its last change (etcd's `mod_revision`).
+//! Answers to upstream's `storage.Interface`.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use crate::Snapshot;
+
+/// Every key begins with this.
+pub const KEY_PREFIX: &str = "/registry/";
+/// Longest key: prefix, group (253), resource (63), namespace (63), name (253) and room to spare.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Most operations in one commit; etcd's default (`--max-txn-ops`).
+pub const OPERATIONS_MAX: usize = 128;
+
+/// The name of an entry. Cheap to clone.
+pub type Key = Arc<str>;
+
+/// A future that an engine behind `dyn` can give.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Whatever made an engine fail, for the log.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is stored under a key. Cheap to clone: the value is shared.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Revision of the last change.
+    pub version: u64,
+    /// Revision of the commit that created the entry.
+    pub create_revision: u64,
+    /// The object, opaque here.
+    pub value: Bytes,
+}
+
+/// Values may be secrets: only their length is shown.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("version", &self.version)
+            .field("create_revision", &self.create_revision)
+            .field("value_bytes", &self.value.len())
+            .finish()
+    }
+}
+
+/// What must be true of a key for its commit to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing is stored under the key.
+    Absent,
+    /// The entry has exactly this version.
+    Version(u64),
+    /// Something is stored under the key.
+    Present,
+    /// Always true.
+    Any,
+}
+
+impl Condition {
+    /// Whether the condition is true of what is stored now.
+    pub fn holds(self, current: Option<&Entry>) -> bool {
+        match self {
+            Condition::Absent => current.is_none(),
+            Condition::Version(version) => current.is_some_and(|entry| entry.version == version),
+            Condition::Present => current.is_some(),
+            Condition::Any => true,
+        }
+    }
+}
+
+/// What a commit does to a key.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Stores this value; the entry gets the commit's revision as version even when the value is the same.
+    Put(Bytes),
+    /// Removes the entry; of an absent key nothing, without an event.
+    Delete,
+    /// Nothing: the key is there only for its condition.
+    Check,
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Put(value) => write!(f, "Put({} bytes)", value.len()),
+            Change::Delete => f.write_str("Delete"),
+            Change::Check => f.write_str("Check"),
+        }
+    }
+}
+
+/// One key's part in a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The key; at most once in a commit.
+    pub key: Key,
+    /// What must be true of it.
+    pub condition: Condition,
+    /// What happens to it.
+    pub change: Change,
+}
+
+impl Operation {
+    /// Stores a value under a key that must be absent.
+    pub fn create(key: impl Into<Key>, value: Bytes) -> Self {
+        Operation { key: key.into(), condition: Condition::Absent, change: Change::Put(value) }
+    }
+
+    /// Replaces the value of an entry that must have this version.
+    pub fn update(key: impl Into<Key>, version: u64, value: Bytes) -> Self {
+        Operation { key: key.into(), condition: Condition::Version(version), change: Change::Put(value) }
+    }
+
+    /// Removes an entry that must have this version.
+    pub fn delete(key: impl Into<Key>, version: u64) -> Self {
+        Operation { key: key.into(), condition: Condition::Version(version), change: Change::Delete }
+    }
+
+    /// Only asks that a condition holds.
+    pub fn check(key: impl Into<Key>, condition: Condition) -> Self {
+        Operation { key: key.into(), condition, change: Change::Check }
+    }
+}
+
+/// Operations that happen together or not at all. All keys it changes get one revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// In the order in which a failing condition is looked for; no key twice.
+    pub operations: Vec<Operation>,
+}
+
+impl From<Operation> for Commit {
+    fn from(operation: Operation) -> Self {
+        Commit { operations: vec![operation] }
+    }
+}
+
+impl From<Vec<Operation>> for Commit {
+    fn from(operations: Vec<Operation>) -> Self {
+        Commit { operations }
+    }
+}
+
+impl Commit {
+    /// Bytes of all keys and values.
+    pub fn bytes(&self) -> usize {
+        let of = |operation: &Operation| match &operation.change {
+            Change::Put(value) => operation.key.len() + value.len(),
+            Change::Delete | Change::Check => operation.key.len(),
+        };
+        self.operations.iter().map(of).sum()
+    }
+
+    /// Refuses what no engine with these limits may be asked, before anything is looked up.
+    pub fn check(&self, limits: &Limits) -> Result<(), Refusal> {
+        if self.operations.is_empty() {
+            return Err(Refusal::NoOperations);
+        }
+        if self.operations.len() > limits.operations_max {
+            return Err(Refusal::TooManyOperations { count: self.operations.len(), max: limits.operations_max });
+        }
+        // Most commits have one operation, and nothing to compare it with.
+        let mut seen = (self.operations.len() > 1).then(HashSet::new);
+        for Operation { key, condition, change } in &self.operations {
+            check_key(key)?;
+            if seen.as_mut().is_some_and(|seen| !seen.insert(key)) {
+                return Err(Refusal::KeyTwice { key: key.clone() });
+            }
+            if *condition == Condition::Version(0) {
+                return Err(Refusal::VersionZero { key: key.clone() });
+            }
+            if let Change::Put(value) = change
+                && value.len() > limits.value_bytes_max
+            {
+                let (bytes, max) = (value.len(), limits.value_bytes_max);
+                return Err(Refusal::ValueTooLarge { key: key.clone(), bytes, max });
+            }
+        }
+        let bytes = self.bytes();
+        if bytes > limits.commit_bytes_max {
+            return Err(Refusal::CommitTooLarge { bytes, max: limits.commit_bytes_max });
+        }
+        Ok(())
+    }
+}
+
+/// A key is under [`KEY_PREFIX`], not too long, and has no NUL (etcd continues a range at `key + NUL`).
+fn check_key(key: &Key) -> Result<(), Refusal> {
+    if !key.starts_with(KEY_PREFIX) || key.len() == KEY_PREFIX.len() {
+        return Err(Refusal::KeyOutsideRegistry { key: key.clone() });
+    }
+    if key.len() > KEY_BYTES_MAX {
+        return Err(Refusal::KeyTooLong { bytes: key.len(), max: KEY_BYTES_MAX });
+    }
+    if key.contains('\0') {
+        return Err(Refusal::KeyHasNul { key: key.clone() });
+    }
+    Ok(())
+}
+
+/// How much one commit may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Operations in a commit.
+    pub operations_max: usize,
+    /// Bytes of one value.
+    pub value_bytes_max: usize,
+    /// Bytes of all keys and values.
+    pub commit_bytes_max: usize,
+}
+
+/// A commit that happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The version of every key it put. Of a commit that changed nothing (only checks, or deletes of what is not
+    /// there): the revision at which its conditions held.
+    pub revision: u64,
+}
+
+/// Why a commit can never be taken as it is. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The list is empty.
+    #[error("the commit has no operations")]
+    NoOperations,
+    /// More operations than [`Limits::operations_max`].
+    #[error("the commit has {count} operations, at most {max} are allowed")]
+    TooManyOperations {
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// Two operations name one key.
+    #[error("key {key:?} is twice in one commit")]
+    KeyTwice {
+        /// The key.
+        key: Key,
+    },
+    /// The key does not begin with [`KEY_PREFIX`] or is nothing but it.
+    #[error("key {key:?} is not under {KEY_PREFIX:?}")]
+    KeyOutsideRegistry {
+        /// The key.
+        key: Key,
+    },
+    /// The key is longer than [`KEY_BYTES_MAX`].
+    #[error("a key of {bytes} bytes, at most {max} are allowed")]
+    KeyTooLong {
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        max: usize,
+    },
+    /// The key contains a NUL byte.
+    #[error("key {key:?} contains a NUL")]
+    KeyHasNul {
+        /// The key.
+        key: Key,
+    },
+    /// No entry has version 0, and etcd would take it for absent.
+    #[error("version 0 was expected of key {key:?}: use Condition::Absent")]
+    VersionZero {
+        /// The key.
+        key: Key,
+    },
+    /// The value is larger than [`Limits::value_bytes_max`].
+    #[error("the value of {key:?} has {bytes} bytes, at most {max} are allowed")]
+    ValueTooLarge {
+        /// The key.
+        key: Key,
+        /// How large it is.
+        bytes: usize,
+        /// How large it may be.
+        max: usize,
+    },
+    /// All keys and values together are larger than [`Limits::commit_bytes_max`].
+    #[error("the commit has {bytes} bytes, at most {max} are allowed")]
+    CommitTooLarge {
+        /// How large it is.
+        bytes: usize,
+        /// How large it may be.
+        max: usize,
+    },
+}
+
+/// Why a commit did not happen, or may not have happened.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A condition does not hold: the first one in the commit's order. Nothing was changed.
+    #[error("key {key:?} is not as expected")]
+    Conflict {
+        /// The key whose condition failed.
+        key: Key,
+        /// What is stored there.
+        current: Option<Entry>,
+    },
+    /// The commit itself is not acceptable. Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Too much is waiting to be written; later it may pass. Nothing was changed.
+    #[error("the commit queue is full")]
+    QueueFull,
+    /// The disk, or etcd's quota, has no room. Nothing was changed; deleting may help.
+    #[error("the store has no room left")]
+    StorageFull {
+        /// What said so.
+        source: Source,
+    },
+    /// The engine is closed. Nothing was changed.
+    #[error("the store is closed")]
+    Closed,
+    /// The engine could not be reached, so it has not seen the commit. Nothing was changed.
+    #[error("the store cannot be reached")]
+    Unreachable {
+        /// What went wrong.
+        source: Source,
+    },
+    /// The answer was lost: the commit may have happened or not, and only reading can tell.
+    #[error("the outcome of the commit is unknown")]
+    OutcomeUnknown {
+        /// What went wrong.
+        source: Source,
+    },
+    /// The engine refused for a reason of its own. Nothing was changed.
+    #[error("the store rejected the commit")]
+    Rejected {
+        /// What it said.
+        source: Source,
+    },
+}
+
+/// Why the newest state could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The engine is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The engine could not be asked.
+    #[error("the store cannot be reached")]
+    Unreachable {
+        /// What went wrong.
+        source: Source,
+    },
+    /// The engine answered, but memory did not catch up within its deadline.
+    #[error("the store's memory is at revision {reached}, behind {wanted}")]
+    Behind {
+        /// The revision that was asked for.
+        wanted: u64,
+        /// Where memory is.
+        reached: u64,
+    },
+}
+
+/// Why a subscription could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscribeError {
+    /// Events right after that revision are no longer kept (upstream: 410, `Expired`).
+    #[error("events after revision {after} are gone, the oldest kept are those after {oldest}")]
+    Expired {
+        /// Where it should have begun.
+        after: u64,
+        /// Where it can begin at the earliest.
+        oldest: u64,
+    },
+    /// That revision is not there yet (upstream: `Too large resource version`).
+    #[error("revision {after} is ahead of the store, which is at {revision}")]
+    Ahead {
+        /// Where it should have begun.
+        after: u64,
+        /// The newest revision.
+        revision: u64,
+    },
+    /// Whether the revision exists could not be found out.
+    #[error(transparent)]
+    Unread(#[from] ReadError),
+}
+
+/// Why a subscription ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubscriptionError {
+    /// The subscriber was too slow: what follows is no longer kept. Nothing was skipped silently.
+    #[error("the subscriber is at revision {after}, the oldest events kept are those after {oldest}")]
+    Lagged {
+        /// The last revision it has seen.
+        after: u64,
+        /// Where events begin now.
+        oldest: u64,
+    },
+    /// The engine is closed, and everything before that was delivered.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// One change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The key.
+    pub key: Key,
+    /// What is stored now; nothing after a delete.
+    pub current: Option<Entry>,
+    /// What was stored before; nothing before a create.
+    pub previous: Option<Entry>,
+    /// Revision of the commit; of a delete there is no other trace of it.
+    pub revision: u64,
+}
+
+/// All events of one commit that a subscriber asked for: never part of a commit, never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventBatch {
+    /// Revision of the commit.
+    pub revision: u64,
+    /// Its changes, in the order of its operations (of a commit from another etcd client: in etcd's order).
+    pub events: Vec<Event>,
+}
+
+/// A place in the stream of events. It holds no queue: what it has not read yet is in the engine's bounded history.
+pub trait Subscription: Send {
+    /// Waits for the next commit that changed something under the prefix. May be dropped and asked again without
+    /// losing anything. After an error it gives the same error again.
+    fn next(&mut self) -> BoxFuture<'_, Result<Arc<EventBatch>, SubscriptionError>>;
+
+    /// Everything under the prefix up to and including this revision has been given.
+    fn position(&self) -> u64;
+}
+
+/// The newest snapshot, or the wait for it. The embedded engine is always ready, and then nothing is allocated.
+pub struct Newest<'a>(NewestState<'a>);
+
+enum NewestState<'a> {
+    Ready(Option<Snapshot>),
+    Waiting(BoxFuture<'a, Result<Snapshot, ReadError>>),
+}
+
+impl<'a> Newest<'a> {
+    /// A snapshot that is here already.
+    pub fn ready(snapshot: Snapshot) -> Self {
+        Newest(NewestState::Ready(Some(snapshot)))
+    }
+
+    /// A snapshot that has to be waited for.
+    pub fn waiting(future: BoxFuture<'a, Result<Snapshot, ReadError>>) -> Self {
+        Newest(NewestState::Waiting(future))
+    }
+}
+
+impl Future for Newest<'_> {
+    type Output = Result<Snapshot, ReadError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            // Polling again after the answer breaks the rules of futures; `Closed` is as good as any answer.
+            NewestState::Ready(snapshot) => Poll::Ready(snapshot.take().ok_or(ReadError::Closed)),
+            NewestState::Waiting(future) => future.as_mut().poll(context),
+        }
+    }
+}
+
+/// A store. Shared as `Arc<dyn Engine>`.
+pub trait Engine: Send + Sync + 'static {
+    /// What one commit may carry here.
+    fn limits(&self) -> Limits;
+
+    /// Makes the operations happen together if all conditions hold, durably before it answers; a snapshot taken
+    /// with [`Engine::newest`] after the answer shows them. Dropping the future leaves open whether it happens.
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Committed, CommitError>>;
+
+    /// What memory holds now, without waiting and without a lock. The embedded engine's is the newest state; a
+    /// remote engine's may be behind, but never goes back.
+    fn snapshot(&self) -> Snapshot;
+
+    /// A snapshot with every commit that anyone was told of before this call. Gets and lists without a version read
+    /// from this. Ready at once from the embedded engine.
+    fn newest(&self) -> Newest<'_>;
+
+    /// Events after the given revision of keys under the prefix, in the order of commits. Take a snapshot, list
+    /// from it, and subscribe after its revision: nothing is missed and nothing comes twice.
+    fn subscribe<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: u64,
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, SubscribeError>>;
+
+    /// Takes no more commits, finishes those it has, and lets go of files and connections. May be called twice.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const LIMITS: Limits = Limits { operations_max: 3, value_bytes_max: 10, commit_bytes_max: 40 };
+
+    fn put(key: &str, bytes: usize) -> Operation {
+        Operation { key: key.into(), condition: Condition::Any, change: Change::Put(vec![0; bytes].into()) }
+    }
+
+    #[test]
+    fn conditions() {
+        let entry = Entry { version: 7, create_revision: 3, value: Bytes::new() };
+        let check = |condition: Condition, absent: bool, present: bool| {
+            assert_eq!(condition.holds(None), absent, "{condition:?} of an absent key");
+            assert_eq!(condition.holds(Some(&entry)), present, "{condition:?} of version 7");
+        };
+        check(Condition::Absent, true, false);
+        check(Condition::Present, false, true);
+        check(Condition::Any, true, true);
+        check(Condition::Version(7), false, true);
+        check(Condition::Version(3), false, false);
+    }
+
+    #[test]
+    fn refusals() {
+        let check = |operations: Vec<Operation>, expected: Result<(), &str>| {
+            let result = Commit { operations }.check(&LIMITS).map_err(|refusal| refusal.to_string());
+            assert_eq!(result, expected.map_err(str::to_string));
+        };
+        let long = format!("/registry/{}", "a".repeat(KEY_BYTES_MAX));
+        check(vec![put("/registry/a", 10)], Ok(()));
+        check(vec![], Err("the commit has no operations"));
+        check(vec![put("/registry/a", 0); 4], Err("the commit has 4 operations, at most 3 are allowed"));
+        check(vec![put("/registry/a", 0); 2], Err("key \"/registry/a\" is twice in one commit"));
+        check(vec![put("/registry/", 0)], Err("key \"/registry/\" is not under \"/registry/\""));
+        check(vec![put("/pods/a", 0)], Err("key \"/pods/a\" is not under \"/registry/\""));
+        check(vec![put("", 0)], Err("key \"\" is not under \"/registry/\""));
+        check(vec![put("/registry/a\0b", 0)], Err("key \"/registry/a\\0b\" contains a NUL"));
+        check(vec![put(&long, 0)], Err("a key of 1034 bytes, at most 1024 are allowed"));
+        check(vec![put("/registry/a", 11)], Err("the value of \"/registry/a\" has 11 bytes, at most 10 are allowed"));
+        check(
+            vec![put("/registry/a", 10), put("/registry/b", 10)],
+            Err("the commit has 42 bytes, at most 40 are allowed"),
+        );
+        check(
+            vec![Operation::check("/registry/a", Condition::Version(0))],
+            Err("version 0 was expected of key \"/registry/a\": use Condition::Absent"),
+        );
+    }
+
+    #[test]
+    fn values_are_not_shown() {
+        let entry = Entry { version: 2, create_revision: 2, value: Bytes::from_static(b"hunter2") };
+        let shown = format!("{entry:?} {:?}", Operation::create("/registry/a", entry.value.clone()));
+        assert!(!shown.contains("hunter2") && shown.contains("7 bytes"), "{shown}");
+    }
+}

@@ -1,0 +1,177 @@
+//! The embedded engine: the suite, its directory, its formats, and recovery.
+
+use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+
+use portcullis_store::{
+    Engine, Operation,
+    embedded::{Embedded, FORMAT, OpenError, Options},
+    suite,
+};
+
+fn open(directory: &Path) -> Result<Embedded, OpenError> {
+    Embedded::open(Options::new(directory))
+}
+
+/// Changes the file behind the engine's back.
+fn edit(directory: &Path, sql: &str) {
+    let connection = rusqlite::Connection::open(directory.join("store.db")).unwrap();
+    connection.execute_batch(sql).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn suite_passes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    suite::run(Arc::new(move || {
+        let engine: Arc<dyn Engine> = Arc::new(open(&path).unwrap());
+        Box::pin(async move { engine })
+    }))
+    .await;
+}
+
+/// The newest snapshot is there without a runtime, at the first poll.
+#[test]
+fn newest_is_ready_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).unwrap();
+    let mut newest = std::pin::pin!(engine.newest());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(snapshot) = newest.as_mut().poll(&mut context) else { panic!("it waits") };
+    assert_eq!(snapshot.unwrap().revision(), 1);
+}
+
+#[test]
+fn a_directory_has_one_owner() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = open(directory.path()).unwrap();
+    let error = open(directory.path()).map(|_| ()).unwrap_err().to_string();
+    let (path, pid) = (directory.path(), std::process::id());
+    assert_eq!(
+        error,
+        format!("the store in {path:?} is in use by process {pid}: stop it, or use another data directory")
+    );
+    drop(first);
+    open(directory.path()).unwrap();
+}
+
+#[tokio::test]
+async fn files_are_private() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data/store");
+    let engine = open(&path).unwrap();
+    engine.commit(Operation::create("/registry/secrets/a/b", "c".into()).into()).await.unwrap();
+    let mut modes: Vec<(String, u32)> = std::fs::read_dir(&path)
+        .unwrap()
+        .map(|file| file.unwrap())
+        .map(|file| {
+            let mode = file.metadata().unwrap().permissions().mode() & 0o7777;
+            (file.file_name().into_string().unwrap(), mode)
+        })
+        .collect();
+    modes.sort();
+    let expected = [("lock", 0o600), ("store.db", 0o600), ("store.db-wal", 0o600)];
+    assert_eq!(modes, expected.map(|(name, mode)| (name.to_string(), mode)));
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+}
+
+/// Data directories are often reached through a link; the files themselves must not be links.
+#[test]
+fn links() {
+    let parent = tempfile::tempdir().unwrap();
+    let (real, link) = (parent.path().join("real"), parent.path().join("link"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    drop(open(&link).unwrap());
+    drop(open(&real).unwrap());
+    std::fs::rename(real.join("store.db"), parent.path().join("elsewhere.db")).unwrap();
+    std::os::unix::fs::symlink(parent.path().join("elsewhere.db"), real.join("store.db")).unwrap();
+    let error = open(&link).map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::FileFailed { action: "open", .. }), "{error:?}");
+}
+
+/// What the opener of a changed file is told.
+#[test]
+fn unusable_files() {
+    let check = |sql: &str, expected: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open(directory.path()).unwrap());
+        edit(directory.path(), sql);
+        let before = std::fs::read(directory.path().join("store.db")).unwrap();
+        let error = open(directory.path()).map(|_| ()).unwrap_err().to_string();
+        let file = directory.path().join("store.db");
+        let expected = expected
+            .replace("FILE", &format!("{file:?}"))
+            .replace("DIRECTORY", &format!("{:?}", directory.path()))
+            .replace("FORMAT", &FORMAT.to_string());
+        assert_eq!(error, expected, "{sql}");
+        let after = std::fs::read(directory.path().join("store.db")).unwrap();
+        assert!(before == after, "{sql}: a refused file was changed");
+    };
+    check(
+        "UPDATE meta SET value = 900 WHERE name = 'format'",
+        "the store in DIRECTORY has format 900, this program reads formats up to FORMAT: use the release that wrote \
+         it, or a newer one",
+    );
+    check(
+        "UPDATE meta SET value = 0 WHERE name = 'format'",
+        "the store file FILE is damaged: format 0 has never existed",
+    );
+    check("UPDATE meta SET value = -1 WHERE name = 'revision'", "the store file FILE is damaged: its revision is -1");
+    check("PRAGMA application_id = 7", "FILE is not a store of this program");
+    check("DELETE FROM meta", "cannot read the store file FILE");
+    check(
+        "INSERT INTO objects VALUES ('/registry/a', 99, 3, x'00')",
+        "the store file FILE is damaged: \"/registry/a\" has version 99 of 3, the store is at 1",
+    );
+    check(
+        "UPDATE meta SET value = 9; UPDATE meta SET value = 1 WHERE name = 'format'; \
+         INSERT INTO objects VALUES ('/registry/a', 3, 4, x'00')",
+        "the store file FILE is damaged: \"/registry/a\" has version 3 of 4, the store is at 9",
+    );
+}
+
+#[test]
+fn a_file_of_something_else_is_refused() {
+    let check = |content: &[u8]| {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("store.db");
+        std::fs::write(&file, content).unwrap();
+        let error = open(directory.path()).map(|_| ()).unwrap_err();
+        assert!(matches!(error, OpenError::NotAStore { .. }), "{error:?}");
+        assert_eq!(std::fs::read(&file).unwrap(), content);
+    };
+    check(b"");
+    check(&[b'x'; 5000]);
+}
+
+/// A store whose making was interrupted is made again.
+#[test]
+fn an_interrupted_start_leaves_nothing_in_the_way() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("store.db.new"), b"half of something").unwrap();
+    std::fs::write(directory.path().join("store.db.new-wal"), b"half of something").unwrap();
+    let engine = open(directory.path()).unwrap();
+    assert!(engine.snapshot().is_empty());
+}
+
+/// Enough writes for several checkpoints and a WAL that starts over.
+#[tokio::test]
+async fn checkpoints_keep_everything() {
+    const WRITES: u64 = 60;
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).unwrap();
+    for number in 0..WRITES {
+        let value = vec![number as u8; 1 << 20];
+        engine.commit(Operation::create(format!("/registry/{number:04}"), value.into()).into()).await.unwrap();
+    }
+    let wal = directory.path().join("store.db-wal").metadata().unwrap().len();
+    assert!(wal < 32 << 20, "the WAL has {wal} bytes: it was never moved into the database");
+    engine.close().await;
+    drop(engine);
+    let engine = open(directory.path()).unwrap();
+    let snapshot = engine.snapshot();
+    assert_eq!((snapshot.len() as u64, snapshot.revision()), (WRITES, WRITES + 1));
+    for (number, (_, entry)) in snapshot.range("/registry/", None).enumerate() {
+        assert!(entry.value.len() == 1 << 20 && entry.value.iter().all(|byte| *byte == number as u8));
+    }
+}
