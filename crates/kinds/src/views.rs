@@ -17,9 +17,7 @@
 
 #![allow(clippy::doc_markdown)]
 
-pub use support::{
-    At, Edit, IntOrString, List, ListEdit, Map, MapEdit, Micros, Place, Raw, Seconds, Text, View,
-};
+pub use support::{At, Edit, IntOrString, List, ListEdit, Map, MapEdit, Micros, Place, Raw, Seconds, Text, View};
 
 use portcullis_model::tree::Tree;
 

@@ -6,9 +6,13 @@
 //! Reading order: [`tree`], [`schema`], then the leaves.
 
 pub mod go_text;
+pub mod meta_rules;
+pub mod names;
 pub mod number;
 pub mod quantity;
 pub mod schema;
+pub mod selectors;
 pub mod status;
 pub mod time;
 pub mod tree;
+pub mod yaml;

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 
 use super::facts::{self, FactsError, FieldFact, TypeFact};
-use super::{Alternative, FIELDS_MAX, Field, FieldSet, NameKey, Presence, Schema, Type, TypeId, TypeRef, Union, wire};
+use super::{
+    Alternative, FIELDS_MAX, Field, FieldSet, NameKey, Presence, Schema, Slot, Type, TypeId, TypeRef, Union, wire,
+};
 
 /// Named types that are values of their own, not structs.
 const LEAVES: &[(&str, TypeRef)] = &[
@@ -93,7 +95,12 @@ impl<'a> Names<'a> {
         Ok(())
     }
 
-    fn build_type(&mut self, facts: &'a [TypeFact<'a>], number: usize, schema: &mut Schema) -> Result<Type, FactsError> {
+    fn build_type(
+        &mut self,
+        facts: &'a [TypeFact<'a>],
+        number: usize,
+        schema: &mut Schema,
+    ) -> Result<Type, FactsError> {
         let fact = &facts[number];
         let mut fields = Vec::with_capacity(fact.fields.len());
         // Leaves and unions are never read as structs; their tables have no field names.
@@ -121,10 +128,10 @@ impl<'a> Names<'a> {
             map_type: fact.map_type.clone(),
             unions: fact.unions.clone(),
             index: name_index(&fields),
-            keys: fields.iter().map(|field| NameKey::new(field.name.as_bytes())).collect(),
+            slots: fields.iter().map(slot).collect(),
             fields,
             always,
-            wire_in: Box::default(),
+            wire_in: wire::MessageIn::default(),
             wire_out: Box::default(),
             zero_json: Box::default(),
             zero_wire: Box::default(),
@@ -234,6 +241,10 @@ fn make_field(fact: &FieldFact<'_>, ty: TypeRef, tags: Vec<u32>) -> Field {
     }
 }
 
+fn slot(field: &Field) -> Slot {
+    Slot { key: NameKey::new(field.name.as_bytes()), ty: field.ty, drop_zero: field.drop_zero }
+}
+
 fn name_index(fields: &[Field]) -> Box<[u16]> {
     let size = (fields.len() * 2).next_power_of_two().max(2);
     let mut index = vec![u16::MAX; size];
@@ -288,7 +299,11 @@ fn mark_defaults(schema: &mut Schema) {
         for number in 0..schema.types.len() {
             let ty = &schema.types[number];
             let reaches = ty.fields.iter().any(|field| {
-                let own = field.attributes.default.as_deref().is_some_and(|text| !matches!(text, "\"\"" | "{}" | "0" | "false"));
+                let own = field
+                    .attributes
+                    .default
+                    .as_deref()
+                    .is_some_and(|text| !matches!(text, "\"\"" | "{}" | "0" | "false"));
                 own || below(schema, field.ty).is_some_and(|id| schema.ty(id).has_defaults)
             });
             if reaches && !ty.has_defaults {

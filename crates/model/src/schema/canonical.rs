@@ -66,7 +66,8 @@ fn is_empty_bytes(ty: TypeRef, node: &Node) -> bool {
 /// Checks base64 text and gives it as Go would write it, when that is something else. The error is Go's text.
 pub(super) fn base64(text: &str) -> Result<Option<String>, String> {
     let lines = text.bytes().any(|byte| matches!(byte, b'\n' | b'\r'));
-    let joined: String = if lines { text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect() } else { String::new() };
+    let joined: String =
+        if lines { text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect() } else { String::new() };
     let given = if lines { &joined } else { text };
     let bytes = LENIENT.decode(given).map_err(|error| {
         let at = match error {
@@ -89,4 +90,3 @@ pub(super) fn base64_bytes(text: &str) -> Vec<u8> {
 pub(super) fn push_base64(bytes: &[u8], out: &mut String) {
     LENIENT.encode_string(bytes, out);
 }
-

@@ -152,8 +152,14 @@ struct Writer<'a, 'o> {
 }
 
 fn write_object(schema: &Schema, tree: &Tree, node: &Node, out: &mut Backwards) {
-    let mut writer =
-        Writer { schema, tree, out, steps: Vec::with_capacity(32), tables: Vec::with_capacity(256), pending: Vec::new() };
+    let mut writer = Writer {
+        schema,
+        tree,
+        out,
+        steps: Vec::with_capacity(32),
+        tables: Vec::with_capacity(256),
+        pending: Vec::new(),
+    };
     writer.open_message(node);
     writer.run();
 }
@@ -390,7 +396,9 @@ fn write_zero(schema: &Schema, ty: TypeRef, tag: u32, out: &mut Backwards) {
 
 /// The message of a type's zero value.
 pub(super) fn write_zero_message(schema: &Schema, ty: &Type, out: &mut Backwards) {
-    let mut open: Vec<(std::slice::Iter<'_, WireOut>, Option<(u32, usize)>)> = vec![(ty.wire_out.iter(), None)];
+    // What is still to be written of each open message, and of an embedded one its number and where it began.
+    type Pending<'t> = (std::slice::Iter<'t, WireOut>, Option<(u32, usize)>);
+    let mut open: Vec<Pending<'_>> = vec![(ty.wire_out.iter(), None)];
     while let Some((mut entries, close)) = open.pop() {
         match entries.next() {
             Some(WireOut::Field(tag, number)) => {

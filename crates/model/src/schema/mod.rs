@@ -8,13 +8,13 @@
 
 mod build;
 pub mod canonical;
+mod decode_error;
 pub mod decode_json;
 pub mod decode_protobuf;
 pub mod default;
 pub mod encode_json;
 pub mod encode_protobuf;
 pub mod facts;
-mod decode_error;
 mod scan;
 mod wire;
 
@@ -23,7 +23,7 @@ use std::collections::HashMap;
 pub use decode_error::DecodeError;
 pub use decode_json::FieldValidation;
 pub use facts::FactsError;
-pub(crate) use wire::{WireIn, WireOut};
+pub(crate) use wire::{MessageIn, WireOut};
 
 /// Deepest nesting of objects, lists and maps that any decoder accepts, as in Go's `encoding/json`.
 pub const DEPTH_MAX: usize = 10_000;
@@ -94,8 +94,15 @@ pub struct FieldSet(pub u128);
 
 impl FieldSet {
     /// Adds a field and says whether it was in the set before.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, field: u16) -> bool {
+        // Few types have a second half: one word is a third of the work of two.
+        if field < 64 {
+            let bit = 1u64 << field;
+            let held = self.0 as u64 & bit != 0;
+            self.0 |= u128::from(bit);
+            return held;
+        }
         let bit = 1u128 << (field & 127);
         let held = self.0 & bit != 0;
         self.0 |= bit;
@@ -168,12 +175,12 @@ pub struct Type {
     pub fields: Vec<Field>,
     /// Open-addressed table from the hash of a name to a field number.
     index: Box<[u16]>,
-    /// The names once more, by field number, in the form in which they are compared.
-    pub(crate) keys: Box<[NameKey]>,
+    /// What reading JSON needs to know of each field, by its number.
+    pub(crate) slots: Box<[Slot]>,
     /// Fields that are written even when absent.
     pub(crate) always: FieldSet,
-    /// By field number on the wire, what is there.
-    pub(crate) wire_in: Box<[WireIn]>,
+    /// Its message, for reading.
+    pub(crate) wire_in: MessageIn,
     /// The fields in falling order of their wire numbers: messages are written backwards.
     pub(crate) wire_out: Box<[WireOut]>,
     /// How the zero value is written.
@@ -188,17 +195,22 @@ impl Type {
     /// The number of the field of this JSON name. Names are case-sensitive.
     #[inline]
     pub fn find(&self, name: &str) -> Option<u16> {
-        let mask = self.index.len().checked_sub(1)?;
-        let key = NameKey::new(name.as_bytes());
+        let number = self.find_key(&NameKey::new(name.as_bytes()))?;
+        if name.len() <= NameKey::WHOLE_MAX || *self.fields.get(number as usize)?.name == *name {
+            return Some(number);
+        }
+        // Another long name begins the same way.
+        self.fields.iter().position(|field| *field.name == *name).map(|number| number as u16)
+    }
+
+    /// The number of the field of this key. Above [`NameKey::WHOLE_MAX`] bytes the name may still be another.
+    #[inline(always)]
+    pub(crate) fn find_key(&self, key: &NameKey) -> Option<u16> {
+        let mask = self.index.len().wrapping_sub(1);
         let mut at = key.hash() as usize & mask;
         loop {
             let number = *self.index.get(at)?;
-            if number == u16::MAX {
-                return None;
-            }
-            if self.keys.get(number as usize) == Some(&key)
-                && (name.len() <= NameKey::WHOLE_MAX || *self.fields[number as usize].name == *name)
-            {
+            if self.slots.get(number as usize)?.key == *key {
                 return Some(number);
             }
             at = (at + 1) & mask;
@@ -295,49 +307,70 @@ impl Schema {
     }
 }
 
-/// The length of a name and its first and last bytes. Up to [`NameKey::WHOLE_MAX`] bytes that is all of it.
+/// A field as the JSON decoder sees it: all of it in half a cache line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    pub key: NameKey,
+    pub ty: TypeRef,
+    pub drop_zero: bool,
+}
+
+/// The length of a name and its first bytes. Up to [`NameKey::WHOLE_MAX`] bytes that is all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NameKey {
     first: u64,
-    last: u64,
-    len: u64,
+    second: u64,
+    third: u64,
+    len: u16,
 }
 
 impl NameKey {
     /// Names of this length and less are equal when their keys are.
-    pub const WHOLE_MAX: usize = 16;
+    pub const WHOLE_MAX: usize = 24;
 
-    #[inline]
     pub fn new(name: &[u8]) -> NameKey {
-        let (first, last) = match name {
-            [_, _, _, _, _, _, _, _, ..] => (word(name), word(&name[name.len() - 8..])),
-            [_, _, _, _, ..] => (half(name), half(&name[name.len() - 4..])),
-            [a, .., b] => (u64::from(*a) | u64::from(name[name.len() / 2]) << 8, u64::from(*b)),
-            [a] => (u64::from(*a), 0),
-            [] => (0, 0),
-        };
-        NameKey { first, last, len: name.len() as u64 }
+        let word = |at: usize| padded(name.get(at..).unwrap_or_default());
+        NameKey { first: word(0), second: word(8), third: word(16), len: name.len().min(u16::MAX as usize) as u16 }
     }
 
-    #[inline]
-    pub const fn len(&self) -> usize {
-        self.len as usize
+    /// The key of the name that ends in front of the first quote, and its length, when that is below [`NameKey::WHOLE_MAX`].
+    #[inline(always)]
+    pub fn up_to_quote(text: &[u8; NameKey::WHOLE_MAX]) -> Option<(NameKey, usize)> {
+        let (first, first_end) = word_up_to_quote(text, 0);
+        if first_end < 8 {
+            return Some((NameKey { first, second: 0, third: 0, len: first_end as u16 }, first_end));
+        }
+        let (second, second_end) = word_up_to_quote(text, 8);
+        if second_end < 8 {
+            return Some((NameKey { first, second, third: 0, len: 8 + second_end as u16 }, 8 + second_end));
+        }
+        let (third, third_end) = word_up_to_quote(text, 16);
+        (third_end < 8).then_some((NameKey { first, second, third, len: 16 + third_end as u16 }, 16 + third_end))
     }
 
-    #[inline]
+    #[inline(always)]
     pub const fn hash(&self) -> u32 {
-        ((self.first ^ self.last.rotate_left(29) ^ self.len).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u32
+        let mixed = self.first ^ self.second.rotate_left(29) ^ self.third.rotate_left(47) ^ self.len as u64;
+        (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u32
     }
 }
 
-/// The first eight bytes as one number.
-#[inline]
-fn word(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+/// The eight bytes at an offset as far as the first quote, as one number, and where the quote is: 8 for nowhere.
+#[inline(always)]
+fn word_up_to_quote(text: &[u8; NameKey::WHOLE_MAX], at: usize) -> (u64, usize) {
+    let word = text.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u64::from_le_bytes(*chunk));
+    let quotes = scan::bytes_equal(word, b'"');
+    if quotes == 0 {
+        return (word, 8);
+    }
+    let lowest = quotes & quotes.wrapping_neg();
+    (word & ((lowest >> 7) - 1), (quotes.trailing_zeros() / 8) as usize)
 }
 
-/// The first four bytes as one number.
-#[inline]
-fn half(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |chunk| u64::from(u32::from_le_bytes(*chunk)))
+/// The first eight bytes as one number, with zeros behind a shorter text.
+fn padded(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
 }

@@ -2,8 +2,11 @@
 //! what can be pointed at in the body.
 
 use super::decode_error::{DecodeError, Failure};
-use super::DEPTH_MAX;
+use super::{DEPTH_MAX, NameKey};
 use crate::tree::flag;
+
+/// Most digits of a number that is read without looking whether it fits: any such number fits 32 bits.
+const SHORT_INT_MAX: usize = 9;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
@@ -15,7 +18,7 @@ const fn zero_bytes(word: u64) -> u64 {
 }
 
 #[inline]
-const fn bytes_equal(word: u64, byte: u8) -> u64 {
+pub(super) const fn bytes_equal(word: u64, byte: u8) -> u64 {
     zero_bytes(word ^ (ONES * byte as u64))
 }
 
@@ -30,20 +33,24 @@ pub(super) enum Class {
     NotAscii,
 }
 
-/// Looks at all bytes of a text at once, eight by eight.
-#[inline]
+/// Looks at all bytes of a text, eight at a time. The last eight may overlap those before.
+#[inline(always)]
 pub(super) fn classify(bytes: &[u8]) -> Class {
-    let mut marks = 0u64;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        marks |= escapes(chunk.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk)));
+    let mut marks = 0;
+    if let Some(last) = bytes.last_chunk() {
+        let mut rest = bytes;
+        while let Some((chunk, behind)) = rest.split_first_chunk() {
+            marks |= escapes(u64::from_le_bytes(*chunk));
+            rest = behind;
+        }
+        marks |= escapes(u64::from_le_bytes(*last));
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        marks = escapes(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
+    } else if let ([first, ..], [.., last]) = (bytes, bytes) {
+        // One to three bytes; the middle one stands in for what is missing.
+        let word = u32::from_le_bytes([*first, bytes[bytes.len() / 2], *last, b' ']);
+        marks = escapes(ONES << 37 | u64::from(word));
     }
-    // The rest, with blanks behind it.
-    let mut word = ONES * 0x20;
-    for byte in chunks.remainder().iter().rev() {
-        word = word << 8 | u64::from(*byte);
-    }
-    marks |= escapes(word);
     match marks {
         0 => Class::Plain,
         _ if bytes.is_ascii() => Class::Escape,
@@ -62,6 +69,22 @@ const fn escapes(word: u64) -> u64 {
         | (word & HIGHS)
 }
 
+/// Marks the quotes, backslashes and control characters of eight bytes. The lowest mark is right; ones above it may not be.
+#[inline(always)]
+const fn string_stops(word: u64) -> u64 {
+    // With this bit flipped, a quote is next to the control characters, which stay below 0x20.
+    let flipped = word ^ (ONES * 2);
+    let low = flipped.wrapping_sub(ONES * 0x21) & !flipped & HIGHS;
+    low | bytes_equal(word, b'\\')
+}
+
+/// Marks what JSON output may have to escape in eight bytes: `<`, `>` (which differ in one bit), `&`, and bytes above 0x7f, one of
+/// which may begin U+2028.
+#[inline(always)]
+const fn string_marks(word: u64) -> u64 {
+    bytes_equal(word & !(ONES * 2), b'<') | bytes_equal(word, b'&') | (word & HIGHS)
+}
+
 /// Where a string is: in the body, or in the side buffer when it had escapes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text {
@@ -70,8 +93,8 @@ pub(super) struct Text {
     pub flags: u8,
 }
 
-/// A cursor over a JSON text.
-#[derive(Debug)]
+/// A cursor over a JSON text. It is small and copied: a loop that keeps its own stays in registers.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Scanner<'a> {
     pub text: &'a str,
     pub bytes: &'a [u8],
@@ -101,14 +124,20 @@ impl<'a> Scanner<'a> {
         match self.peek() {
             Some(byte) if byte > b' ' => Ok(byte),
             _ => {
-                self.skip_space();
-                self.peek().ok_or_else(|| DecodeError::UnexpectedEnd.into())
+                self.at = self.behind_space();
+                self.peek().ok_or_else(unexpected_end)
             }
         }
     }
 
+    #[inline(never)]
+    fn behind_space(mut self) -> usize {
+        self.skip_space();
+        self.at
+    }
+
     /// Takes this byte if it is the next token.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, byte: u8, context: &'static str) -> Result<(), Failure> {
         if self.next_token()? == byte {
             self.at += 1;
@@ -118,60 +147,66 @@ impl<'a> Scanner<'a> {
     }
 
     #[cold]
-    pub fn unexpected(&self, context: &'static str) -> Failure {
+    pub fn unexpected(self, context: &'static str) -> Failure {
         match self.text.get(self.at..).and_then(|rest| rest.chars().next()) {
             Some(character) => Box::new(DecodeError::Syntax { character, context, offset: self.at }),
-            None => Box::new(DecodeError::UnexpectedEnd),
+            None => unexpected_end(),
         }
+    }
+
+    /// The key of the short name in quotes that comes next, with its colon right behind it, and where the text goes on. None: look
+    /// closely. Escapes are not undone, as no declared name has anything to escape.
+    #[inline(always)]
+    pub fn short_key(&self) -> Option<(NameKey, usize)> {
+        let start = self.at + 1;
+        let text = self.bytes.get(start..)?.first_chunk()?;
+        let (key, len) = NameKey::up_to_quote(text)?;
+        let colon = start + len + 1;
+        (self.bytes.get(colon) == Some(&b':')).then_some((key, colon + 1))
     }
 
     /// The string whose opening quote is next.
     #[inline(always)]
     pub fn string(&mut self, side: &mut String) -> Result<Text, Failure> {
         let start = self.at + 1;
-        let mut at = start;
+        let mut rest = self.bytes.get(start..).unwrap_or_default();
         let mut special = 0u64;
-        while let Some(chunk) = self.bytes.get(at..at + 8) {
-            let mut word = [0u8; 8];
-            word.copy_from_slice(chunk);
-            let word = u64::from_le_bytes(word);
-            // A control character is a byte below 0x20; a false alarm (from a borrow) only leads to the careful loop below.
-            let stop = bytes_equal(word, b'"') | bytes_equal(word, b'\\') | (word.wrapping_sub(ONES * 0x20) & !word & HIGHS);
-            // `<` and `>` differ in one bit; a byte above 0x7f may begin U+2028.
-            let mark = bytes_equal(word & !(ONES * 2), b'<') | bytes_equal(word, b'&') | (word & HIGHS);
+        while let Some((chunk, behind)) = rest.split_first_chunk() {
+            let word = u64::from_le_bytes(*chunk);
+            let stop = string_stops(word);
+            let mark = string_marks(word);
             if stop != 0 {
-                let before = (stop & stop.wrapping_neg()).wrapping_sub(1);
-                special |= mark & before;
-                at += (stop.trailing_zeros() / 8) as usize;
+                special |= mark & (stop & stop.wrapping_neg()).wrapping_sub(1);
+                rest = rest.get((stop.trailing_zeros() / 8) as usize..).unwrap_or_default();
                 break;
             }
             special |= mark;
-            at += 8;
+            rest = behind;
         }
         loop {
-            match self.bytes.get(at) {
-                Some(b'"') => {
-                    self.at = at + 1;
+            match rest {
+                [b'"', ..] => {
+                    let end = self.bytes.len() - rest.len();
+                    self.at = end + 1;
                     let flags = if special != 0 { flag::ESCAPE } else { 0 };
-                    return Ok(Text { offset: start as u32, len: (at - start) as u32, flags });
+                    return Ok(Text { offset: start as u32, len: (end - start) as u32, flags });
                 }
-                Some(b'\\') => return self.escaped_string(start, at, side),
-                Some(byte) if *byte < 0x20 => {
+                [b'\\' | 0..0x20, ..] | [] => {
+                    let (at, text) = self.escaped_string(start, self.bytes.len() - rest.len(), side)?;
                     self.at = at;
-                    return Err(self.unexpected("in string literal"));
+                    return Ok(text);
                 }
-                Some(byte) => {
+                [byte, behind @ ..] => {
                     special |= u64::from(matches!(byte, b'<' | b'>' | b'&' | 0x80..));
-                    at += 1;
+                    rest = behind;
                 }
-                None => return Err(DecodeError::UnexpectedEnd.into()),
             }
         }
     }
 
-    /// The rest of a string with escapes, written to the side buffer.
+    /// A string that has an escape, a control character or the body's end at `first`; written to the side buffer.
     #[cold]
-    fn escaped_string(&mut self, start: usize, first: usize, side: &mut String) -> Result<Text, Failure> {
+    fn escaped_string(mut self, start: usize, first: usize, side: &mut String) -> Result<(usize, Text), Failure> {
         let offset = side.len();
         side.push_str(self.text.get(start..first).unwrap_or_default());
         self.at = first;
@@ -185,7 +220,7 @@ impl<'a> Scanner<'a> {
                 Some(b'"') => {
                     self.at += 1;
                     let len = (side.len() - offset) as u32;
-                    return Ok(Text { offset: offset as u32, len, flags: flag::SIDE | flag::ESCAPE });
+                    return Ok((self.at, Text { offset: offset as u32, len, flags: flag::SIDE | flag::ESCAPE }));
                 }
                 Some(b'\\') => {
                     self.at += 1;
@@ -244,6 +279,26 @@ impl<'a> Scanner<'a> {
             self.at += 1;
         }
         Ok(value)
+    }
+
+    /// The number that is next when it is a few plain digits with the end of a value behind them, as nearly all numbers are.
+    #[inline(always)]
+    pub fn short_int(&mut self) -> Option<i64> {
+        let rest = self.bytes.get(self.at..)?;
+        let (mut len, mut value) = (0, 0i64);
+        while let Some(byte @ b'0'..=b'9') = rest.get(len) {
+            value = value * 10 + i64::from(byte - b'0');
+            len += 1;
+            if len > SHORT_INT_MAX {
+                return None;
+            }
+        }
+        let plain = rest.first() != Some(&b'0') || len == 1;
+        if len == 0 || !plain || !matches!(rest.get(len), Some(b',' | b'}' | b']')) {
+            return None;
+        }
+        self.at += len;
+        Some(value)
     }
 
     /// The number that is next, as its text.
@@ -366,6 +421,11 @@ impl<'a> Scanner<'a> {
         // Escapes that the text has already stay as they are; only raw characters are rewritten.
         Ok(text.flags & flag::ESCAPE != 0)
     }
+}
+
+#[cold]
+fn unexpected_end() -> Failure {
+    Box::new(DecodeError::UnexpectedEnd)
 }
 
 /// Appends JSON that was checked, as Go's compaction with HTML escaping writes it.

@@ -7,15 +7,59 @@ use std::collections::BTreeMap;
 
 use super::{Field, Presence, Schema, TypeRef};
 
-/// What a field number of a message means.
-#[derive(Debug)]
-pub(crate) enum WireIn {
+/// A message as it is read.
+#[derive(Debug, Default)]
+pub(crate) struct MessageIn {
+    /// By field number on the wire, what is there.
+    pub slots: Box<[WireIn]>,
+    /// The messages of embedded structs.
+    pub embedded: Box<[MessageIn]>,
+}
+
+/// What a field number of a message means, in eight bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WireIn {
+    pub action: Action,
+    /// Whether zero and absent differ.
+    pub keep_zero: bool,
+    /// The number of the field in its type; of an embedded message, its place in [`MessageIn::embedded`].
+    pub number: u16,
+    pub ty: TypeRef,
+}
+
+/// What is done with a field that was found on the wire: the branch to take, worked out from the type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
     /// Not declared: skipped.
-    None,
-    /// The field of this number in the type, with what reading needs to know of it.
-    Field { number: u16, ty: TypeRef, keep_zero: bool },
+    Skip,
+    /// A string.
+    Text,
+    /// A boolean or whole number.
+    Number,
+    /// A struct.
+    Message,
+    /// An element of a list or an entry of a map.
+    Repeated,
     /// An embedded struct's message, whose fields belong to the same tree node.
-    Embedded(Box<[WireIn]>),
+    Embedded,
+    /// Any other single value.
+    Other,
+}
+
+impl WireIn {
+    const UNDECLARED: WireIn = WireIn { action: Action::Skip, keep_zero: false, number: 0, ty: TypeRef::Json };
+
+    fn field(number: u16, field: &Field) -> WireIn {
+        let action = match field.ty {
+            TypeRef::String => Action::Text,
+            TypeRef::Bool | TypeRef::Int32 | TypeRef::Int64 => Action::Number,
+            TypeRef::Object(_) => Action::Message,
+            TypeRef::List(_) | TypeRef::Map(_) => Action::Repeated,
+            _ => Action::Other,
+        };
+        let keep_zero = matches!(field.presence, Presence::Optional | Presence::Nullable);
+        WireIn { action, keep_zero, number, ty: field.ty }
+    }
 }
 
 /// A field of a message in writing order.
@@ -50,19 +94,18 @@ pub(super) fn lay_out(schema: &mut Schema) {
     }
 }
 
-fn by_number(level: &Level, fields: &[Field]) -> Box<[WireIn]> {
+fn by_number(level: &Level, fields: &[Field]) -> MessageIn {
     let last = level.fields.keys().chain(level.embedded.keys()).max().copied().unwrap_or(0);
-    (0..=last)
-        .map(|tag| match (level.fields.get(&tag), level.embedded.get(&tag)) {
-            (Some(number), _) => {
-                let field = &fields[*number as usize];
-                let keep_zero = matches!(field.presence, Presence::Optional | Presence::Nullable);
-                WireIn::Field { number: *number, ty: field.ty, keep_zero }
-            }
-            (None, Some(embedded)) => WireIn::Embedded(by_number(embedded, fields)),
-            (None, None) => WireIn::None,
-        })
-        .collect()
+    let mut slots = vec![WireIn::UNDECLARED; last as usize + 1];
+    let mut embedded = Vec::new();
+    for (tag, inner) in &level.embedded {
+        slots[*tag as usize] = WireIn { action: Action::Embedded, number: embedded.len() as u16, ..WireIn::UNDECLARED };
+        embedded.push(by_number(inner, fields));
+    }
+    for (tag, number) in &level.fields {
+        slots[*tag as usize] = WireIn::field(*number, &fields[*number as usize]);
+    }
+    MessageIn { slots: slots.into(), embedded: embedded.into() }
 }
 
 fn falling(level: &Level) -> Box<[WireOut]> {

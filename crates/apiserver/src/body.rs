@@ -1,0 +1,197 @@
+//! A stored object: its JSON without kind, apiVersion and resource version, and where the version goes.
+//!
+//! The version of an object is the revision of the commit that wrote it, so it cannot be part of what is written. It is put in when
+//! the object is sent, right after `"uid":"..."`, which every stored object has and which stands before it in the declared order of
+//! `metadata`. A GET or LIST in JSON copies two slices around a number and decodes nothing (docs/decisions/0006-stored-body.md).
+
+use memchr::memchr2;
+use thiserror::Error;
+
+/// How every stored object begins: `metadata` is the first field of every kind once its type head is gone.
+const BEGIN: &[u8] = br#"{"metadata":{"#;
+
+/// A stored value that is not an object of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BodyError {
+    /// It does not begin with its metadata.
+    #[error("a stored object does not begin with its metadata")]
+    NoMetadata,
+    /// Its metadata has no uid.
+    #[error("a stored object has no uid")]
+    NoUid,
+}
+
+/// A view of a stored object.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a> {
+    text: &'a [u8],
+    /// Offset just behind the uid.
+    hole: usize,
+    uid: &'a [u8],
+}
+
+impl<'a> Body<'a> {
+    /// Finds the place of the version. Looks at the first few members of `metadata` only: all of them are strings.
+    pub fn of(text: &'a [u8]) -> Result<Body<'a>, BodyError> {
+        if !text.starts_with(BEGIN) || !text.ends_with(b"}") {
+            return Err(BodyError::NoMetadata);
+        }
+        let mut at = BEGIN.len();
+        loop {
+            let key = string_end(text, at).ok_or(BodyError::NoUid)?;
+            if text.get(key) != Some(&b':') {
+                return Err(BodyError::NoUid);
+            }
+            let value = string_end(text, key + 1).ok_or(BodyError::NoUid)?;
+            if text.get(at..key) == Some(br#""uid""#) {
+                let uid = text.get(key + 2..value - 1).unwrap_or_default();
+                return Ok(Body { text, hole: value, uid });
+            }
+            if text.get(value) != Some(&b',') {
+                return Err(BodyError::NoUid);
+            }
+            at = value + 1;
+        }
+    }
+
+    /// Returns the object's uid.
+    pub fn uid(&self) -> &'a str {
+        std::str::from_utf8(self.uid).unwrap_or_default()
+    }
+
+    /// Returns `{...}` of the metadata, without the version.
+    pub fn metadata(&self) -> &'a [u8] {
+        let start = BEGIN.len() - 1;
+        let end = object_end(self.text, start).unwrap_or(self.text.len() - 1);
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// Returns the stored text.
+    pub fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// Appends the whole object. `head` is `{"kind":"ConfigMap","apiVersion":"v1",`, or `{` for an item of a list. Version 0 is none:
+    /// a dry run has made nothing that could have one.
+    pub fn write(&self, head: &[u8], version: u64, out: &mut Vec<u8>) {
+        out.reserve(head.len() + self.text.len() + 48);
+        out.extend_from_slice(head);
+        out.extend_from_slice(self.text.get(1..self.hole).unwrap_or_default());
+        if version != 0 {
+            push_version(version, out);
+        }
+        out.extend_from_slice(self.text.get(self.hole..).unwrap_or_default());
+    }
+
+    /// Appends the metadata alone, with the version.
+    pub fn write_metadata(&self, version: u64, out: &mut Vec<u8>) {
+        let start = BEGIN.len() - 1;
+        let metadata = self.metadata();
+        let hole = (self.hole - start).min(metadata.len());
+        out.extend_from_slice(metadata.get(..hole).unwrap_or_default());
+        if version != 0 {
+            push_version(version, out);
+        }
+        out.extend_from_slice(metadata.get(hole..).unwrap_or_default());
+    }
+}
+
+fn push_version(version: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#","resourceVersion":""#);
+    out.extend_from_slice(itoa::Buffer::new().format(version).as_bytes());
+    out.push(b'"');
+}
+
+/// The offset behind the string that begins at `at`.
+fn string_end(text: &[u8], at: usize) -> Option<usize> {
+    if text.get(at) != Some(&b'"') {
+        return None;
+    }
+    let mut at = at + 1;
+    loop {
+        at += memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text.get(at) == Some(&b'"') {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+/// The offset behind the object or list that begins at `at`.
+fn object_end(text: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    loop {
+        match text.get(at)? {
+            b'"' => {
+                at = string_end(text, at)?;
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn versions_go_behind_the_uid() {
+        let check = |stored: &str, head: &str, version: u64, expected: &str| {
+            let mut out = Vec::new();
+            Body::of(stored.as_bytes()).unwrap().write(head.as_bytes(), version, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{stored}");
+        };
+        let small = r#"{"metadata":{"name":"a","uid":"u"}}"#;
+        let head = r#"{"kind":"X","apiVersion":"v1","#;
+        check(
+            small,
+            head,
+            7,
+            r#"{"kind":"X","apiVersion":"v1","metadata":{"name":"a","uid":"u","resourceVersion":"7"}}"#,
+        );
+        check(small, head, 0, r#"{"kind":"X","apiVersion":"v1","metadata":{"name":"a","uid":"u"}}"#);
+        let big = r#"{"metadata":{"name":"\"uid\"","uid":"u","labels":{"a":"}"}},"data":{"x":"y"}}"#;
+        let expected =
+            r#"{"metadata":{"name":"\"uid\"","uid":"u","resourceVersion":"12","labels":{"a":"}"}},"data":{"x":"y"}}"#;
+        check(big, "{", 12, expected);
+    }
+
+    #[test]
+    fn metadata_alone() {
+        let check = |stored: &str, expected: &str| {
+            let body = Body::of(stored.as_bytes()).unwrap();
+            let mut out = Vec::new();
+            body.write_metadata(3, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{stored}");
+        };
+        check(r#"{"metadata":{"name":"a","uid":"u"}}"#, r#"{"name":"a","uid":"u","resourceVersion":"3"}"#);
+        check(
+            r#"{"metadata":{"name":"a","uid":"u","finalizers":["}"],"labels":{"a":"\"]"}},"spec":{}}"#,
+            r#"{"name":"a","uid":"u","resourceVersion":"3","finalizers":["}"],"labels":{"a":"\"]"}}"#,
+        );
+    }
+
+    #[test]
+    fn what_is_no_body_is_an_error() {
+        let check = |stored: &str, expected: BodyError| {
+            assert_eq!(Body::of(stored.as_bytes()).unwrap_err(), expected, "{stored}");
+        };
+        check("", BodyError::NoMetadata);
+        check("{}", BodyError::NoMetadata);
+        check(r#"{"metadata":{}}"#, BodyError::NoUid);
+        check(r#"{"metadata":{"name":"a"}}"#, BodyError::NoUid);
+        check(r#"{"metadata":{"name":"a}"#, BodyError::NoUid);
+        check(r#"{"metadata":{"name":{"uid":"x"}}}"#, BodyError::NoUid);
+        check(r#"{"metadata":{"name":"a\"}"#, BodyError::NoUid);
+    }
+}

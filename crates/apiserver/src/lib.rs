@@ -1,0 +1,37 @@
+//! The API server behind the gate: routes, verbs, and what every resource has in common.
+//!
+//! This crate never opens a listener, never decides who may do what (it takes [`portcullis_gate::Permitted`] and nothing else), never
+//! touches a file, and has no code for one kind outside the tables of [`registry`].
+//!
+//! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`body`] (how objects are stored),
+//! [`negotiate`] and [`answer`] (media types, responses), [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`],
+//! [`health`], [`version`], [`metrics`], and what the server is given: [`config`], [`env`].
+
+pub mod answer;
+pub mod body;
+pub mod bootstrap;
+pub mod config;
+pub mod discovery;
+mod document;
+pub mod env;
+pub mod health;
+mod messages;
+pub mod metrics;
+pub mod negotiate;
+pub mod openapi;
+pub mod pages;
+pub mod past;
+pub mod path;
+pub mod pretty;
+pub mod registry;
+pub mod request;
+mod server;
+pub mod table;
+#[cfg(test)]
+mod tests;
+pub mod verbs;
+pub mod version;
+
+pub use config::{Cidr, Config};
+pub use env::{Env, SystemEnv};
+pub use server::ApiServer;

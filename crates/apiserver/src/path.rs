@@ -1,0 +1,181 @@
+//! The whole order on one screen: what was permitted is routed to a resource or a path, its verb runs, its answer leaves.
+//!
+//! Upstream spreads this over `endpoints/installer.go` and the handlers; the order of refusals is the same: no such path, no such
+//! method, nothing acceptable, body too large, and then whatever the verb says.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, Response};
+use portcullis_gate::{Body, Permitted, Query, RequestBody, ResourceInfo, Verb, not_found, status_response};
+use portcullis_kinds::resources::Subresource;
+use portcullis_model::status::Status;
+
+use crate::answer::{Answer, Failure, respond};
+use crate::negotiate;
+use crate::registry::Served;
+use crate::request::Request;
+use crate::server::ApiServer;
+use crate::verbs::{create, delete, delete_collection, get, list, patch, review, scale, update, watch};
+use crate::{health, version};
+
+/// Subresources that the generic path serves: doors to the object itself, and its scale.
+const DOORS: [&str; 4] = ["", "finalize", "scale", "status"];
+
+/// Answers what passed the gate.
+pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Body> {
+    let started = Instant::now();
+    let body = permitted.take_body();
+    let in_flight = server.metrics.begin(permitted.method());
+    let (response, served) = match permitted.info().resource() {
+        Some(info) => resource(server, &permitted, info, body).await,
+        None => (path(server, &permitted).await, None),
+    };
+    server.metrics.end(in_flight, &permitted, served, response.status(), started.elapsed());
+    response
+}
+
+/// A path that is no resource.
+async fn path(server: &ApiServer, permitted: &Permitted) -> Response<Body> {
+    let path = permitted.info().path();
+    if let Some(response) = health::answer(server, path, permitted.method(), Query::new(permitted.query())).await {
+        return response;
+    }
+    if *permitted.method() == Method::GET
+        && let Some(response) = document(server, permitted, path).await
+    {
+        return response;
+    }
+    match path {
+        "/version" | "/version/" => version::answer(server),
+        "/metrics" => server.metrics.answer(),
+        path => nothing_at(path),
+    }
+}
+
+/// The answer where nothing is: a Status under a group that is served, as upstream's router gives, else plain text.
+fn nothing_at(path: &str) -> Response<Body> {
+    let mut segments = path.split('/').skip(1);
+    let group = match segments.next() {
+        Some("api") => Some(""),
+        Some("apis") => segments.next(),
+        _ => None,
+    };
+    let served = portcullis_kinds::resources().group_versions().iter().any(|held| Some(held.group) == group);
+    if served { status_response(&Status::no_such_path()) } else { not_found() }
+}
+
+/// Discovery and OpenAPI. OpenAPI is made on first use, which takes a while, so on a thread that nobody waits for.
+async fn document(server: &ApiServer, permitted: &Permitted, path: &str) -> Option<Response<Body>> {
+    let query = Query::new(permitted.query());
+    if let Some(answer) = server.discovery.answer(path, query, permitted.headers()) {
+        return Some(match answer {
+            Ok(response) => response.map(Body::from),
+            Err(status) => status_response(&status),
+        });
+    }
+    if !path.starts_with("/openapi/") {
+        return None;
+    }
+    let (openapi, headers) = (Arc::clone(&server.openapi), permitted.headers().clone());
+    let (path, query) = (path.to_owned(), permitted.query().to_owned());
+    let made = tokio::task::spawn_blocking(move || openapi.answer(&path, &query, &headers)).await;
+    match made {
+        Ok(response) => response.map(|response| response.map(Body::from)),
+        Err(error) => {
+            tracing::error!(%error, "an OpenAPI document could not be made");
+            Some(status_response(&Status::internal_error("the document could not be made")))
+        }
+    }
+}
+
+/// A resource: found, allowed its method, negotiated, and then its verb.
+async fn resource<'a>(
+    server: &'a ApiServer,
+    permitted: &Permitted,
+    info: ResourceInfo<'_>,
+    body: RequestBody,
+) -> (Response<Body>, Option<&'a Served>) {
+    let Some(served) = server.registry.find(info.group, info.version, info.resource) else {
+        return (nothing_at(permitted.info().path()), None);
+    };
+    let query = Query::new(permitted.query());
+    let accepted = match route(served, &info, permitted.method())
+        .and_then(|subresource| negotiate::accept(permitted.headers(), query).map(|accepted| (subresource, accepted)))
+    {
+        Ok(found) => found,
+        Err(status) => return (status_response(&status), Some(served)),
+    };
+    let (subresource, accepted) = accepted;
+    let body = match body.read().await {
+        Ok(body) => body,
+        Err(error) => return (status_response(&error.status()), Some(served)),
+    };
+    let warnings = Vec::new();
+    let mut request = Request { permitted, info, query, served, subresource, accepted, body, warnings };
+    let result = verb(server, &mut request).await;
+    (respond(served, accepted, &request.warnings, result, server.now_seconds()), Some(served))
+}
+
+/// Whether the path exists for this resource, and takes the method.
+fn route<'a>(served: &'a Served, info: &ResourceInfo<'_>, method: &Method) -> Result<Option<&'a Subresource>, Failure> {
+    let resource = served.resource;
+    let no_such_path = || Box::new(Status::no_such_path());
+    let method_not_allowed = || Box::new(Status::method_not_allowed());
+    let subresource = match info.subresource {
+        "" => None,
+        name => Some(resource.subresource(name).ok_or_else(no_such_path)?),
+    };
+    let has_namespace = !info.namespace.is_empty();
+    let is_object = !info.path_name.is_empty();
+    let is_namespaces = resource.group.is_empty() && resource.name == "namespaces";
+    if resource.namespaced && is_object && !has_namespace && !matches!(info.verb, Verb::Watch) {
+        return Err(no_such_path());
+    }
+    if !resource.namespaced && has_namespace && !is_namespaces {
+        return Err(no_such_path());
+    }
+    let verbs = subresource.map_or(&resource.verbs, |subresource| &subresource.verbs);
+    // Only collections of one namespace, or of a resource without any, take what changes them.
+    let is_across = resource.namespaced && !has_namespace && !is_object;
+    let reads = matches!(info.verb, Verb::Get | Verb::List | Verb::Watch);
+    let misplaced = is_object && info.verb == Verb::Create && subresource.is_none()
+        || !is_object && matches!(info.verb, Verb::Update | Verb::Patch);
+    if method == Method::HEAD || is_across && !reads || misplaced || !verbs.contains(&info.verb.as_str()) {
+        return Err(method_not_allowed());
+    }
+    if !DOORS.contains(&info.subresource) {
+        // Known, but what it does comes with its kind.
+        let name = format!("{}/{}", resource.name, info.subresource);
+        return Err(Box::new(Status::method_not_supported(resource.group, &name, info.verb.as_str())));
+    }
+    Ok(subresource)
+}
+
+/// Runs the verb.
+async fn verb(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+    if !request.served.is_stored() {
+        if request.info.verb == Verb::Create
+            && let Some(answer) = review::create(server, request)
+        {
+            return answer;
+        }
+        let resource = request.served.resource;
+        let verb = request.info.verb.as_str();
+        return Err(Box::new(Status::method_not_supported(resource.group, resource.name, verb)));
+    }
+    if request.is_for("scale") {
+        return scale::scale(server, request).await;
+    }
+    match request.info.verb {
+        Verb::Get => get::get(server, request).await,
+        Verb::List => list::list(server, request).await,
+        Verb::Watch => watch::watch(server, request).await,
+        Verb::Create => create::create(server, request).await,
+        Verb::Update => update::update(server, request).await,
+        Verb::Patch => patch::patch(server, request).await,
+        Verb::Delete => delete::delete(server, request).await,
+        Verb::DeleteCollection => delete_collection::delete_collection(server, request).await,
+        Verb::Proxy | Verb::Unknown => Err(Box::new(Status::method_not_allowed())),
+    }
+}

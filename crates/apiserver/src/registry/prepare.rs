@@ -1,0 +1,315 @@
+//! What a write may change: the fields that the server owns, on create and on update (upstream: `rest.BeforeCreate`,
+//! `rest.BeforeUpdate` and the `PrepareFor*` methods of strategies, as far as they are the same for all kinds).
+
+use portcullis_model::names;
+use portcullis_model::schema::{TypeRef, canonical, encode_json};
+use portcullis_model::tree::{NodeId, Scalar, Tree};
+
+use super::Served;
+use super::metadata::{Metadata, copy_field, copy_top, metadata_of, set_finalizers, set_string};
+use crate::env::{Env, NoRandomness};
+
+/// Keeps a foreground deletion waiting until dependents are gone.
+pub const FINALIZER_FOREGROUND: &str = "foregroundDeletion";
+/// Keeps a deletion waiting until dependents have lost their owner.
+pub const FINALIZER_ORPHAN: &str = "orphan";
+/// In `spec.finalizers` of every namespace: its content goes first.
+const FINALIZER_NAMESPACE: &str = "kubernetes";
+/// The label by which a namespace can be selected by its name.
+const LABEL_NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// Through which door an update came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The object itself.
+    Main,
+    /// `/status`.
+    Status,
+    /// `/finalize` of a namespace.
+    Finalize,
+}
+
+/// Gives a new object what the server owns: uid, time, generation, name, and no status.
+pub fn for_create(served: &Served, tree: &mut Tree, namespace: &str, env: &dyn Env) -> Result<(), NoRandomness> {
+    let meta = served.meta;
+    if served.has_status() {
+        let root = tree.root();
+        tree.remove(root, served.fields.status.unwrap_or(u16::MAX));
+    }
+    drop_malformed_managers(served, tree);
+    let metadata = metadata_of(served, tree);
+    if served.resource.namespaced {
+        tree.set(metadata, meta.namespace, Scalar::String(namespace));
+    } else {
+        tree.remove(metadata, meta.namespace);
+    }
+    for owned in [meta.deletion_timestamp, meta.deletion_grace_period_seconds, meta.self_link, meta.generation] {
+        tree.remove(metadata, owned);
+    }
+    let mut random = [0u8; 24];
+    env.fill_random(&mut random)?;
+    let (for_uid, for_name) = random.split_at(16);
+    tree.set(metadata, meta.uid, Scalar::String(&uuid_v4(for_uid)));
+    tree.set(metadata, meta.creation_timestamp, Scalar::Time(seconds(env)));
+    if served.rules.generation {
+        tree.set(metadata, meta.generation, Scalar::Int(1));
+    }
+    let known = Metadata::of(served, tree);
+    if known.name().is_empty() && !known.generate_name().is_empty() {
+        let draw = for_name.iter().fold(0u64, |draw, byte| draw << 8 | u64::from(*byte));
+        let name = names::generate_name(known.generate_name(), draw);
+        set_string(served, tree, meta.name, &name);
+    }
+    if served.resource.group.is_empty() && served.resource.name == "namespaces" {
+        new_namespace(served, tree);
+    }
+    Ok(())
+}
+
+/// A namespace says its name in a label, is active, and is not gone before its content is.
+fn new_namespace(served: &Served, tree: &mut Tree) {
+    let name = Metadata::of(served, tree).name().to_owned();
+    let metadata = metadata_of(served, tree);
+    let labels = tree.map_at(metadata, served.meta.labels);
+    tree.insert(labels, LABEL_NAMESPACE_NAME, &name);
+    let root = tree.root();
+    let ty = served.schema.ty(served.resource.type_id);
+    let object = |number: Option<u16>| {
+        let number = number?;
+        match ty.fields.get(usize::from(number))?.ty {
+            TypeRef::Object(ty) => Some((number, ty)),
+            _ => None,
+        }
+    };
+    if let Some((number, ty)) = object(served.fields.spec) {
+        let spec = tree.object_at(root, number, ty);
+        if let Some(number) = served.schema.ty(ty).find("finalizers") {
+            let list = tree.list_at(spec, number);
+            if !tree.children(list).any(|node| tree.string(node) == Some(FINALIZER_NAMESPACE)) {
+                tree.append(list, Scalar::String(FINALIZER_NAMESPACE));
+            }
+        }
+    }
+    if let Some((number, ty)) = object(served.fields.status) {
+        let status = tree.object_at(root, number, ty);
+        if let Some(number) = served.schema.ty(ty).find("phase") {
+            tree.set(status, number, Scalar::String("Active"));
+        }
+    }
+}
+
+/// Takes managed fields out that are malformed: upstream forgets them rather than refuse the object.
+pub fn drop_malformed_managers(served: &Served, tree: &mut Tree) {
+    let metadata = metadata_of(served, tree);
+    let Some(list) = tree.field(metadata, served.meta.managed_fields) else { return };
+    let operation = |node| {
+        let number = served.schema.ty(tree.object_type(node)?).find("operation")?;
+        tree.string(tree.field(node, number)?)
+    };
+    if !tree.children(list).all(|node| matches!(operation(node), Some("Apply" | "Update"))) {
+        tree.remove(metadata, served.meta.managed_fields);
+    }
+}
+
+/// Puts back what this door may not change, and counts the generation.
+pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
+    keep_owned_metadata(served, tree, old);
+    drop_malformed_managers(served, tree);
+    let is_namespace = served.resource.group.is_empty() && served.resource.name == "namespaces";
+    match door {
+        Door::Main => {
+            if let Some(status) = served.fields.status.filter(|_| served.has_status()) {
+                copy_top(tree, old, status);
+            }
+            if let Some(spec) = served.fields.spec.filter(|_| is_namespace) {
+                copy_top(tree, old, spec);
+            }
+            if is_namespace {
+                let name = Metadata::of(served, old).name().to_owned();
+                let metadata = metadata_of(served, tree);
+                let labels = tree.map_at(metadata, served.meta.labels);
+                tree.insert(labels, LABEL_NAMESPACE_NAME, &name);
+            }
+        }
+        Door::Status => {
+            let fields = &served.schema.ty(served.resource.type_id).fields;
+            for number in (0u16..).take(fields.len()) {
+                let free = [Some(served.fields.metadata), served.fields.status].contains(&Some(number));
+                if !free {
+                    copy_top(tree, old, number);
+                }
+            }
+            copy_field(served, tree, old, served.meta.owner_references);
+            if served.rules.status_keeps_labels {
+                copy_field(served, tree, old, served.meta.labels);
+            }
+        }
+        Door::Finalize => {
+            if let Some(status) = served.fields.status {
+                copy_top(tree, old, status);
+            }
+        }
+    }
+    // What presence in the body means is decided first, or a default that only one side spells out would count as a change.
+    canonical::canonicalize(served.schema, tree);
+    count_generation(served, tree, old, door);
+}
+
+fn keep_owned_metadata(served: &Served, tree: &mut Tree, old: &Tree) {
+    let meta = served.meta;
+    for owned in [meta.generation, meta.self_link] {
+        copy_field(served, tree, old, owned);
+    }
+    // Named in the body they must be right, which validation says; absent they are what they were.
+    for kept in
+        [meta.uid, meta.creation_timestamp, meta.deletion_timestamp, meta.deletion_grace_period_seconds, meta.namespace]
+    {
+        let metadata = metadata_of(served, tree);
+        if tree.field(metadata, kept).is_none() {
+            copy_field(served, tree, old, kept);
+        }
+    }
+}
+
+/// One more when anything but metadata and status differs.
+fn count_generation(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
+    let generation = Metadata::of(served, old).generation();
+    if !served.rules.generation || door == Door::Status || generation == 0 {
+        return;
+    }
+    let fields = &served.schema.ty(served.resource.type_id).fields;
+    let head = [Some(served.fields.metadata), served.fields.status, served.fields.kind, served.fields.api_version];
+    let mut changed = (0u16..).zip(fields.iter()).any(|(number, field)| {
+        !head.contains(&Some(number))
+            && !same(served, field.ty, (tree, tree.field(tree.root(), number)), (old, old.field(old.root(), number)))
+    });
+    if served.rules.annotations_count && !changed {
+        let annotations = |tree: &Tree| {
+            let metadata = tree.field(tree.root(), served.fields.metadata)?;
+            tree.field(metadata, served.meta.annotations)
+        };
+        changed = !same(served, TypeRef::Json, (tree, annotations(tree)), (old, annotations(old)));
+    }
+    if changed {
+        let metadata = metadata_of(served, tree);
+        tree.set(metadata, served.meta.generation, Scalar::Int(generation + 1));
+    }
+}
+
+fn same(served: &Served, ty: TypeRef, new: (&Tree, Option<NodeId>), old: (&Tree, Option<NodeId>)) -> bool {
+    let write = |(tree, node): (&Tree, Option<NodeId>)| {
+        let mut out = Vec::new();
+        if let Some(node) = node {
+            encode_json::write_value(served.schema, tree, node, ty, &mut out);
+        }
+        out
+    };
+    write(new) == write(old)
+}
+
+/// Marks an object as being deleted, `grace` seconds from now.
+pub fn mark_deleting(served: &Served, tree: &mut Tree, grace: i64, env: &dyn Env) {
+    let generation = Metadata::of(served, tree).generation();
+    let metadata = metadata_of(served, tree);
+    tree.set(metadata, served.meta.deletion_timestamp, Scalar::Time(seconds(env).saturating_add(grace)));
+    if served.rules.marks_time_only {
+        return;
+    }
+    tree.set(metadata, served.meta.deletion_grace_period_seconds, Scalar::Int(grace));
+    if generation > 0 {
+        tree.set(metadata, served.meta.generation, Scalar::Int(generation.saturating_add(1)));
+    }
+}
+
+/// A namespace that is being deleted says so in its phase.
+pub fn mark_terminating(served: &Served, tree: &mut Tree) {
+    let ty = served.schema.ty(served.resource.type_id);
+    let Some(number) = served.fields.status else { return };
+    let Some(TypeRef::Object(status_type)) = ty.fields.get(usize::from(number)).map(|field| field.ty) else { return };
+    let root = tree.root();
+    let status = tree.object_at(root, number, status_type);
+    if let Some(phase) = served.schema.ty(status_type).find("phase") {
+        tree.set(status, phase, Scalar::String("Terminating"));
+    }
+}
+
+/// Whether nothing holds an object any longer whose deletion has begun.
+pub fn deletion_is_complete(served: &Served, tree: &Tree) -> bool {
+    let metadata = Metadata::of(served, tree);
+    metadata.is_deleting()
+        && metadata.deletion_grace_period().unwrap_or_default() == 0
+        && metadata.finalizers().next().is_none()
+        && !has_spec_finalizers(served, tree)
+}
+
+/// Whether a namespace waits for its content to go.
+pub fn has_spec_finalizers(served: &Served, tree: &Tree) -> bool {
+    if !served.resource.group.is_empty() || served.resource.name != "namespaces" {
+        return false;
+    }
+    let spec = served.fields.spec.and_then(|number| tree.field(tree.root(), number));
+    let Some(spec) = spec else { return false };
+    let number = tree.object_type(spec).and_then(|ty| served.schema.ty(ty).find("finalizers"));
+    number.and_then(|number| tree.field(spec, number)).is_some_and(|list| tree.len(list) > 0)
+}
+
+/// Puts the garbage collector's finalizers in or takes them out, keeping all others in order. Says whether anything changed.
+pub fn propagate(served: &Served, tree: &mut Tree, orphan: bool, foreground: bool) -> bool {
+    let before: Vec<String> = Metadata::of(served, tree).finalizers().map(str::to_owned).collect();
+    let mut after: Vec<String> = before
+        .iter()
+        .filter(|held| ![FINALIZER_FOREGROUND, FINALIZER_ORPHAN].contains(&held.as_str()))
+        .cloned()
+        .collect();
+    if orphan {
+        after.push(FINALIZER_ORPHAN.to_owned());
+    }
+    if foreground {
+        after.push(FINALIZER_FOREGROUND.to_owned());
+    }
+    let changed = {
+        let (mut a, mut b) = (before, after.clone());
+        a.sort();
+        b.sort();
+        a != b
+    };
+    if changed {
+        set_finalizers(served, tree, &after);
+    }
+    changed
+}
+
+fn seconds(env: &dyn Env) -> i64 {
+    env.now_micros().div_euclid(1_000_000)
+}
+
+/// Writes 16 random bytes as a version 4 UUID.
+fn uuid_v4(random: &[u8]) -> String {
+    const HEX: [u8; 16] = *b"0123456789abcdef";
+    let mut text = String::with_capacity(36);
+    for (at, byte) in random.iter().take(16).enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        let byte = match at {
+            6 => byte & 0x0f | 0x40,
+            8 => byte & 0x3f | 0x80,
+            _ => *byte,
+        };
+        for digit in [byte >> 4, byte & 0x0f] {
+            text.push(HEX.get(usize::from(digit)).copied().map_or('0', char::from));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids() {
+        assert_eq!(uuid_v4(&[0; 16]), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid_v4(&[0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+}

@@ -1,0 +1,286 @@
+//! Objects as rows, for `kubectl get` (upstream: `meta.k8s.io` Table and the printers).
+//!
+//! Name, age and creation time are computed for every kind, and columns that show one field as it is come from a table here. All other
+//! cells need code of their kind, which comes with the kinds' files; until then they are `<unknown>`, of any column type.
+
+use portcullis_model::go_text::push_json_string;
+use portcullis_model::schema::decode_json::{self, FieldValidation};
+use portcullis_model::time::push_time;
+use portcullis_model::tree::{Kind, NodeId, Tree};
+
+use crate::answer::{Failure, ListAnswer, ObjectAnswer, push_list_meta, push_partial, to_yaml_if, unreadable};
+use crate::body::Body;
+use crate::negotiate::{Accepted, Include};
+use crate::registry::Served;
+use crate::registry::metadata::Metadata;
+use crate::registry::validate::named;
+
+/// A cell that no rule gives a value.
+const UNKNOWN: &str = r#""<unknown>""#;
+
+/// What a cell shows.
+#[derive(Clone, Copy)]
+enum Cell {
+    /// The field at this path, or this JSON text when there is none.
+    Field(&'static str, &'static str),
+    /// How many entries the fields at these paths have.
+    Count(&'static [&'static str]),
+}
+
+/// Columns that show a field as it is: group, resource, column, cell.
+const CELLS: &[(&str, &str, &str, Cell)] = &[
+    ("", "configmaps", "Data", Cell::Count(&["data", "binaryData"])),
+    ("", "namespaces", "Status", Cell::Field("status.phase", r#""""#)),
+    ("", "persistentvolumeclaims", "Status", Cell::Field("status.phase", r#""""#)),
+    ("", "persistentvolumeclaims", "Volume", Cell::Field("spec.volumeName", r#""""#)),
+    ("", "persistentvolumeclaims", "VolumeMode", Cell::Field("spec.volumeMode", r#""<unset>""#)),
+    ("", "persistentvolumes", "Reclaim Policy", Cell::Field("spec.persistentVolumeReclaimPolicy", r#""""#)),
+    ("", "persistentvolumes", "Reason", Cell::Field("status.reason", r#""""#)),
+    ("", "persistentvolumes", "Status", Cell::Field("status.phase", r#""""#)),
+    ("", "persistentvolumes", "VolumeMode", Cell::Field("spec.volumeMode", r#""<unset>""#)),
+    ("", "replicationcontrollers", "Current", Cell::Field("status.replicas", "0")),
+    ("", "replicationcontrollers", "Desired", Cell::Field("spec.replicas", "0")),
+    ("", "replicationcontrollers", "Ready", Cell::Field("status.readyReplicas", "0")),
+    ("", "secrets", "Data", Cell::Count(&["data"])),
+    ("", "secrets", "Type", Cell::Field("type", r#""""#)),
+    ("", "services", "Cluster-IP", Cell::Field("spec.clusterIP", r#""<none>""#)),
+    ("", "services", "Type", Cell::Field("spec.type", r#""""#)),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "Webhooks", Cell::Count(&["webhooks"])),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies", "Validations", Cell::Count(&["spec.validations"])),
+    (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings",
+        "PolicyName",
+        Cell::Field("spec.policyName", r#""""#),
+    ),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", "Webhooks", Cell::Count(&["webhooks"])),
+    ("apps", "controllerrevisions", "Revision", Cell::Field("revision", "0")),
+    ("apps", "daemonsets", "Available", Cell::Field("status.numberAvailable", "0")),
+    ("apps", "daemonsets", "Current", Cell::Field("status.currentNumberScheduled", "0")),
+    ("apps", "daemonsets", "Desired", Cell::Field("status.desiredNumberScheduled", "0")),
+    ("apps", "daemonsets", "Ready", Cell::Field("status.numberReady", "0")),
+    ("apps", "daemonsets", "Up-to-date", Cell::Field("status.updatedNumberScheduled", "0")),
+    ("apps", "deployments", "Available", Cell::Field("status.availableReplicas", "0")),
+    ("apps", "deployments", "Up-to-date", Cell::Field("status.updatedReplicas", "0")),
+    ("apps", "replicasets", "Current", Cell::Field("status.replicas", "0")),
+    ("apps", "replicasets", "Desired", Cell::Field("spec.replicas", "0")),
+    ("apps", "replicasets", "Ready", Cell::Field("status.readyReplicas", "0")),
+    ("batch", "cronjobs", "Active", Cell::Count(&["status.active"])),
+    ("batch", "cronjobs", "Schedule", Cell::Field("spec.schedule", r#""""#)),
+    ("batch", "cronjobs", "Timezone", Cell::Field("spec.timeZone", r#""<none>""#)),
+    ("certificates.k8s.io", "certificatesigningrequests", "Requestor", Cell::Field("spec.username", r#""""#)),
+    ("certificates.k8s.io", "certificatesigningrequests", "SignerName", Cell::Field("spec.signerName", r#""""#)),
+    ("coordination.k8s.io", "leases", "Holder", Cell::Field("spec.holderIdentity", r#""""#)),
+    ("discovery.k8s.io", "endpointslices", "AddressType", Cell::Field("addressType", r#""""#)),
+    ("networking.k8s.io", "ingressclasses", "Controller", Cell::Field("spec.controller", r#""""#)),
+    ("networking.k8s.io", "ingresses", "Class", Cell::Field("spec.ingressClassName", r#""<none>""#)),
+    ("node.k8s.io", "runtimeclasses", "Handler", Cell::Field("handler", r#""""#)),
+    ("policy", "poddisruptionbudgets", "Allowed Disruptions", Cell::Field("status.disruptionsAllowed", "0")),
+    ("policy", "poddisruptionbudgets", "Max Unavailable", Cell::Field("spec.maxUnavailable", r#""N/A""#)),
+    ("policy", "poddisruptionbudgets", "Min Available", Cell::Field("spec.minAvailable", r#""N/A""#)),
+    ("scheduling.k8s.io", "priorityclasses", "Global-Default", Cell::Field("globalDefault", "false")),
+    ("scheduling.k8s.io", "priorityclasses", "PreemptionPolicy", Cell::Field("preemptionPolicy", r#""<unset>""#)),
+    ("scheduling.k8s.io", "priorityclasses", "Value", Cell::Field("value", "0")),
+    ("storage.k8s.io", "csidrivers", "AttachRequired", Cell::Field("spec.attachRequired", "true")),
+    ("storage.k8s.io", "csidrivers", "PodInfoOnMount", Cell::Field("spec.podInfoOnMount", "false")),
+    ("storage.k8s.io", "csidrivers", "RequiresRepublish", Cell::Field("spec.requiresRepublish", "false")),
+    ("storage.k8s.io", "csidrivers", "StorageCapacity", Cell::Field("spec.storageCapacity", "false")),
+    ("storage.k8s.io", "csinodes", "Drivers", Cell::Count(&["spec.drivers"])),
+    ("storage.k8s.io", "storageclasses", "AllowVolumeExpansion", Cell::Field("allowVolumeExpansion", "false")),
+    ("storage.k8s.io", "storageclasses", "Provisioner", Cell::Field("provisioner", r#""""#)),
+    ("storage.k8s.io", "storageclasses", "ReclaimPolicy", Cell::Field("reclaimPolicy", r#""Delete""#)),
+    ("storage.k8s.io", "storageclasses", "VolumeBindingMode", Cell::Field("volumeBindingMode", r#""Immediate""#)),
+    ("storage.k8s.io", "volumeattachments", "Attached", Cell::Field("status.attached", "false")),
+    ("storage.k8s.io", "volumeattachments", "Attacher", Cell::Field("spec.attacher", r#""""#)),
+    ("storage.k8s.io", "volumeattachments", "Node", Cell::Field("spec.nodeName", r#""""#)),
+    ("storage.k8s.io", "volumeattachments", "PV", Cell::Field("spec.source.persistentVolumeName", r#""""#)),
+    ("storage.k8s.io", "volumeattributesclasses", "DriverName", Cell::Field("driverName", r#""""#)),
+];
+
+/// A table of one row. Events of a watch name the columns once.
+pub fn of_object(
+    served: &Served,
+    accepted: Accepted,
+    object: &ObjectAnswer,
+    now: i64,
+    columns: bool,
+) -> Result<Vec<u8>, Failure> {
+    let mut json = head(accepted);
+    json.extend_from_slice(itoa::Buffer::new().format(object.version).as_bytes());
+    json.extend_from_slice(br#""}"#);
+    push_columns(served, columns, &mut json);
+    push_row(served, accepted, &object.text, object.version, now, &mut json)?;
+    json.extend_from_slice(b"]}");
+    Ok(to_yaml_if(accepted.format, json)?)
+}
+
+/// A table of a list.
+pub fn of_list(served: &Served, accepted: Accepted, list: &ListAnswer, now: i64) -> Result<Vec<u8>, Failure> {
+    let mut json = head(accepted);
+    push_list_meta(list, &mut json);
+    push_columns(served, true, &mut json);
+    for (at, (text, version)) in list.items.iter().enumerate() {
+        if at > 0 {
+            json.push(b',');
+        }
+        push_row(served, accepted, text, *version, now, &mut json)?;
+    }
+    json.extend_from_slice(b"]}");
+    Ok(to_yaml_if(accepted.format, json)?)
+}
+
+fn head(accepted: Accepted) -> Vec<u8> {
+    let api_version = accepted.meta_version.api_version();
+    format!(r#"{{"kind":"Table","apiVersion":"{api_version}","metadata":{{"resourceVersion":""#).into_bytes()
+}
+
+fn push_columns(served: &Served, columns: bool, json: &mut Vec<u8>) {
+    json.extend_from_slice(br#","columnDefinitions":"#);
+    if !columns {
+        json.extend_from_slice(br#"null,"rows":["#);
+        return;
+    }
+    for (at, column) in served.resource.columns.iter().enumerate() {
+        json.extend_from_slice(if at == 0 { br#"[{"name":"# } else { br#",{"name":"# });
+        push_json_string(json, &column.name);
+        let (ty, format, priority) = (column.ty, column.format, column.priority);
+        json.extend_from_slice(
+            format!(r#","type":"{ty}","format":"{format}","description":"","priority":{priority}}}"#).as_bytes(),
+        );
+    }
+    json.extend_from_slice(br#"],"rows":["#);
+}
+
+fn push_row(
+    served: &Served,
+    accepted: Accepted,
+    text: &[u8],
+    version: u64,
+    now: i64,
+    json: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    let decoded = decode_json::decode(served.schema, served.resource.type_id, text.to_vec(), FieldValidation::Ignore);
+    let tree = decoded.map_err(unreadable)?.tree;
+    json.extend_from_slice(br#"{"cells":["#);
+    for (at, column) in served.resource.columns.iter().enumerate() {
+        if at > 0 {
+            json.push(b',');
+        }
+        push_cell(served, &tree, &column.name, now, json);
+    }
+    json.push(b']');
+    let body = Body::of(text)?;
+    match accepted.include {
+        Include::Nothing => json.extend_from_slice(br#","object":null"#),
+        Include::Metadata => {
+            json.extend_from_slice(br#","object":"#);
+            push_partial(accepted, &body, version, json);
+        }
+        Include::Object => {
+            json.extend_from_slice(br#","object":"#);
+            body.write(&served.head, version, json);
+        }
+    }
+    json.push(b'}');
+    Ok(())
+}
+
+fn push_cell(served: &Served, tree: &Tree, column: &str, now: i64, json: &mut Vec<u8>) {
+    let metadata = Metadata::of(served, tree);
+    let (group, resource) = (served.resource.group, served.resource.name);
+    let rule = CELLS.iter().find(|(g, r, c, _)| (*g, *r, *c) == (group, resource, column)).map(|rule| rule.3);
+    match (column, rule) {
+        ("Name", _) => push_json_string(json, metadata.name()),
+        ("Age", _) => match metadata.creation() {
+            Some(created) => push_json_string(json, &age(now - created)),
+            None => json.extend_from_slice(UNKNOWN.as_bytes()),
+        },
+        ("Created At", _) => match metadata.creation() {
+            Some(created) => {
+                json.push(b'"');
+                push_time(json, created);
+                json.push(b'"');
+            }
+            None => json.extend_from_slice(b"null"),
+        },
+        (_, Some(Cell::Field(path, absent))) => push_field(served, tree, path, absent, json),
+        (_, Some(Cell::Count(paths))) => {
+            let count: usize =
+                paths.iter().filter_map(|path| at_path(served, tree, path)).map(|node| tree.len(node)).sum();
+            json.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
+        }
+        _ => json.extend_from_slice(UNKNOWN.as_bytes()),
+    }
+}
+
+fn at_path(served: &Served, tree: &Tree, path: &str) -> Option<NodeId> {
+    path.split('.').try_fold(tree.root(), |node, name| named(served.schema, tree, node, name))
+}
+
+fn push_field(served: &Served, tree: &Tree, path: &str, absent: &str, json: &mut Vec<u8>) {
+    let Some(node) = at_path(served, tree, path) else { return json.extend_from_slice(absent.as_bytes()) };
+    match tree.kind(node) {
+        Kind::String => push_json_string(json, tree.string(node).unwrap_or_default()),
+        // A number in a column of texts (a Revision, a Min Available) is printed as text by upstream.
+        Kind::Int => json.extend_from_slice(itoa::Buffer::new().format(tree.int(node).unwrap_or_default()).as_bytes()),
+        Kind::Bool => json.extend_from_slice(if tree.bool(node) == Some(true) { b"true" } else { b"false" }),
+        _ => json.extend_from_slice(UNKNOWN.as_bytes()),
+    }
+}
+
+/// A duration as people read it: the two largest units at most, the smaller one only where it still says something.
+pub fn age(seconds: i64) -> String {
+    let (minutes, hours, days, years) = (seconds / 60, seconds / 3600, seconds / 86_400, seconds / (86_400 * 365));
+    let two = |large: i64, large_unit: char, small: i64, small_unit: char| {
+        if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
+    };
+    match seconds {
+        ..-1 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, 'm', seconds % 60, 's'),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, 'h', minutes % 60, 'm'),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, 'd', hours % 24, 'h'),
+        691_200..63_072_000 => format!("{days}d"),
+        63_072_000..252_288_000 => two(years, 'y', days % 365, 'd'),
+        _ => format!("{years}y"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages() {
+        let check = |seconds: i64, expected: &str| assert_eq!(age(seconds), expected, "{seconds}");
+        check(-5, "<invalid>");
+        check(-1, "0s");
+        check(0, "0s");
+        check(119, "119s");
+        check(120, "2m");
+        check(125, "2m5s");
+        check(600, "10m");
+        check(10_800, "3h");
+        check(11_000, "3h3m");
+        check(28_800, "8h");
+        check(180_000, "2d2h");
+        check(691_200, "8d");
+        check(63_072_000, "2y");
+        check(400 * 86_400, "400d");
+        check(900 * 86_400, "2y170d");
+        check(3_650 * 86_400, "10y");
+    }
+
+    #[test]
+    fn every_rule_names_a_column() {
+        for (group, resource, column, _) in CELLS {
+            let known = portcullis_kinds::resources().all().iter().any(|held| {
+                (held.group, held.name) == (*group, *resource) && held.columns.iter().any(|held| held.name == *column)
+            });
+            assert!(known, "{group}/{resource} {column}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! POST: decode, give what the server owns, validate, commit.
+
+use bytes::Bytes;
+use http::StatusCode;
+use portcullis_model::schema::default;
+use portcullis_model::status::{Status, StatusCause};
+use portcullis_model::tree::Tree;
+use portcullis_store::{Change, Commit, CommitError, Condition, Operation, Snapshot};
+
+use super::input::{self, Expected};
+use super::options::{self, WriteOptions};
+use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
+use crate::body::Body;
+use crate::negotiate;
+use crate::registry::metadata::{Metadata, metadata_of};
+use crate::registry::{Served, prepare, validate};
+use crate::request::Request;
+use crate::server::{ApiServer, commit_failure};
+
+/// Names that are drawn for one object before its client is told to try again (upstream: 8).
+const NAME_ATTEMPTS_MAX: usize = 8;
+/// Where namespaces are, whose existence and life a write in them depends on.
+const NAMESPACES: (&str, &str, &str) = ("", "v1", "namespaces");
+
+/// Answers a POST to a collection.
+pub async fn create(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+    let format = negotiate::body_format(request.permitted.headers())?;
+    let options = options::write("CreateOptions", request.query)?;
+    let expected = Expected::of(request.served);
+    let tree = input::decode(expected, format, request.body.clone(), options.field_validation, &mut request.warnings)?;
+    create_object(server, request, tree, &options).await
+}
+
+/// Creates an object that was read. Used by a PUT that creates, too.
+pub async fn create_object(
+    server: &ApiServer,
+    request: &Request<'_>,
+    mut tree: Tree,
+    options: &WriteOptions,
+) -> Result<Answer, Failure> {
+    let served = request.served;
+    let namespace = request.namespace();
+    check_namespace_matches(served, &tree, namespace)?;
+    default::apply(served.schema, &mut tree);
+    let given_version = Metadata::of(served, &tree).resource_version().parse().unwrap_or(0);
+    let is_generated = Metadata::of(served, &tree).name().is_empty();
+    let mut last_name = String::new();
+    for _ in 0..NAME_ATTEMPTS_MAX {
+        let snapshot = server.newest().await?;
+        let namespace_check = living_namespace(server, request, &tree, &snapshot)?;
+        // Preparing again what was prepared before gives it another uid and nothing else.
+        prepare::for_create(served, &mut tree, namespace, &*server.env)
+            .map_err(|error| Box::new(Status::internal_error(&error.to_string())))?;
+        validate::on_create(served, &tree)?;
+        last_name = Metadata::of(served, &tree).name().to_owned();
+        let Some(key) = served.key(namespace, &last_name) else { return Err(Box::new(Status::no_such_path())) };
+        let value = served.store(&mut tree).map_err(unreadable)?;
+        if options.dry_run {
+            if snapshot.get(&key).is_some() {
+                return Err(exists(served, &last_name));
+            }
+            return created(served, &value, given_version);
+        }
+        if given_version != 0 {
+            return Err(Box::new(Status::unexpected("resourceVersion should not be set on objects to be created")));
+        }
+        let mut operations = vec![Operation::create(key.as_str(), value.clone())];
+        operations.extend(namespace_check);
+        match server.engine.commit(Commit::from(operations)).await {
+            Ok(committed) => return created(served, &value, committed.revision),
+            Err(CommitError::Conflict { key: held, .. }) if *held == *key => {
+                if !is_generated {
+                    return Err(exists(served, &last_name));
+                }
+                let metadata = metadata_of(served, &mut tree);
+                tree.remove(metadata, served.meta.name);
+            }
+            // The namespace changed meanwhile: it may have gone, or may be on its way out.
+            Err(CommitError::Conflict { .. }) => {}
+            Err(error) => return Err(commit_failure(error)),
+        }
+    }
+    let (group, resource) = (served.resource.group, served.resource.name);
+    Err(Box::new(if is_generated {
+        Status::generate_name_conflict(group, resource, &last_name, 1)
+    } else {
+        Status::server_timeout(group, resource, "create", 1)
+    }))
+}
+
+fn created(served: &Served, value: &Bytes, version: u64) -> Result<Answer, Failure> {
+    let text = served.serve(value).map_err(unreadable)?;
+    Ok(Answer::Object(ObjectAnswer { text, version, code: StatusCode::CREATED }))
+}
+
+fn exists(served: &Served, name: &str) -> Failure {
+    Box::new(Status::already_exists(served.resource.group, served.resource.name, name))
+}
+
+/// An object may name its namespace, but no other than the path's.
+pub fn check_namespace_matches(served: &Served, tree: &Tree, namespace: &str) -> Result<(), Failure> {
+    let given = Metadata::of(served, tree).namespace();
+    if !served.resource.namespaced || given.is_empty() || given == namespace {
+        return Ok(());
+    }
+    let why = "the namespace of the provided object does not match the namespace sent on the request";
+    Err(Box::new(Status::bad_request(why)))
+}
+
+/// The condition that the namespace still is what it was when it was looked at. Refuses one that is not there, or on its way out.
+fn living_namespace(
+    server: &ApiServer,
+    request: &Request<'_>,
+    tree: &Tree,
+    snapshot: &Snapshot,
+) -> Result<Option<Operation>, Failure> {
+    let served = request.served;
+    if !served.resource.namespaced {
+        return Ok(None);
+    }
+    let namespace = request.namespace();
+    let missing = || Box::new(Status::not_found("", "namespaces", namespace));
+    let (group, version, name) = NAMESPACES;
+    let namespaces = server.registry.find(group, version, name).ok_or_else(missing)?;
+    let key = namespaces.key("", namespace).ok_or_else(missing)?;
+    let entry = snapshot.get(&key).ok_or_else(missing)?;
+    if is_terminating(&entry.value)? {
+        return Err(terminating(served, Metadata::of(served, tree).name(), namespace));
+    }
+    let condition = Condition::Version(entry.version);
+    Ok(Some(Operation { key: key.into(), condition, change: Change::Check }))
+}
+
+/// Whether a stored object is being deleted. The text is searched before it is read: nearly none is.
+fn is_terminating(value: &[u8]) -> Result<bool, Failure> {
+    let metadata = Body::of(value)?.metadata();
+    // A label or annotation of this name would be inside a nested object; reading it wrongly as terminating is ruled out by reading.
+    if memchr::memmem::find(metadata, br#""deletionTimestamp":"#).is_none() {
+        return Ok(false);
+    }
+    let parsed: serde_json::Value = serde_json::from_slice(metadata).unwrap_or_default();
+    Ok(parsed.get("deletionTimestamp").is_some_and(|at| !at.is_null()))
+}
+
+fn terminating(served: &Served, name: &str, namespace: &str) -> Failure {
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let cause = StatusCause {
+        reason: "NamespaceTerminating".into(),
+        message: format!("namespace {namespace} is being terminated"),
+        field: "metadata.namespace".to_owned(),
+    };
+    Box::new(Status::forbidden(served.resource.group, served.resource.name, name, &why).with_cause(cause))
+}

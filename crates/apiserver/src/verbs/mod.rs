@@ -1,0 +1,20 @@
+//! What can be done to a resource, one file a verb. Each takes the server and a [`crate::request::Request`], which only a permitted
+//! request makes, and gives an answer or a failure; HTTP begins and ends elsewhere.
+//!
+//! Reading order: [`options`] and [`input`] (what the client says), [`create`], [`get`], [`list`] with [`select`], [`update`], [`patch`] with [`strategic`],
+//! [`delete`], [`delete_collection`], [`watch`], [`scale`], [`review`].
+
+pub mod create;
+pub mod delete;
+pub mod delete_collection;
+pub mod get;
+pub mod input;
+pub mod list;
+pub mod options;
+pub mod patch;
+pub mod review;
+pub mod scale;
+pub mod select;
+pub mod strategic;
+pub mod update;
+pub mod watch;

@@ -1,0 +1,180 @@
+//! `/scale`: how many replicas an object wants and has, in the same words for every kind (upstream: `autoscaling/v1` Scale).
+//!
+//! The kinds that have it keep it in the same places: `spec.replicas`, `status.replicas`, and `spec.selector` as a label selector or as
+//! plain labels.
+
+use http::StatusCode;
+use portcullis_gate::Verb;
+use portcullis_model::schema::TypeRef;
+use portcullis_model::schema::decode_json::{self, FieldValidation};
+use portcullis_model::selectors::{LabelSelector, LabelSelectorRequirement};
+use portcullis_model::status::{FieldError, Status};
+use portcullis_model::time::time_text;
+use portcullis_model::tree::{NodeId, Scalar, Tree};
+use serde_json::{Value, json};
+
+use super::input::{self, Expected};
+use super::update::{Old, missing, replace, set_version};
+use super::{get, options, patch};
+use crate::answer::{Answer, Failure, Made, ObjectAnswer, unreadable};
+use crate::negotiate;
+use crate::registry::Served;
+use crate::registry::metadata::Metadata;
+use crate::registry::validate::named;
+use crate::request::Request;
+use crate::server::ApiServer;
+
+const API_VERSION: &str = "autoscaling/v1";
+const KIND: &str = "Scale";
+
+/// Answers a request for the scale of an object.
+pub async fn scale(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+    let answer = match request.info.verb {
+        Verb::Get => get::get(server, request).await?,
+        Verb::Update => update(server, request).await?,
+        Verb::Patch => patched(server, request).await?,
+        _ => return Err(Box::new(Status::method_not_allowed())),
+    };
+    let Answer::Object(ObjectAnswer { text, version, .. }) = answer else { return Ok(answer) };
+    let served = request.served;
+    let decoded = decode_json::decode(served.schema, served.resource.type_id, text.to_vec(), FieldValidation::Ignore);
+    let object = decoded.map_err(unreadable)?.tree;
+    let tree = read(served, &scale_of(served, &object, version))?;
+    Ok(Answer::Made(Made { tree, api_version: API_VERSION.to_owned(), kind: KIND.to_owned(), code: StatusCode::OK }))
+}
+
+fn expected(served: &Served) -> Result<Expected<'_>, Failure> {
+    let ty = served.schema.by_kind(API_VERSION, KIND);
+    let ty = ty.ok_or_else(|| Box::new(Status::internal_error("the facts have no Scale")))?;
+    Ok(Expected { schema: served.schema, ty, api_version: API_VERSION, kind: KIND })
+}
+
+fn read(served: &Served, scale: &Value) -> Result<Tree, Failure> {
+    let text = scale.to_string().into_bytes();
+    let decoded = decode_json::decode(served.schema, expected(served)?.ty, text, FieldValidation::Ignore);
+    Ok(decoded.map_err(unreadable)?.tree)
+}
+
+async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+    let format = negotiate::body_format(request.permitted.headers())?;
+    let options = options::write("UpdateOptions", request.query)?;
+    let served = request.served;
+    let body = request.body.clone();
+    let wanted = input::decode(expected(served)?, format, body, options.field_validation, &mut request.warnings)?;
+    let request: &Request<'_> = request;
+    let mut make = |old: &Old| rescaled(request, old, &wanted);
+    replace(server, request, &options, &mut make).await?.ok_or_else(|| missing(request))
+}
+
+async fn patched(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+    let options = options::write("PatchOptions", request.query)?;
+    let patch = patch::read(negotiate::patch_type(request.permitted.headers())?, &request.body)?;
+    let served = request.served;
+    let expected = expected(served)?;
+    let mut warnings = Vec::new();
+    let replaced = {
+        let request: &Request<'_> = request;
+        let mut make = |old: &Old| {
+            warnings.clear();
+            let scale = scale_of(served, &old.tree, old.version);
+            let wanted = patch::apply_to(expected, scale, &patch, &options, &mut warnings)?;
+            rescaled(request, old, &wanted)
+        };
+        replace(server, request, &options, &mut make).await
+    };
+    request.warnings.extend(warnings);
+    replaced?.ok_or_else(|| missing(request))
+}
+
+/// The object with the replicas of a scale.
+fn rescaled(request: &Request<'_>, old: &Old, scale: &Tree) -> Result<Tree, Failure> {
+    let served = request.served;
+    let at = |node: NodeId, name: &str| named(served.schema, scale, node, name);
+    let text = |name: &str| {
+        let metadata = at(scale.root(), "metadata")?;
+        at(metadata, name).and_then(|node| scale.string(node))
+    };
+    let given = text("name").unwrap_or_default();
+    if given != request.path_name() {
+        let name = request.path_name();
+        let why = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+        return Err(Box::new(Status::bad_request(why)));
+    }
+    let replicas = at(scale.root(), "spec").and_then(|spec| at(spec, "replicas")).and_then(|node| scale.int(node));
+    let replicas = replicas.unwrap_or_default();
+    if replicas < 0 {
+        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(Box::new(Status::invalid("autoscaling", KIND, given, &[error])));
+    }
+    let mut tree = old.tree.clone();
+    let ty = served.schema.ty(served.resource.type_id);
+    let spec = served.fields.spec.and_then(|number| Some((number, ty.fields.get(usize::from(number))?.ty)));
+    if let Some((number, TypeRef::Object(spec_type))) = spec {
+        let root = tree.root();
+        let spec = tree.object_at(root, number, spec_type);
+        if let Some(number) = served.schema.ty(spec_type).find("replicas") {
+            tree.set(spec, number, Scalar::Int(replicas));
+        }
+    }
+    if let Some(version) = options::resource_version(text("resourceVersion").unwrap_or_default())? {
+        set_version(served, &mut tree, version);
+    }
+    Ok(tree)
+}
+
+/// The scale of an object.
+fn scale_of(served: &Served, object: &Tree, version: u64) -> Value {
+    let metadata = Metadata::of(served, object);
+    let at = |parent: Option<u16>, name: &str| {
+        let parent = object.field(object.root(), parent?)?;
+        named(served.schema, object, parent, name)
+    };
+    let number = |parent, name| at(parent, name).and_then(|node| object.int(node)).unwrap_or_default();
+    let selector =
+        at(served.fields.spec, "selector").map(|node| selector_text(served, object, node)).unwrap_or_default();
+    json!({
+        "metadata": {
+            "name": metadata.name(),
+            "namespace": metadata.namespace(),
+            "uid": metadata.uid(),
+            "resourceVersion": version.to_string(),
+            "creationTimestamp": metadata.creation().map(time_text),
+        },
+        "spec": {"replicas": number(served.fields.spec, "replicas")},
+        "status": {"replicas": number(served.fields.status, "replicas"), "selector": selector},
+    })
+}
+
+fn selector_text(served: &Served, tree: &Tree, node: NodeId) -> String {
+    let pairs = |map: NodeId| -> Vec<(String, String)> {
+        tree.entries(map)
+            .map(|(key, value)| (key.to_owned(), tree.string(value).unwrap_or_default().to_owned()))
+            .collect()
+    };
+    if tree.object_type(node).is_none() {
+        let labels: Vec<String> = pairs(node).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        return labels.join(",");
+    }
+    let at = |node: NodeId, name: &str| named(served.schema, tree, node, name);
+    let text =
+        |node: NodeId, name: &str| at(node, name).and_then(|node| tree.string(node)).unwrap_or_default().to_owned();
+    let requirement = |node: NodeId| LabelSelectorRequirement {
+        key: text(node, "key"),
+        operator: text(node, "operator"),
+        values: at(node, "values")
+            .into_iter()
+            .flat_map(|list| tree.children(list))
+            .filter_map(|value| tree.string(value).map(str::to_owned))
+            .collect(),
+    };
+    let selector = LabelSelector {
+        match_labels: at(node, "matchLabels").map(pairs).unwrap_or_default(),
+        match_expressions: at(node, "matchExpressions")
+            .into_iter()
+            .flat_map(|list| tree.children(list))
+            .map(requirement)
+            .collect(),
+    };
+    // A selector that cannot be one was refused when the object was written.
+    selector.to_selector().map(|selector| selector.to_string()).unwrap_or_default()
+}

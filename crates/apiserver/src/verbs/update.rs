@@ -1,0 +1,174 @@
+//! PUT, and the part of a patch that comes after patching: compare with what is stored, put back what may not change, validate, commit.
+
+use bytes::Bytes;
+use http::StatusCode;
+use portcullis_model::schema::{FieldValidation, default};
+use portcullis_model::status::{FieldError, Status};
+use portcullis_model::tree::{Scalar, Tree};
+use portcullis_store::{Commit, CommitError, Operation};
+
+use super::create::{check_namespace_matches, create_object};
+use super::input::{self, Expected};
+use super::options::{self, WriteOptions};
+use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
+use crate::negotiate;
+use crate::registry::metadata::{Metadata, metadata_of};
+use crate::registry::prepare::{self, Door};
+use crate::registry::{Served, validate};
+use crate::request::Request;
+use crate::server::{ApiServer, commit_failure};
+
+/// How often a write that names no version is tried again when another came first (upstream: 5 for patches).
+const ATTEMPTS_MAX: usize = 5;
+
+/// What is stored now.
+pub struct Old {
+    /// The object, in the served version, without type head and version.
+    pub tree: Tree,
+    /// Its version.
+    pub version: u64,
+    /// Its text as stored.
+    pub value: Bytes,
+}
+
+/// Answers a PUT of an object or of its status.
+pub async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+    let format = negotiate::body_format(request.permitted.headers())?;
+    let options = options::write("UpdateOptions", request.query)?;
+    let expected = Expected::of(request.served);
+    let mut tree =
+        input::decode(expected, format, request.body.clone(), options.field_validation, &mut request.warnings)?;
+    check_name(request.served, &tree, request.path_name())?;
+    check_namespace_matches(request.served, &tree, request.namespace())?;
+    default::apply(request.served.schema, &mut tree);
+    let mut given = Some(tree);
+    let replaced = {
+        let request: &Request<'_> = request;
+        let mut make = |_: &Old| match given.take() {
+            Some(tree) => Ok(tree),
+            // Another write came first, which is rare enough to read the body once more rather than copy it each time.
+            None => {
+                let body = request.body.clone();
+                let mut tree = input::decode(expected, format, body, FieldValidation::Ignore, &mut Vec::new())?;
+                default::apply(expected.schema, &mut tree);
+                Ok(tree)
+            }
+        };
+        replace(server, request, &options, &mut make).await?
+    };
+    match (replaced, given) {
+        (Some(answer), _) => Ok(answer),
+        (None, Some(tree)) if request.served.rules.put_creates && request.info.subresource.is_empty() => {
+            if !Metadata::of(request.served, &tree).uid().is_empty() {
+                return Err(missing(request));
+            }
+            create_object(server, request, tree, &options).await
+        }
+        (None, _) => Err(missing(request)),
+    }
+}
+
+/// The object is not there.
+pub fn missing(request: &Request<'_>) -> Failure {
+    let resource = request.served.resource;
+    Box::new(Status::not_found(resource.group, resource.name, request.path_name()))
+}
+
+/// The body must name the object that the path names.
+pub fn check_name(served: &Served, tree: &Tree, name: &str) -> Result<(), Failure> {
+    let given = Metadata::of(served, tree).name();
+    if given == name {
+        return Ok(());
+    }
+    Err(Box::new(Status::bad_request(if given.is_empty() {
+        format!("the name of the object ({name} based on URL) was undeterminable: name must be provided")
+    } else {
+        format!("the name of the object ({given}) does not match the name on the URL ({name})")
+    })))
+}
+
+/// Through which door the path leads.
+fn door(request: &Request<'_>) -> Door {
+    match request.info.subresource {
+        "status" => Door::Status,
+        "finalize" => Door::Finalize,
+        _ => Door::Main,
+    }
+}
+
+/// Replaces what is stored by what `make` makes of it; nothing when nothing is stored. Tries again when another write came first,
+/// which a write that names a version then finds out.
+pub async fn replace(
+    server: &ApiServer,
+    request: &Request<'_>,
+    options: &WriteOptions,
+    make: &mut (dyn FnMut(&Old) -> Result<Tree, Failure> + Send),
+) -> Result<Option<Answer>, Failure> {
+    let served = request.served;
+    let Some(key) = served.key(request.namespace(), request.path_name()) else { return Ok(None) };
+    for _ in 0..ATTEMPTS_MAX {
+        let snapshot = server.newest().await?;
+        let Some(entry) = snapshot.get(&key) else { return Ok(None) };
+        let tree = served.load(&entry.value).map_err(unreadable)?;
+        let old = Old { tree, version: entry.version, value: entry.value.clone() };
+        let mut tree = make(&old)?;
+        check_preconditions(request, &key, &tree, &old)?;
+        prepare::for_update(served, &mut tree, &old.tree, door(request));
+        validate::on_update(served, &tree, &old.tree)?;
+        let is_gone = prepare::deletion_is_complete(served, &tree);
+        let value = served.store(&mut tree).map_err(unreadable)?;
+        if value == old.value && !is_gone {
+            return answer(served, &value, old.version).map(Some);
+        }
+        if options.dry_run {
+            return answer(served, &value, old.version).map(Some);
+        }
+        let operation = if is_gone {
+            Operation::delete(key.as_str(), old.version)
+        } else {
+            Operation::update(key.as_str(), old.version, value.clone())
+        };
+        match server.engine.commit(Commit::from(operation)).await {
+            Ok(committed) => return answer(served, &value, committed.revision).map(Some),
+            Err(CommitError::Conflict { .. }) => {}
+            Err(error) => return Err(commit_failure(error)),
+        }
+    }
+    Err(Box::new(Status::modified(served.resource.group, served.resource.name, request.path_name())))
+}
+
+fn answer(served: &Served, value: &Bytes, version: u64) -> Result<Answer, Failure> {
+    let text = served.serve(value).map_err(unreadable)?;
+    Ok(Answer::Object(ObjectAnswer { text, version, code: StatusCode::OK }))
+}
+
+/// A uid or version in the body says which object, or which state of it, is to be replaced.
+fn check_preconditions(request: &Request<'_>, key: &str, tree: &Tree, old: &Old) -> Result<(), Failure> {
+    let served = request.served;
+    let (group, resource, name) = (served.resource.group, served.resource.name, request.path_name());
+    let (given, held) = (Metadata::of(served, tree), Metadata::of(served, &old.tree));
+    if !given.uid().is_empty() && given.uid() != held.uid() {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             UID in precondition: {}, UID in object meta: {}",
+            given.uid(),
+            held.uid()
+        );
+        return Err(Box::new(Status::conflict(group, resource, name, &why)));
+    }
+    match options::resource_version(given.resource_version())? {
+        None | Some(0) if served.rules.needs_version => {
+            let error = FieldError::invalid("metadata.resourceVersion", 0i64, "must be specified for an update");
+            Err(Box::new(Status::invalid(group, served.resource.kind, name, &[error])))
+        }
+        None | Some(0) => Ok(()),
+        Some(version) if version == old.version => Ok(()),
+        Some(_) => Err(Box::new(Status::modified(group, resource, name))),
+    }
+}
+
+/// Writes the version into an object, as clients see it.
+pub fn set_version(served: &Served, tree: &mut Tree, version: u64) {
+    let metadata = metadata_of(served, tree);
+    tree.set(metadata, served.meta.resource_version, Scalar::String(itoa::Buffer::new().format(version)));
+}

@@ -1,0 +1,173 @@
+//! The values that are not plain strings, numbers and containers, and every value that is not as its type wants it.
+
+use super::super::Alternative;
+use super::super::canonical;
+use super::super::scan::compact;
+use super::*;
+use crate::{quantity, time};
+
+impl Decoder<'_> {
+    /// Reads a value of any type. The state is stored: what is wrong is said with its place.
+    #[inline(never)]
+    pub(super) fn rare_value(&mut self, ty: TypeRef, token: u8, field: u16, drop_zero: bool) -> Result<Read, Failure> {
+        if token == b'n' {
+            self.scanner.literal("null", "in literal null (expecting 'u')")?;
+            return Ok(Read::Nothing);
+        }
+        match (ty, token) {
+            (TypeRef::Bool, b't' | b'f') => self.bool(token, field, drop_zero),
+            (TypeRef::IntOrString, b'"') => {
+                let text = self.scanner.string(&mut self.tree.side)?;
+                self.node(Node::text(Kind::String, field, text.flags, text.offset, text.len))
+            }
+            (TypeRef::Int32 | TypeRef::Int64 | TypeRef::IntOrString, b'-' | b'0'..=b'9') => {
+                let value = self.int(ty)?;
+                if value == 0 && drop_zero && ty != TypeRef::IntOrString {
+                    return Ok(Read::Nothing);
+                }
+                self.node(Node::number(Kind::Int, field, value))
+            }
+            (TypeRef::Quantity, b'"' | b'-' | b'0'..=b'9') => self.quantity(token, field),
+            (TypeRef::Time | TypeRef::MicroTime, b'"') => self.time(ty, field),
+            (TypeRef::Bytes, b'"') => self.bytes(field, drop_zero),
+            (TypeRef::RawExtension | TypeRef::FieldsV1 | TypeRef::Json, _) => self.raw(field),
+            (TypeRef::Float64, b'-' | b'0'..=b'9') => self.float(field),
+            (TypeRef::Union(number), _) => self.union(number, token, field),
+            _ => {
+                let found = self.describe()?;
+                Err(self.mismatch(ty, found.to_owned()))
+            }
+        }
+    }
+
+    fn node(&mut self, node: Node) -> Result<Read, Failure> {
+        self.tree.nodes.push(node);
+        Ok(Read::Node)
+    }
+
+    fn bool(&mut self, token: u8, field: u16, drop_zero: bool) -> Result<Read, Failure> {
+        let value = token == b't';
+        match value {
+            true => self.scanner.literal("true", "in literal true (expecting 'r')")?,
+            false => self.scanner.literal("false", "in literal false (expecting 'a')")?,
+        }
+        if !value && drop_zero {
+            return Ok(Read::Nothing);
+        }
+        self.node(Node::number(Kind::Bool, field, i64::from(value)))
+    }
+
+    fn int(&mut self, ty: TypeRef) -> Result<i64, Failure> {
+        if let Some(value) = self.scanner.short_int() {
+            return Ok(value);
+        }
+        let text = self.scanner.number()?;
+        match (ty, text.parse::<i64>()) {
+            (TypeRef::Int64, Ok(value)) => Ok(value),
+            (TypeRef::Int32 | TypeRef::IntOrString, Ok(value)) if i32::try_from(value).is_ok() => Ok(value),
+            (TypeRef::IntOrString, _) => Err(self.mismatch(TypeRef::Int32, format!("number {text}"))),
+            _ => Err(self.mismatch(ty, format!("number {text}"))),
+        }
+    }
+
+    fn float(&mut self, field: u16) -> Result<Read, Failure> {
+        let text = self.scanner.number()?;
+        match text.parse::<f64>() {
+            Ok(value) if value.is_finite() => self.node(Node::number(Kind::Float, field, value.to_bits() as i64)),
+            _ => Err(self.mismatch(TypeRef::Float64, format!("number {text}"))),
+        }
+    }
+
+    /// Which form of a union it is shows in how the value begins.
+    fn union(&mut self, number: u16, token: u8, field: u16) -> Result<Read, Failure> {
+        let union = self.schema.union(number);
+        let object = union.object.0;
+        match (token, union.other) {
+            (b'{', _) => {
+                self.scanner.at += 1;
+                self.tree.nodes.push(Node { b: u32::from(object.0), ..Node::new(Kind::Object, field) });
+                Ok(Read::Open(Shape::Object(object)))
+            }
+            (b'[', Alternative::List(TypeRef::List(element), _)) => {
+                self.scanner.at += 1;
+                // Neither form: upstream writes null, which is nothing when it is read.
+                if self.scanner.next_token()? == b']' {
+                    self.scanner.at += 1;
+                    return Ok(Read::Nothing);
+                }
+                self.tree.nodes.push(Node::new(Kind::List, field));
+                Ok(Read::Open(Shape::List(self.schema.element(element))))
+            }
+            (b't' | b'f', Alternative::Bool(_)) => self.bool(token, field, false),
+            _ => {
+                let found = self.describe()?;
+                Err(self.mismatch(TypeRef::Object(object), found.to_owned()))
+            }
+        }
+    }
+
+    fn raw(&mut self, field: u16) -> Result<Read, Failure> {
+        let start = self.scanner.at;
+        let rewrite = self.scanner.skip_value(self.stack.len())?;
+        let text = self.scanner.text.get(start..self.scanner.at).unwrap_or_default();
+        if !rewrite {
+            return self.node(Node::text(Kind::Raw, field, 0, start as u32, text.len() as u32));
+        }
+        let offset = self.tree.side.len();
+        compact(text, &mut self.tree.side);
+        let len = self.tree.side.len() - offset;
+        self.node(Node::text(Kind::Raw, field, flag::SIDE, offset as u32, len as u32))
+    }
+
+    fn quantity(&mut self, token: u8, field: u16) -> Result<Read, Failure> {
+        let text = if token == b'"' {
+            self.scanner.string(&mut self.tree.side)?
+        } else {
+            let start = self.scanner.at;
+            let len = self.scanner.number()?.len();
+            Text { offset: start as u32, len: len as u32, flags: 0 }
+        };
+        let canonical = match quantity::canonical(self.resolve(text)) {
+            Ok(std::borrow::Cow::Borrowed(_)) => None,
+            Ok(std::borrow::Cow::Owned(canonical)) => Some(canonical),
+            Err(error) => return Err(DecodeError::Value(error.to_string()).into()),
+        };
+        self.text_or(text, canonical, field)
+    }
+
+    /// A string node of the text, or of what it was replaced by.
+    fn text_or(&mut self, text: Text, replacement: Option<String>, field: u16) -> Result<Read, Failure> {
+        let node = match replacement {
+            None => Node::text(Kind::String, field, text.flags, text.offset, text.len),
+            Some(replacement) => {
+                let (offset, len) = self.tree.keep(&replacement);
+                Node::text(Kind::String, field, flag::SIDE, offset, len)
+            }
+        };
+        self.node(node)
+    }
+
+    fn time(&mut self, ty: TypeRef, field: u16) -> Result<Read, Failure> {
+        let text = self.scanner.string(&mut self.tree.side)?;
+        let text = self.resolve(text);
+        let (kind, value, zero) = match ty {
+            TypeRef::Time => (Kind::Time, time::parse_time(text), time::ZERO_TIME),
+            _ => (Kind::MicroTime, time::parse_micro_time(text), time::ZERO_TIME * 1_000_000),
+        };
+        match value {
+            Ok(value) if value == zero => Ok(Read::Nothing),
+            Ok(value) => self.node(Node::number(kind, field, value)),
+            Err(error) => Err(DecodeError::Value(error.to_string()).into()),
+        }
+    }
+
+    fn bytes(&mut self, field: u16, drop_zero: bool) -> Result<Read, Failure> {
+        let text = self.scanner.string(&mut self.tree.side)?;
+        let held = self.resolve(text);
+        if held.is_empty() && drop_zero {
+            return Ok(Read::Nothing);
+        }
+        let replacement = canonical::base64(held).map_err(DecodeError::Value)?;
+        self.text_or(text, replacement, field)
+    }
+}

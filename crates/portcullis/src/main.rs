@@ -1,0 +1,51 @@
+//! The program: arguments, configuration, certificates, and the start of every component.
+//!
+//! It holds no behaviour of a component. `up` wires them together and nothing else knows them all.
+
+mod addresses;
+mod apiserver;
+mod arguments;
+mod configuration;
+mod kubeconfig;
+mod pki;
+mod refused;
+mod up;
+mod version;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use time::OffsetDateTime;
+
+use arguments::{Arguments, Issue, Pki, Subcommands};
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Subcommands::Up(arguments) => up::run(&arguments),
+        Subcommands::Pki(Pki::Issue(arguments)) => issue(&arguments),
+        Subcommands::Version => {
+            println!("portcullis {}", version::VERSION);
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast::<clap::Error>() {
+            Ok(usage) => usage.exit(),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn issue(arguments: &Issue) -> Result<()> {
+    let groups: Vec<_> = arguments.groups.iter().map(String::as_str).collect();
+    let subject = pki::Subject::new(&arguments.user, &groups)?;
+    let directory = pki::Directory::of(&arguments.data_dir.path()?);
+    directory.issue(&subject, &arguments.out, OffsetDateTime::now_utc())?;
+    println!("{0}.crt and {0}.key are for {1:?}", arguments.out.display(), arguments.user);
+    Ok(())
+}

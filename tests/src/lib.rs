@@ -1,0 +1,7 @@
+//! The program from outside: starting it, asking it over TLS, stopping it. Knows the command line and the wire, nothing else.
+//!
+//! It never links a crate of the server, so that a test cannot know what a user could not.
+
+pub mod build;
+pub mod client;
+pub mod program;

@@ -1,0 +1,151 @@
+//! A running `portcullis up`, and the end of it. Every process is ended by its own id.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::build::program;
+use crate::client::{Client, Credentials};
+
+/// What begins the line that `up` prints when it answers.
+const LISTENING: &str = "listening";
+
+/// A server that has said that it answers. Dropping it kills it.
+pub struct Server {
+    child: Child,
+    data_dir: PathBuf,
+    address: SocketAddr,
+    /// What `up` printed until it answered.
+    pub said: String,
+    rest: BufReader<ChildStdout>,
+    log: Option<JoinHandle<String>>,
+}
+
+impl Server {
+    /// Starts a server on a free port of this machine and waits until it says that it answers.
+    pub fn start(data_dir: &Path) -> Self {
+        Self::start_with(program(), data_dir, &[]).expect("the server starts")
+    }
+
+    /// As [`Server::start`], with a program and more arguments.
+    pub fn start_with(program: &Path, data_dir: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.arg("up").arg("--data-dir").arg(data_dir).args(["--bind-address", "127.0.0.1", "--secure-port", "0"]);
+        command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot run the program")?;
+        let mut stderr = child.stderr.take().context("no standard error")?;
+        // Read all along, so that a full pipe never stops the server.
+        let log = std::thread::spawn(move || {
+            let mut log = Vec::new();
+            let _ = stderr.read_to_end(&mut log);
+            String::from_utf8_lossy(&log).into_owned()
+        });
+        let mut rest = BufReader::new(child.stdout.take().context("no standard output")?);
+        let mut said = String::new();
+        let port = loop {
+            let before = said.len();
+            if rest.read_line(&mut said)? == 0 {
+                let _ = child.wait();
+                bail!("the server ended:\n{said}{}", log.join().unwrap_or_default());
+            }
+            let line = said[before..].trim();
+            if let Some(url) = line.strip_prefix(LISTENING) {
+                let port = url.split_whitespace().next().and_then(|url| url.rsplit(':').next());
+                break port.and_then(|port| port.parse().ok()).with_context(|| format!("no port in {line:?}"))?;
+            }
+        };
+        let address = (Ipv4Addr::LOCALHOST, port).into();
+        Ok(Self { child, data_dir: data_dir.to_owned(), address, said, rest, log: Some(log) })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data_dir.join("admin.kubeconfig")
+    }
+
+    /// A client without credentials.
+    pub fn stranger(&self) -> Client {
+        Client::new(self.address, &self.data_dir.join("pki/ca.crt"), None).expect("a client")
+    }
+
+    /// A client that may do everything.
+    pub fn admin(&self) -> Client {
+        self.client(&self.data_dir.join("pki/admin"))
+    }
+
+    /// A client with the certificate and key `PREFIX.crt` and `PREFIX.key`.
+    pub fn client(&self, prefix: &Path) -> Client {
+        let credentials = Credentials::read(prefix).expect("credentials");
+        Client::new(self.address, &self.data_dir.join("pki/ca.crt"), Some(credentials)).expect("a client")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(id), signal).expect("a process that runs");
+    }
+
+    /// Reads the next line that it prints; empty at its end.
+    pub fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.rest.read_line(&mut line).expect("text");
+        line
+    }
+
+    /// Waits for its end. Returns how it ended, what it printed since it answered, and its log.
+    pub fn ended(mut self) -> (ExitStatus, String, String) {
+        let mut said = String::new();
+        let _ = self.rest.read_to_string(&mut said);
+        let status = self.child.wait().expect("an exit status");
+        let log = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
+        (status, said, log)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(program())
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs")
+}
+
+/// Gives a user a certificate with `pki issue`.
+pub fn issue(program: &Path, data_dir: &Path, user: &str, groups: &[&str], out: &Path) -> Result<()> {
+    let mut command = Command::new(program);
+    command.args(["pki", "issue", "--data-dir"]).arg(data_dir).args(["--user", user]);
+    for group in groups {
+        command.args(["--group", group]);
+    }
+    let output = command.arg("--out").arg(out).output().context("cannot run the program")?;
+    if !output.status.success() {
+        bail!("pki issue for {user} failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}

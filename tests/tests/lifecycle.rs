@@ -1,0 +1,201 @@
+//! From the first start to the end: what is made, who may read it, what a second start finds, how requests in flight end.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use portcullis_tests::build::program;
+use portcullis_tests::program::{Server, issue};
+use serde_json::json;
+
+/// All files under a directory with their modes.
+fn files(directory: &Path) -> Vec<(std::path::PathBuf, u32)> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            if metadata.is_dir() {
+                open.push(path);
+            } else {
+                found.push((path, metadata.permissions().mode() & 0o7777));
+            }
+        }
+    }
+    found
+}
+
+fn refused(data: &Path) -> String {
+    let started = Server::start_with(program(), data, &[]);
+    format!("{:#}", started.err().expect("a refused start"))
+}
+
+#[test]
+fn the_first_start_says_what_to_do_next() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start(data.path());
+    let url = format!("https://{}", server.address());
+    assert!(server.said.contains("ca.crt (new)") && server.said.contains(&url), "{}", server.said);
+    let mut next = String::new();
+    while !next.contains("kubectl get namespaces") {
+        let line = server.next_line();
+        assert!(!line.is_empty(), "{next}");
+        next.push_str(&line);
+    }
+    assert!(next.contains(&format!("export KUBECONFIG={}", server.kubeconfig().display())), "{next}");
+}
+
+#[test]
+fn a15_only_certificates_can_be_read_by_others() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    server.admin().get("/api/v1/namespaces");
+    let found = files(data.path());
+    for name in ["pki/ca.key", "pki/etcd/ca.key", "pki/front-proxy-ca.key", "pki/apiserver.key", "admin.kubeconfig"] {
+        assert!(found.contains(&(data.path().join(name), 0o600)), "{name}: {found:?}");
+    }
+    for (path, mode) in found {
+        let open = path.extension().is_some_and(|ending| ending == "crt");
+        assert_eq!(mode, if open { 0o644 } else { 0o600 }, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_second_start_is_the_same_cluster() {
+    let data = tempfile::tempdir().unwrap();
+    let authority = || fs::read_to_string(data.path().join("pki/ca.crt")).unwrap();
+    let first = Server::start(data.path());
+    let (before, uid) =
+        (authority(), first.admin().get("/api/v1/namespaces/kube-system").json()["metadata"]["uid"].clone());
+    first.signal(Signal::SIGTERM);
+    let (status, _, log) = first.ended();
+    assert!(status.success(), "{log}");
+    let second = Server::start(data.path());
+    assert!(!second.said.contains("(new)"), "{}", second.said);
+    assert_eq!(authority(), before);
+    assert!(uid.is_string());
+    assert_eq!(second.admin().get("/api/v1/namespaces/kube-system").json()["metadata"]["uid"], uid);
+}
+
+#[test]
+fn what_every_cluster_has_is_there_from_the_first_answer() {
+    let data = tempfile::tempdir().unwrap();
+    let program = program();
+    let server = Server::start_with(program, data.path(), &["--service-cluster-ip-range", "10.7.0.0/24"]).unwrap();
+    for path in [
+        "/api/v1/namespaces/default",
+        "/api/v1/namespaces/kube-system",
+        "/api/v1/namespaces/kube-public",
+        "/api/v1/namespaces/kube-node-lease",
+        "/apis/scheduling.k8s.io/v1/priorityclasses/system-cluster-critical",
+        "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical",
+    ] {
+        assert_eq!(server.admin().get(path).status, 200, "{path}");
+    }
+    let service = server.admin().get("/api/v1/namespaces/default/services/kubernetes").json();
+    assert_eq!(service["spec"]["clusterIP"], "10.7.0.1");
+    let range = server.admin().get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").json();
+    assert_eq!(range["spec"]["cidrs"], json!(["10.7.0.0/24"]));
+}
+
+#[test]
+fn certificates_can_be_issued_while_the_server_runs() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let check = |user: &str, groups: &[&str], status: u16| {
+        let prefix = data.path().join(user.replace(':', "-"));
+        issue(program(), data.path(), user, groups, &prefix).unwrap();
+        assert_eq!(server.client(&prefix).get("/api/v1/namespaces").status, status, "{user} {groups:?}");
+    };
+    check("root", &["system:masters"], 200);
+    check("root-too", &["harbor", "system:masters"], 200);
+    check("ana", &["harbor"], 403);
+    check("bob", &[], 403);
+}
+
+#[test]
+fn a_data_directory_in_use_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let said = refused(data.path());
+    assert!(said.contains("in use") && said.contains(&server.id().to_string()), "{said}");
+    drop(server);
+    Server::start(data.path());
+}
+
+#[test]
+fn a_data_directory_of_a_newer_format_is_refused_and_left_alone() {
+    let data = tempfile::tempdir().unwrap();
+    drop(Server::start(data.path()));
+    let file = data.path().join("store/store.db");
+    let change = |value: u32| {
+        let store = rusqlite::Connection::open(&file).unwrap();
+        let changed = store.execute("UPDATE meta SET value = ?1 WHERE name = 'format'", [value]).unwrap();
+        assert_eq!(changed, 1);
+    };
+    change(1_000_000);
+    let said = refused(data.path());
+    assert!(said.contains("format 1000000"), "{said}");
+    change(1);
+    Server::start(data.path());
+}
+
+#[test]
+fn a_spoilt_key_is_refused_by_name() {
+    let data = tempfile::tempdir().unwrap();
+    drop(Server::start(data.path()));
+    let key = data.path().join("pki/ca.key");
+    fs::write(&key, "not a key").unwrap();
+    let said = refused(data.path());
+    assert!(said.contains("pki/ca.key"), "{said}");
+    assert_eq!(fs::read_to_string(&key).unwrap(), "not a key", "nothing takes the place of an authority's key");
+}
+
+#[test]
+fn a27_upstream_defaults_are_logged_at_start() {
+    let data = tempfile::tempdir().unwrap();
+    let log = |arguments: &[&str]| {
+        let server = Server::start_with(program(), data.path(), arguments).unwrap();
+        server.signal(Signal::SIGTERM);
+        server.ended().2
+    };
+    let (locked, upstream) = (log(&[]), log(&["--defaults", "upstream"]));
+    let warned = |log: &str| log.lines().any(|line| line.contains("WARN") && line.contains("upstream"));
+    assert!(!warned(&locked) && warned(&upstream), "{locked}{upstream}");
+}
+
+/// A configuration map whose creation has begun: the server waits for its content.
+fn begun(server: &Server) -> (portcullis_tests::client::Open, String) {
+    let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}}).to_string();
+    (server.admin().open_post("/api/v1/namespaces/default/configmaps", body.len()).unwrap(), body)
+}
+
+#[test]
+fn requests_in_flight_are_answered_before_the_end() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let data = tempfile::tempdir().unwrap();
+        let mut server = Server::start(data.path());
+        let (mut request, body) = begun(&server);
+        server.signal(signal);
+        while !server.next_line().contains("stopping") {}
+        request.write(&body).unwrap();
+        let answer = request.answer().unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let (status, _, log) = server.ended();
+        assert!(status.success(), "{signal}: {log}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start(data.path());
+    let (_request, _) = begun(&server);
+    server.signal(Signal::SIGINT);
+    while !server.next_line().contains("stopping") {}
+    server.signal(Signal::SIGINT);
+    let (status, _, log) = server.ended();
+    assert_eq!(status.code(), Some(130), "{log}");
+}

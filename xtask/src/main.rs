@@ -1,0 +1,57 @@
+//! Tasks of the project: `cargo xtask ci`, `facts`, `replay`, `bench`.
+//!
+//! A check that a person or CI runs is here once; `.ci/run` only prepares a machine and calls it.
+
+mod bench;
+mod ci;
+mod corpus;
+mod dependencies;
+mod facts;
+mod lockdown;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// All checks but the tests: what CI runs after `cargo test --workspace`
+    Ci {
+        /// Only these checks
+        steps: Vec<String>,
+    },
+    /// Write the tables of the API from ../shared/facts
+    Facts {
+        /// Only check that the committed ones are up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Replay the recorded answers of an upstream API server against a release build
+    Replay(corpus::Options),
+    /// Measure the start and the memory of a release build
+    Bench,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Ci { steps } => ci::run(&steps),
+        Task::Facts { check } => facts::run(check),
+        Task::Replay(options) => corpus::run(&options),
+        Task::Bench => bench::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
