@@ -246,7 +246,7 @@ async fn writes_are_refused_in_upstreams_words() {
         &format!("{leases}/l"),
         json!({"metadata": {"name": "l"}}),
         422,
-        "Lease.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update",
+        "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update",
     )
     .await;
 }

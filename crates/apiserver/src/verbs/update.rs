@@ -159,7 +159,8 @@ fn check_preconditions(request: &Request<'_>, key: &str, tree: &Tree, old: &Old)
     match options::resource_version(given.resource_version())? {
         None | Some(0) if served.rules.needs_version => {
             let error = FieldError::invalid("metadata.resourceVersion", 0i64, "must be specified for an update");
-            Err(Box::new(Status::invalid(group, served.resource.kind, name, &[error])))
+            // Upstream names the resource here, where all other complaints name the kind.
+            Err(Box::new(Status::invalid(group, resource, name, &[error])))
         }
         None | Some(0) => Ok(()),
         Some(version) if version == old.version => Ok(()),

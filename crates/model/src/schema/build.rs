@@ -147,25 +147,27 @@ impl<'a> Names<'a> {
         fields: &mut Vec<Field>,
         schema: &mut Schema,
     ) -> Result<(), FactsError> {
-        // Each entry: the embedding chain's wire numbers, the type's package, and its fields still to come.
-        type Pending<'f> = (Option<Vec<u32>>, &'f str, std::slice::Iter<'f, FieldFact<'f>>);
-        let mut pending: Vec<Pending<'a>> = vec![(Some(Vec::new()), fact.package, fact.fields.iter())];
-        while let Some((path, package, mut rest)) = pending.pop() {
+        // Each entry: the embedding chain's wire numbers and names, the type's package, and its fields still to come.
+        type Pending<'f> = (Option<Vec<u32>>, Vec<Box<str>>, &'f str, std::slice::Iter<'f, FieldFact<'f>>);
+        let mut pending: Vec<Pending<'a>> = vec![(Some(Vec::new()), Vec::new(), fact.package, fact.fields.iter())];
+        while let Some((path, names, package, mut rest)) = pending.pop() {
             let Some(field) = rest.next() else { continue };
             // An embedded struct without a number (TypeMeta) is not on the wire, nor is anything in it.
             let tags = path.clone().zip(field.tag).map(|(mut path, tag)| {
                 path.push(tag);
                 path
             });
-            pending.push((path, package, rest));
+            pending.push((path, names.clone(), package, rest));
             let ty = self.resolve(field.ty, package, schema)?;
             if field.inline {
                 let TypeRef::Object(id) = ty else { continue };
                 let embedded = &facts[id.0 as usize];
-                pending.push((tags, embedded.package, embedded.fields.iter()));
+                let name = embedded.name.rsplit('.').next().unwrap_or_default();
+                let names = names.into_iter().chain([name.into()]).collect();
+                pending.push((tags, names, embedded.package, embedded.fields.iter()));
                 continue;
             }
-            fields.push(make_field(field, ty, tags.unwrap_or_default()));
+            fields.push(make_field(field, ty, tags.unwrap_or_default(), names));
         }
         Ok(())
     }
@@ -209,10 +211,11 @@ fn is_union(fact: &TypeFact<'_>) -> bool {
     !fact.fields.is_empty() && fact.fields.iter().all(|field| field.name == "+" && !field.inline && field.tag.is_some())
 }
 
-fn make_field(fact: &FieldFact<'_>, ty: TypeRef, tags: Vec<u32>) -> Field {
+fn make_field(fact: &FieldFact<'_>, ty: TypeRef, tags: Vec<u32>, embedded: Vec<Box<str>>) -> Field {
     let from = &fact.attributes;
     let mut attributes = super::Attributes {
         tags: tags.into(),
+        embedded: embedded.into(),
         required: from.required,
         default: from.default.clone(),
         patch_strategy: from.patch_strategy.clone(),

@@ -18,6 +18,10 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
+/// The first second of year 0 and the last of year 9999: what JSON can say.
+const SECONDS_MIN: i64 = -62_167_219_200;
+const SECONDS_MAX: i64 = 253_402_300_799;
+
 /// Brings an object to its canonical value, in place.
 pub fn canonicalize(schema: &Schema, tree: &mut Tree) {
     let mut open = vec![(tree.root().0, TypeRef::Json)];
@@ -69,16 +73,35 @@ pub(super) fn base64(text: &str) -> Result<Option<String>, String> {
     let joined: String =
         if lines { text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect() } else { String::new() };
     let given = if lines { &joined } else { text };
-    let bytes = LENIENT.decode(given).map_err(|error| {
-        let at = match error {
-            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-            base64::DecodeError::InvalidLength(len) => len - len % 4,
-            base64::DecodeError::InvalidPadding => given.len(),
-        };
-        format!("illegal base64 data at input byte {at}")
-    })?;
+    let bytes = LENIENT
+        .decode(given)
+        .map_err(|_| format!("illegal base64 data at input byte {}", base64_error_at(text.as_bytes())))?;
     let written = LENIENT.encode(&bytes);
     Ok((written != text).then_some(written))
+}
+
+/// Where Go's decoder stops in base64 text that it refuses: at a character that does not belong there, or at the group of four that the
+/// text breaks off in.
+fn base64_error_at(text: &[u8]) -> usize {
+    let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let mut in_group = 0;
+    for (at, byte) in text.iter().enumerate().filter(|(_, byte)| !is_line_end(byte)) {
+        match (byte, in_group) {
+            (b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/', _) => in_group = (in_group + 1) % 4,
+            (b'=', 2 | 3) => {
+                let mut rest = (at + 1..text.len()).filter(|at| !text.get(*at).is_some_and(is_line_end));
+                let next = rest.next();
+                return match (in_group, next) {
+                    (2, None) => text.len(),
+                    (2, Some(next)) if text.get(next) != Some(&b'=') => next - 1,
+                    (2, _) => rest.next().unwrap_or(text.len()),
+                    _ => next.unwrap_or(text.len()),
+                };
+            }
+            _ => return at,
+        }
+    }
+    text.len() - in_group
 }
 
 /// Decodes base64 text that a decoder has accepted.
@@ -89,4 +112,12 @@ pub(super) fn base64_bytes(text: &str) -> Vec<u8> {
 /// Appends bytes as base64 text.
 pub(super) fn push_base64(bytes: &[u8], out: &mut String) {
     LENIENT.encode_string(bytes, out);
+}
+
+/// Seconds since 1970 that can be written as JSON. An offset in the text or a number on the wire may say others.
+pub(super) fn time_in_range(seconds: i64) -> Result<i64, String> {
+    if (SECONDS_MIN..=SECONDS_MAX).contains(&seconds) {
+        return Ok(seconds);
+    }
+    Err("Time.MarshalJSON: year outside of range [0,9999]".to_owned())
 }

@@ -8,7 +8,7 @@ mod findings;
 mod values;
 
 use super::decode_error::Failure;
-use super::scan::{Scanner, Text};
+use super::scan::{NULL, Scanner, Text};
 use super::{DEPTH_MAX, DecodeError, FieldSet, Presence, Schema, Type, TypeId, TypeRef};
 use crate::tree::{Kind, Node, NodeId, Open, Tree, flag};
 pub use findings::FINDINGS_MAX;
@@ -51,9 +51,14 @@ pub fn decode(schema: &Schema, ty: TypeId, text: Vec<u8>, validation: FieldValid
         tree,
         stack: Vec::with_capacity(16),
         findings,
+        unwatched: None,
         merges: Vec::new(),
     };
-    decoder.document(ty).map_err(|failure| *failure)?;
+    if let Err(failure) = decoder.document(ty) {
+        // Go looks at the whole text before it reads any of it.
+        Scanner::new(&text).document()?;
+        return Err(*failure);
+    }
     let Decoder { mut tree, findings, .. } = decoder;
     tree.source = text;
     Ok(Decoded { tree, findings: findings.map(Findings::into_list).unwrap_or_default() })
@@ -107,6 +112,9 @@ struct Decoder<'a> {
     stack: Vec<Frame>,
     /// None when nobody asks for them.
     findings: Option<Findings>,
+    /// The outermost union that was begun last: how many containers are around it, and its node. Upstream reads unions by functions of
+    /// their own, which look for no findings.
+    unwatched: Option<(usize, u32)>,
     /// Maps that came again: the first one, and the one whose entries are to be taken into it at the end.
     merges: Vec<(u32, u32)>,
 }
@@ -129,18 +137,14 @@ impl<'a> Decoder<'a> {
                 self.push_frame(Frame::new(Open::new(0), Shape::Object(ty)))?;
                 self.run()?;
             }
-            b'n' => self.scanner.literal("null", "in literal null (expecting 'u')")?,
+            b'n' => self.scanner.literal(NULL)?,
             _ => {
                 let found = self.describe()?;
                 return Err(DecodeError::NotAnObject { found, wanted: self.go_name(self.schema.ty(ty)) }.into());
             }
         }
         self.merge_maps();
-        self.scanner.skip_space();
-        match self.scanner.peek() {
-            None => Ok(()),
-            Some(_) => Err(self.scanner.unexpected("after top-level value")),
-        }
+        self.scanner.end()
     }
 
     fn push_frame(&mut self, frame: Frame) -> Result<(), Failure> {

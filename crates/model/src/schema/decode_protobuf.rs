@@ -311,8 +311,13 @@ impl<'a> Decoder<'a> {
         let place = Place { object: frame.open.node, number: slot.number };
         match slot.ty {
             TypeRef::List(element) => {
+                let element = self.schema.element(element);
+                // No packed numbers are no list.
+                if is_number(element) && value.as_bytes().is_some_and(|(start, end)| start == end) {
+                    return Ok(None);
+                }
                 let list = self.container(frame, slot.number, Kind::List);
-                self.list_field(list, self.schema.element(element), value, place)
+                self.list_field(list, element, value, place)
             }
             TypeRef::Map(element) => {
                 let map = self.container(frame, slot.number, Kind::Map);
@@ -359,7 +364,9 @@ impl<'a> Decoder<'a> {
         value: Wire,
         place: Place,
     ) -> Result<Option<Frame<'a>>, Failure> {
-        if let (TypeRef::Int32 | TypeRef::Int64 | TypeRef::Bool, Some((start, end))) = (element, value.as_bytes()) {
+        if is_number(element)
+            && let Some((start, end)) = value.as_bytes()
+        {
             // Packed numbers.
             let mut reader = Reader::new(self.raw, start, end);
             while reader.at < reader.raw.len() {
@@ -465,6 +472,10 @@ impl<'a> Decoder<'a> {
 struct Place {
     object: u32,
     number: u16,
+}
+
+const fn is_number(ty: TypeRef) -> bool {
+    matches!(ty, TypeRef::Int32 | TypeRef::Int64 | TypeRef::Bool)
 }
 
 #[inline(always)]

@@ -138,6 +138,8 @@ pub struct Attributes {
     /// Protobuf field numbers from the type's message down to the field: more than one where an embedded struct lies between;
     /// none where the field is not on the wire (`kind` and `apiVersion`).
     pub tags: Box<[u32]>,
+    /// The Go names of the embedded structs that the field comes from, outermost first: error messages have them in paths.
+    pub embedded: Box<[Box<str>]>,
     /// Required, as OpenAPI says.
     pub required: bool,
     /// The default that OpenAPI publishes, as JSON text.

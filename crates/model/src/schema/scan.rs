@@ -85,6 +85,25 @@ const fn string_marks(word: u64) -> u64 {
     bytes_equal(word & !(ONES * 2), b'<') | bytes_equal(word, b'&') | (word & HIGHS)
 }
 
+/// The characters of a literal behind the first, each with what is said when another stands there.
+pub(super) type Literal = [(u8, &'static str)];
+pub(super) const TRUE: &Literal = &[
+    (b'r', "in literal true (expecting 'r')"),
+    (b'u', "in literal true (expecting 'u')"),
+    (b'e', "in literal true (expecting 'e')"),
+];
+pub(super) const FALSE: &Literal = &[
+    (b'a', "in literal false (expecting 'a')"),
+    (b'l', "in literal false (expecting 'l')"),
+    (b's', "in literal false (expecting 's')"),
+    (b'e', "in literal false (expecting 'e')"),
+];
+pub(super) const NULL: &Literal = &[
+    (b'u', "in literal null (expecting 'u')"),
+    (b'l', "in literal null (expecting 'l')"),
+    (b'l', "in literal null (expecting 'l')"),
+];
+
 /// Where a string is: in the body, or in the side buffer when it had escapes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text {
@@ -338,10 +357,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// `true`, `false` or `null`, when that is what comes next.
-    pub fn literal(&mut self, literal: &'static str, context: &'static str) -> Result<(), Failure> {
-        for byte in literal.bytes() {
-            if self.peek() != Some(byte) {
+    /// The rest of a literal whose first character was seen.
+    pub fn literal(&mut self, literal: &Literal) -> Result<(), Failure> {
+        self.at += 1;
+        for (byte, context) in literal {
+            if self.peek() != Some(*byte) {
                 return Err(self.unexpected(context));
             }
             self.at += 1;
@@ -378,9 +398,9 @@ impl<'a> Scanner<'a> {
                     }
                 }
                 b'"' => rewrite |= self.skip_string(&mut scratch)?,
-                b't' => self.literal("true", "in literal true (expecting 'r')")?,
-                b'f' => self.literal("false", "in literal false (expecting 'a')")?,
-                b'n' => self.literal("null", "in literal null (expecting 'u')")?,
+                b't' => self.literal(TRUE)?,
+                b'f' => self.literal(FALSE)?,
+                b'n' => self.literal(NULL)?,
                 b'-' | b'0'..=b'9' => _ = self.number()?,
                 _ => return Err(self.unexpected("looking for beginning of value")),
             }
@@ -401,6 +421,20 @@ impl<'a> Scanner<'a> {
                 break;
             }
         }
+    }
+
+    /// Checks that nothing but white space comes.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        self.skip_space();
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.unexpected("after top-level value")),
+        }
+    }
+
+    /// Checks that the text is one JSON value.
+    pub fn document(mut self) -> Result<(), DecodeError> {
+        self.skip_value(0).and_then(|_| self.end()).map_err(|failure| *failure)
     }
 
     fn skip_key(&mut self, scratch: &mut String) -> Result<bool, Failure> {

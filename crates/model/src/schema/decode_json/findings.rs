@@ -42,7 +42,7 @@ impl Decoder<'_> {
     /// The field that is being read is not declared.
     #[cold]
     pub(super) fn report_unknown(&mut self, name: Text) {
-        if self.findings.as_mut().is_some_and(Findings::begin) {
+        if self.begin() {
             let mut path = self.path(self.stack.len().saturating_sub(1));
             if !path.is_empty() {
                 path.push('.');
@@ -55,7 +55,7 @@ impl Decoder<'_> {
     /// The field that is being read came before.
     #[cold]
     pub(super) fn report_duplicate(&mut self) {
-        if self.findings.as_mut().is_some_and(Findings::begin) {
+        if self.begin() {
             let path = self.path(self.stack.len());
             self.add("duplicate", &path);
         }
@@ -68,6 +68,23 @@ impl Decoder<'_> {
             top.current = key;
         }
         self.report_duplicate();
+    }
+
+    /// A union was begun: it is the newest node.
+    pub(super) fn unwatch(&mut self) {
+        if !self.is_unwatched() {
+            self.unwatched = Some((self.stack.len(), self.tree.newest()));
+        }
+    }
+
+    /// Whether what is being read is in a union.
+    fn is_unwatched(&self) -> bool {
+        let innermost = self.unwatched.and_then(|(around, node)| Some((self.stack.get(around)?, node)));
+        innermost.is_some_and(|(frame, node)| frame.open.node == node)
+    }
+
+    fn begin(&mut self) -> bool {
+        !self.is_unwatched() && self.findings.as_mut().is_some_and(Findings::begin)
     }
 
     fn add(&mut self, what: &str, path: &str) {
@@ -95,17 +112,25 @@ impl Decoder<'_> {
     /// A value of another type than the field's.
     #[cold]
     pub(super) fn mismatch(&mut self, ty: TypeRef, found: String) -> Failure {
+        self.mismatch_with(found, self.go_type(ty))
+    }
+
+    /// The same for a type that the schema has no name for.
+    #[cold]
+    pub(super) fn mismatch_with(&mut self, found: String, wanted: String) -> Failure {
         let mut owner = "";
         let mut names = Vec::new();
         for frame in &self.stack {
             if let Shape::Object(id) = frame.shape {
                 let ty = self.schema.ty(id);
                 owner = ty.short_name();
-                names.extend(ty.fields.get(frame.current as usize).map(|field| &*field.name));
+                let Some(field) = ty.fields.get(frame.current as usize) else { continue };
+                names.extend(field.attributes.embedded.iter().map(|name| &**name));
+                names.push(&*field.name);
             }
         }
         let place = format!("{owner}.{}", names.join("."));
-        Box::new(DecodeError::Mismatch { found, place, wanted: self.go_type(ty) })
+        Box::new(DecodeError::Mismatch { found, place, wanted })
     }
 
     fn go_type(&self, ty: TypeRef) -> String {

@@ -2,7 +2,7 @@
 
 use super::super::Alternative;
 use super::super::canonical;
-use super::super::scan::compact;
+use super::super::scan::{FALSE, TRUE, compact};
 use super::*;
 use crate::{quantity, time};
 
@@ -11,7 +11,7 @@ impl Decoder<'_> {
     #[inline(never)]
     pub(super) fn rare_value(&mut self, ty: TypeRef, token: u8, field: u16, drop_zero: bool) -> Result<Read, Failure> {
         if token == b'n' {
-            self.scanner.literal("null", "in literal null (expecting 'u')")?;
+            self.scanner.literal(NULL)?;
             return Ok(Read::Nothing);
         }
         match (ty, token) {
@@ -27,9 +27,10 @@ impl Decoder<'_> {
                 }
                 self.node(Node::number(Kind::Int, field, value))
             }
-            (TypeRef::Quantity, b'"' | b'-' | b'0'..=b'9') => self.quantity(token, field),
+            (TypeRef::Quantity, _) => self.quantity(token, field),
             (TypeRef::Time | TypeRef::MicroTime, b'"') => self.time(ty, field),
             (TypeRef::Bytes, b'"') => self.bytes(field, drop_zero),
+            (TypeRef::Bytes, b'[') => self.byte_list(field, drop_zero),
             (TypeRef::RawExtension | TypeRef::FieldsV1 | TypeRef::Json, _) => self.raw(field),
             (TypeRef::Float64, b'-' | b'0'..=b'9') => self.float(field),
             (TypeRef::Union(number), _) => self.union(number, token, field),
@@ -48,8 +49,8 @@ impl Decoder<'_> {
     fn bool(&mut self, token: u8, field: u16, drop_zero: bool) -> Result<Read, Failure> {
         let value = token == b't';
         match value {
-            true => self.scanner.literal("true", "in literal true (expecting 'r')")?,
-            false => self.scanner.literal("false", "in literal false (expecting 'a')")?,
+            true => self.scanner.literal(TRUE)?,
+            false => self.scanner.literal(FALSE)?,
         }
         if !value && drop_zero {
             return Ok(Read::Nothing);
@@ -86,6 +87,7 @@ impl Decoder<'_> {
             (b'{', _) => {
                 self.scanner.at += 1;
                 self.tree.nodes.push(Node { b: u32::from(object.0), ..Node::new(Kind::Object, field) });
+                self.unwatch();
                 Ok(Read::Open(Shape::Object(object)))
             }
             (b'[', Alternative::List(TypeRef::List(element), _)) => {
@@ -96,6 +98,7 @@ impl Decoder<'_> {
                     return Ok(Read::Nothing);
                 }
                 self.tree.nodes.push(Node::new(Kind::List, field));
+                self.unwatch();
                 Ok(Read::Open(Shape::List(self.schema.element(element))))
             }
             (b't' | b'f', Alternative::Bool(_)) => self.bool(token, field, false),
@@ -123,9 +126,10 @@ impl Decoder<'_> {
         let text = if token == b'"' {
             self.scanner.string(&mut self.tree.side)?
         } else {
+            // Whatever it is, it is judged as a quantity, as upstream does.
             let start = self.scanner.at;
-            let len = self.scanner.number()?.len();
-            Text { offset: start as u32, len: len as u32, flags: 0 }
+            self.scanner.skip_value(self.stack.len())?;
+            Text { offset: start as u32, len: (self.scanner.at - start) as u32, flags: 0 }
         };
         let canonical = match quantity::canonical(self.resolve(text)) {
             Ok(std::borrow::Cow::Borrowed(_)) => None,
@@ -156,7 +160,11 @@ impl Decoder<'_> {
         };
         match value {
             Ok(value) if value == zero => Ok(Read::Nothing),
-            Ok(value) => self.node(Node::number(kind, field, value)),
+            Ok(value) => {
+                let seconds = if kind == Kind::Time { value } else { value.div_euclid(1_000_000) };
+                canonical::time_in_range(seconds).map_err(DecodeError::Value)?;
+                self.node(Node::number(kind, field, value))
+            }
             Err(error) => Err(DecodeError::Value(error.to_string()).into()),
         }
     }
@@ -169,5 +177,47 @@ impl Decoder<'_> {
         }
         let replacement = canonical::base64(held).map_err(DecodeError::Value)?;
         self.text_or(text, replacement, field)
+    }
+
+    /// Bytes as a list of numbers: Go reads that too.
+    fn byte_list(&mut self, field: u16, drop_zero: bool) -> Result<Read, Failure> {
+        self.scanner.at += 1;
+        let mut bytes = Vec::new();
+        loop {
+            let token = self.scanner.next_token()?;
+            if token == b']' {
+                self.scanner.at += 1;
+                break;
+            }
+            if !bytes.is_empty() {
+                self.scanner.take(b',', "after array element")?;
+            }
+            bytes.push(self.byte()?);
+        }
+        if bytes.is_empty() && drop_zero {
+            return Ok(Read::Nothing);
+        }
+        let offset = self.tree.side.len();
+        canonical::push_base64(&bytes, &mut self.tree.side);
+        let len = self.tree.side.len() - offset;
+        self.node(Node::text(Kind::String, field, flag::SIDE, offset as u32, len as u32))
+    }
+
+    fn byte(&mut self) -> Result<u8, Failure> {
+        let found = match self.scanner.next_token()? {
+            b'-' | b'0'..=b'9' => {
+                let text = self.scanner.number()?;
+                match text.parse() {
+                    Ok(byte) => return Ok(byte),
+                    Err(_) => format!("number {text}"),
+                }
+            }
+            b'n' => {
+                self.scanner.literal(NULL)?;
+                return Ok(0);
+            }
+            _ => self.describe()?.to_owned(),
+        };
+        Err(self.mismatch_with(found, "uint8".to_owned()))
     }
 }

@@ -1,16 +1,12 @@
 //! The values behind fields: text, numbers, and the messages of what is not a struct in JSON (times, quantities, unions, free JSON).
 
 use super::super::Alternative;
-use super::super::canonical::push_base64;
+use super::super::canonical::{push_base64, time_in_range};
 use super::super::scan::{Class, Scanner, classify, compact};
 use super::reader::{BYTES, FIXED64, VARINT};
 use super::*;
 use crate::quantity;
 use crate::tree::flag;
-
-/// The first second of year 0 and the last of year 9999: what JSON can say.
-const SECONDS_MIN: i64 = -62_167_219_200;
-const SECONDS_MAX: i64 = 253_402_300_799;
 
 impl<'a> Decoder<'a> {
     /// Reads one value to the end of the arena. Zero is nothing unless it is kept.
@@ -106,11 +102,11 @@ impl<'a> Decoder<'a> {
         match (ty, text) {
             (TypeRef::Time | TypeRef::MicroTime, _) if start == end => Ok(Read::Nothing),
             (TypeRef::Time, _) => {
-                let seconds = time_in_range(numbers[1] as i64)?;
+                let seconds = time_in_range(numbers[1] as i64).map_err(DecodeError::Value)?;
                 self.node(Node::number(Kind::Time, field, seconds))
             }
             (TypeRef::MicroTime, _) => {
-                let seconds = time_in_range(numbers[1] as i64)?;
+                let seconds = time_in_range(numbers[1] as i64).map_err(DecodeError::Value)?;
                 let micros = (numbers[2] as i64).div_euclid(1000).clamp(0, 999_999);
                 self.node(Node::number(Kind::MicroTime, field, seconds * 1_000_000 + micros))
             }
@@ -150,10 +146,7 @@ impl<'a> Decoder<'a> {
         let text = String::from_utf8_lossy(self.raw.get(start..end).unwrap_or_default());
         let mut scanner = Scanner::new(&text);
         scanner.skip_value(self.stack.len())?;
-        scanner.skip_space();
-        if scanner.peek().is_some() {
-            return Err(scanner.unexpected("after top-level value"));
-        }
+        scanner.end()?;
         self.side_node(Kind::Raw, field, |side| compact(&text, side))
     }
 
@@ -219,12 +212,4 @@ impl<'a> Decoder<'a> {
         let field = field.map_or_else(|| "value".to_owned(), |field| field.name.to_string());
         Box::new(DecodeError::WireType { wire_type: value.wire_type, field })
     }
-}
-
-/// JSON has years 0 to 9999.
-fn time_in_range(seconds: i64) -> Result<i64, Failure> {
-    if (SECONDS_MIN..=SECONDS_MAX).contains(&seconds) {
-        return Ok(seconds);
-    }
-    Err(DecodeError::Value("Time.MarshalJSON: year outside of range [0,9999]".to_owned()).into())
 }
