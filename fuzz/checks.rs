@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 
 use portcullis_model::schema::decode_protobuf::Envelope;
 use portcullis_model::schema::{
-    DecodeError, FieldValidation, Schema, TypeId, canonical, decode_json, decode_protobuf, default, encode_json, encode_protobuf,
+    DecodeError, FieldValidation, Schema, TypeId, canonical, decode_json, decode_protobuf, default, encode_json,
+    encode_protobuf,
 };
 use portcullis_model::tree::{Kind, NodeId, Tree};
 
@@ -103,7 +104,10 @@ pub fn protobuf(ty: TypeId, body: &[u8]) {
             let mut tree = decoded.tree;
             canonical::canonicalize(schema(), &mut tree);
             well_formed(&tree);
-            assert!(encode_protobuf::encode(schema(), &tree) == wire, "JSON does not carry what protobuf said: {first}");
+            assert!(
+                encode_protobuf::encode(schema(), &tree) == wire,
+                "JSON does not carry what protobuf said: {first}"
+            );
         }
         Err(DecodeError::TooDeep) => {}
         Err(error) => panic!("our own JSON is refused: {error}: {first}"),

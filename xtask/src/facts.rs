@@ -120,7 +120,8 @@ fn write_field(table: &mut String, field: &Value, package: &str) -> Result<()> {
     if let Some(default) = field.get("default") {
         attribute(table, "default", &default.to_string());
     }
-    for (key, fact) in [("patch", "patch"), ("key", "mergeKey"), ("list", "list"), ("map", "map"), ("format", "format")] {
+    for (key, fact) in [("patch", "patch"), ("key", "mergeKey"), ("list", "list"), ("map", "map"), ("format", "format")]
+    {
         attribute(table, key, field[fact].as_str().unwrap_or_default());
     }
     for (key, fact) in [("keys", "listKeys"), ("enum", "enum"), ("items", "itemEnum")] {

@@ -14,8 +14,9 @@ const OTHER_TABLES: [&str; 2] = ["columns.facts", "resources.facts"];
 
 /// Writes `views.rs` to the build's folder.
 pub fn write(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let mut names: Vec<String> =
-        fs::read_dir(TABLES)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<Result<_, std::io::Error>>()?;
+    let mut names: Vec<String> = fs::read_dir(TABLES)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_, std::io::Error>>()?;
     names.retain(|name| !OTHER_TABLES.contains(&name.as_str()));
     names.sort();
     let tables: Vec<String> =
@@ -48,8 +49,15 @@ fn write_view(out: &mut String, schema: &Schema, id: TypeId, ty: &Type) -> std::
     let name = ty.short_name();
     writeln!(out, "/// Reads `{}`.", ty.name)?;
     writeln!(out, "#[derive(Clone, Copy, Debug)]\npub struct {name}<'t>(support::At<'t>);")?;
-    writeln!(out, "impl<'t> support::View<'t> for {name}<'t> {{ #[inline] fn at(at: support::At<'t>) -> Self {{ Self(at) }} }}")?;
-    writeln!(out, "impl<'t> {name}<'t> {{\n/// The type's number in the schema.\npub const TYPE: support::TypeId = support::TypeId({});", id.0)?;
+    writeln!(
+        out,
+        "impl<'t> support::View<'t> for {name}<'t> {{ #[inline] fn at(at: support::At<'t>) -> Self {{ Self(at) }} }}"
+    )?;
+    writeln!(
+        out,
+        "impl<'t> {name}<'t> {{\n/// The type's number in the schema.\npub const TYPE: support::TypeId = support::TypeId({});",
+        id.0
+    )?;
     writeln!(out, "/// Where this view looks.\n#[inline] pub fn place(self) -> support::At<'t> {{ self.0 }}")?;
     for (number, field) in ty.fields.iter().enumerate() {
         let method = identifier(&field.name);
@@ -72,7 +80,10 @@ fn write_edit(out: &mut String, schema: &Schema, id: TypeId, ty: &Type) -> std::
     writeln!(out, "const TYPE: Option<support::TypeId> = Some(support::TypeId({}));", id.0)?;
     writeln!(out, "#[inline] fn at(place: support::Place<'t>) -> Self {{ Self(place) }} }}")?;
     writeln!(out, "impl {name}Edit<'_> {{")?;
-    writeln!(out, "/// What is there now.\n#[inline] pub fn view(&self) -> {name}<'_> {{ support::View::at(self.0.view()) }}")?;
+    writeln!(
+        out,
+        "/// What is there now.\n#[inline] pub fn view(&self) -> {name}<'_> {{ support::View::at(self.0.view()) }}"
+    )?;
     for (number, field) in ty.fields.iter().enumerate() {
         let method = identifier(&field.name);
         let plain = method.trim_end_matches('_');
@@ -144,10 +155,9 @@ fn written(schema: &Schema, ty: TypeRef) -> Written {
         TypeRef::IntOrString => Written::IntOrString,
         TypeRef::Object(id) => Written::Edit(struct_type(schema, id, "Edit", "'_")),
         TypeRef::List(element) => match schema.element(element) {
-            TypeRef::Object(id) => Written::Edit(format!(
-                "support::ListEdit<'_, {}>",
-                struct_type(schema, id, "Edit", "'_")
-            )),
+            TypeRef::Object(id) => {
+                Written::Edit(format!("support::ListEdit<'_, {}>", struct_type(schema, id, "Edit", "'_")))
+            }
             TypeRef::String => Written::Edit("support::ListEdit<'_, support::Text>".to_owned()),
             _ => Written::Nothing,
         },
@@ -163,7 +173,11 @@ fn written(schema: &Schema, ty: TypeRef) -> Written {
 fn struct_type(schema: &Schema, id: TypeId, suffix: &str, lifetime: &str) -> String {
     let ty = schema.ty(id);
     if ty.fields.is_empty() {
-        return if suffix.is_empty() { format!("support::At<{lifetime}>") } else { format!("support::Place<{lifetime}>") };
+        return if suffix.is_empty() {
+            format!("support::At<{lifetime}>")
+        } else {
+            format!("support::Place<{lifetime}>")
+        };
     }
     format!("super::{}::{}{suffix}<{lifetime}>", module(ty), ty.short_name())
 }

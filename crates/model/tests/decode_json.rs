@@ -14,7 +14,8 @@ fn read(kind: &str, body: impl AsRef<[u8]>) -> Result<(String, Vec<String>), Str
     let (api_version, kind) = kind.rsplit_once('/').unwrap();
     let ty = schema().by_kind(api_version, kind).unwrap();
     let body = body.as_ref().to_vec();
-    let decoded = decode_json::decode(schema(), ty, body, FieldValidation::Strict).map_err(|error| error.to_string())?;
+    let decoded =
+        decode_json::decode(schema(), ty, body, FieldValidation::Strict).map_err(|error| error.to_string())?;
     checks::well_formed(&decoded.tree);
     Ok((String::from_utf8(encode_json::to_vec(schema(), &decoded.tree)).unwrap(), decoded.findings))
 }
@@ -56,20 +57,27 @@ fn unknown_fields_are_found_with_their_paths() {
         (MAP, r#"{"a":1}"#, &[r#"unknown field "a""#][..]),
         (MAP, r#"{"Data":{}}"#, &[r#"unknown field "Data""#]),
         (MAP, r#"{"":1}"#, &[r#"unknown field """#]),
-        (MAP, r#"{"metadata":{"a":{"b":[{"c":1}]},"name":"x","b":2}}"#, &[
-            r#"unknown field "metadata.a""#,
-            r#"unknown field "metadata.b""#,
-        ]),
+        (
+            MAP,
+            r#"{"metadata":{"a":{"b":[{"c":1}]},"name":"x","b":2}}"#,
+            &[r#"unknown field "metadata.a""#, r#"unknown field "metadata.b""#],
+        ),
         (MAP, r#"{"\u0061\"":1}"#, &[r#"unknown field "a\"""#]),
         (MAP, r#"{"d\u0061ta":{"a":"b"}}"#, &[]),
         (POD, r#"{"spec":{"containers":[{"name":"a"},{"foo":1}]}}"#, &[r#"unknown field "spec.containers[1].foo""#]),
-        (POD, r#"{"spec":{"containers":[{"ports":[{},{},{"x":1}]}]}}"#, &[
-            r#"unknown field "spec.containers[0].ports[2].x""#,
-        ]),
+        (
+            POD,
+            r#"{"spec":{"containers":[{"ports":[{},{},{"x":1}]}]}}"#,
+            &[r#"unknown field "spec.containers[0].ports[2].x""#],
+        ),
         // The same again is said once.
         (MAP, r#"{"a":1,"a":2,"metadata":{"a":1}}"#, &[r#"unknown field "a""#, r#"unknown field "metadata.a""#]),
         // A name that is no longer than the key of a known one, and one that begins like a long one.
-        (POD, r#"{"spec":{"automountServiceAccountTokem":1}}"#, &[r#"unknown field "spec.automountServiceAccountTokem""#]),
+        (
+            POD,
+            r#"{"spec":{"automountServiceAccountTokem":1}}"#,
+            &[r#"unknown field "spec.automountServiceAccountTokem""#],
+        ),
         (POD, r#"{"spec":{"automountServiceAccountToken":true}}"#, &[]),
         // Upstream looks for nothing in free JSON, nor in what is read by a function of its own.
         (MAP, r#"{"metadata":{"managedFields":[{"fieldsV1":{"f:x":{},"f:x":{}}}]}}"#, &[]),
@@ -89,13 +97,16 @@ fn duplicate_fields_are_found_with_their_paths() {
         (MAP, r#"{"data":{},"data":{}}"#, &[r#"duplicate field "data""#][..]),
         (MAP, r#"{"metadata":{"name":"a","name":"b"}}"#, &[r#"duplicate field "metadata.name""#]),
         (MAP, r#"{"metadata":{"labels":{"a":"1","b":"2","a":"3"}}}"#, &[r#"duplicate field "metadata.labels.a""#]),
-        (MAP, r#"{"data":{"z":"1","a":"1","z":"2","a":"2"}}"#, &[
-            r#"duplicate field "data.z""#,
-            r#"duplicate field "data.a""#,
-        ]),
-        (POD, r#"{"spec":{"containers":[{},{"image":"a","image":"b"}]}}"#, &[
-            r#"duplicate field "spec.containers[1].image""#,
-        ]),
+        (
+            MAP,
+            r#"{"data":{"z":"1","a":"1","z":"2","a":"2"}}"#,
+            &[r#"duplicate field "data.z""#, r#"duplicate field "data.a""#],
+        ),
+        (
+            POD,
+            r#"{"spec":{"containers":[{},{"image":"a","image":"b"}]}}"#,
+            &[r#"duplicate field "spec.containers[1].image""#],
+        ),
         (MAP, r#"{"metadata":{"n\u0061me":"a","name":"b"}}"#, &[r#"duplicate field "metadata.name""#]),
         // Only what stands twice in one object is a duplicate.
         (MAP, r#"{"metadata":{"name":"a"},"metadata":{"name":"b"}}"#, &[r#"duplicate field "metadata""#]),
@@ -116,7 +127,11 @@ fn the_last_duplicate_wins_and_structs_and_maps_merge() {
         (MAP, r#"{"metadata":{"name":"a","name":null}}"#, r#"{"metadata":{"name":"a"}}"#),
         (MAP, r#"{"metadata":{"name":"a","name":""}}"#, r#"{"metadata":{}}"#),
         (MAP, r#"{"data":{"b":"1"},"data":{"a":"2"}}"#, r#"{"metadata":{},"data":{"a":"2","b":"1"}}"#),
-        (MAP, r#"{"data":{"b":"1"},"data":{"a":"2","b":"3"},"data":{"b":"4"}}"#, r#"{"metadata":{},"data":{"a":"2","b":"4"}}"#),
+        (
+            MAP,
+            r#"{"data":{"b":"1"},"data":{"a":"2","b":"3"},"data":{"b":"4"}}"#,
+            r#"{"metadata":{},"data":{"a":"2","b":"4"}}"#,
+        ),
         (MAP, r#"{"data":{"b":"1"},"data":null,"data":{"a":"2"}}"#, r#"{"metadata":{},"data":{"a":"2"}}"#),
         (MAP, r#"{"data":{"b":"1"},"data":{}}"#, r#"{"metadata":{},"data":{"b":"1"}}"#),
         (MAP, r#"{"immutable":true,"immutable":null}"#, r#"{"metadata":{}}"#),
@@ -135,10 +150,14 @@ fn the_last_duplicate_wins_and_structs_and_maps_merge() {
                 r#""spec":{"containers":null,"nodeName":"a","hostNetwork":true}},"strategy":{}},"status":{}}"#
             ),
         ),
-        (DEPLOYMENT, r#"{"spec":{"replicas":1,"replicas":null}}"#, concat!(
-            r#"{"metadata":{},"spec":{"selector":null,"template":{"metadata":{},"#,
-            r#""spec":{"containers":null}},"strategy":{}},"status":{}}"#
-        )),
+        (
+            DEPLOYMENT,
+            r#"{"spec":{"replicas":1,"replicas":null}}"#,
+            concat!(
+                r#"{"metadata":{},"spec":{"selector":null,"template":{"metadata":{},"#,
+                r#""spec":{"containers":null}},"strategy":{}},"status":{}}"#
+            ),
+        ),
     ] {
         assert_eq!(read(kind, body).unwrap().0, want, "{body}");
     }
@@ -152,12 +171,18 @@ fn a_body_of_findings_only_is_bounded() {
     assert_eq!(found[99], r#"unknown field "x99""#);
     // Long paths, and the same field again and again below a deep path.
     let key = "k".repeat(500_000);
-    let body = format!("{{\"data\":{{\"{key}\":\"\"}},\"metadata\":{{\"labels\":{{{}}}}}}}", format!("\"{key}\":\"\",").repeat(9) + "\"a\":\"\"");
+    let body = format!(
+        "{{\"data\":{{\"{key}\":\"\"}},\"metadata\":{{\"labels\":{{{}}}}}}}",
+        format!("\"{key}\":\"\",").repeat(9) + "\"a\":\"\""
+    );
     assert!(read(MAP, body).unwrap().1.len() < 4);
     let again = "\"data\":{\"a\":\"\"},".repeat(100_000);
     assert_eq!(read(MAP, format!("{{{again}\"kind\":\"\"}}")).unwrap().0, r#"{"metadata":{},"data":{"a":""}}"#);
     let other: String = (0..50_000).map(|number| format!("\"data\":{{\"k{number:06}\":\"\"}},")).collect();
-    assert_eq!(read(MAP, format!("{{{other}\"kind\":\"\"}}")).unwrap().0.len(), 50_000 * 13 - 1 + r#"{"metadata":{},"data":{}}"#.len());
+    assert_eq!(
+        read(MAP, format!("{{{other}\"kind\":\"\"}}")).unwrap().0.len(),
+        50_000 * 13 - 1 + r#"{"metadata":{},"data":{}}"#.len()
+    );
 }
 
 #[test]
@@ -183,16 +208,52 @@ fn a_value_of_another_type_is_refused_with_its_place() {
         (POD, r#"{"spec":{"containers":{}}}"#, "object", "PodSpec.spec.containers", "[]v1.Container"),
         (POD, r#"{"spec":{"containers":["a"]}}"#, "string", "PodSpec.spec.containers", "v1.Container"),
         // Structs that Go embeds stand in the path.
-        (POD, r#"{"spec":{"volumes":[{"nfs":{"path":1}}]}}"#, "number", "NFSVolumeSource.spec.volumes.VolumeSource.nfs.path", "string"),
+        (
+            POD,
+            r#"{"spec":{"volumes":[{"nfs":{"path":1}}]}}"#,
+            "number",
+            "NFSVolumeSource.spec.volumes.VolumeSource.nfs.path",
+            "string",
+        ),
         // Numbers that do not fit.
-        (DEPLOYMENT, r#"{"spec":{"replicas":2147483648}}"#, "number 2147483648", "DeploymentSpec.spec.replicas", "int32"),
-        (DEPLOYMENT, r#"{"spec":{"replicas":-2147483649}}"#, "number -2147483649", "DeploymentSpec.spec.replicas", "int32"),
+        (
+            DEPLOYMENT,
+            r#"{"spec":{"replicas":2147483648}}"#,
+            "number 2147483648",
+            "DeploymentSpec.spec.replicas",
+            "int32",
+        ),
+        (
+            DEPLOYMENT,
+            r#"{"spec":{"replicas":-2147483649}}"#,
+            "number -2147483649",
+            "DeploymentSpec.spec.replicas",
+            "int32",
+        ),
         (DEPLOYMENT, r#"{"spec":{"replicas":1.0}}"#, "number 1.0", "DeploymentSpec.spec.replicas", "int32"),
         (DEPLOYMENT, r#"{"spec":{"replicas":1e2}}"#, "number 1e2", "DeploymentSpec.spec.replicas", "int32"),
         (DEPLOYMENT, r#"{"spec":{"replicas":"1"}}"#, "string", "DeploymentSpec.spec.replicas", "int32"),
-        (MAP, r#"{"metadata":{"generation":9223372036854775808}}"#, "number 9223372036854775808", "ObjectMeta.metadata.generation", "int64"),
-        ("v1/Service", r#"{"spec":{"ports":[{"targetPort":{}}]}}"#, "object", "ServicePort.spec.ports.targetPort", "string"),
-        ("v1/Service", r#"{"spec":{"ports":[{"targetPort":2147483648}]}}"#, "number 2147483648", "ServicePort.spec.ports.targetPort", "int32"),
+        (
+            MAP,
+            r#"{"metadata":{"generation":9223372036854775808}}"#,
+            "number 9223372036854775808",
+            "ObjectMeta.metadata.generation",
+            "int64",
+        ),
+        (
+            "v1/Service",
+            r#"{"spec":{"ports":[{"targetPort":{}}]}}"#,
+            "object",
+            "ServicePort.spec.ports.targetPort",
+            "string",
+        ),
+        (
+            "v1/Service",
+            r#"{"spec":{"ports":[{"targetPort":2147483648}]}}"#,
+            "number 2147483648",
+            "ServicePort.spec.ports.targetPort",
+            "int32",
+        ),
     ] {
         refused(kind, body, &field(found, place, wanted));
     }
@@ -205,12 +266,18 @@ fn a_value_of_another_type_is_refused_with_its_place() {
 
 #[test]
 fn numbers_in_range_are_kept() {
-    for (number, want) in [("0", "0"), ("-0", "0"), ("2147483647", "2147483647"), ("-2147483648", "-2147483648"), (" 7 ", "7")] {
+    for (number, want) in
+        [("0", "0"), ("-0", "0"), ("2147483647", "2147483647"), ("-2147483648", "-2147483648"), (" 7 ", "7")]
+    {
         let text = read(DEPLOYMENT, format!("{{\"spec\":{{\"replicas\":{number}}}}}")).unwrap().0;
         assert!(text.contains(&format!("\"replicas\":{want},")), "{text}");
     }
     for number in ["9223372036854775807", "-9223372036854775808", "1234567890", "123456789"] {
-        written(MAP, format!("{{\"metadata\":{{\"generation\":{number}}}}}"), &format!("{{\"metadata\":{{\"generation\":{number}}}}}"));
+        written(
+            MAP,
+            format!("{{\"metadata\":{{\"generation\":{number}}}}}"),
+            &format!("{{\"metadata\":{{\"generation\":{number}}}}}"),
+        );
     }
     for number in ["01", "-", "+1", ".5", "1.", "1e", "1e+", "0x1", "--1", "1.e1"] {
         let error = read(DEPLOYMENT, format!("{{\"spec\":{{\"replicas\":{number}}}}}")).unwrap_err();
@@ -227,15 +294,30 @@ fn null_is_absent_or_the_zero_element() {
         (MAP, r#"{"binaryData":{"a":null}}"#, r#"{"metadata":{},"binaryData":{"a":null}}"#),
         (MAP, r#"{"metadata":{"finalizers":[null]}}"#, r#"{"metadata":{"finalizers":[""]}}"#),
         (MAP, r#"{"metadata":{"creationTimestamp":null}}"#, r#"{"metadata":{}}"#),
-        (POD, r#"{"spec":{"containers":[null]}}"#, r#"{"metadata":{},"spec":{"containers":[{"name":"","resources":{}}]},"status":{}}"#),
-        (POD, r#"{"spec":{"overhead":{"cpu":null}}}"#, r#"{"metadata":{},"spec":{"containers":null,"overhead":{"cpu":"0"}},"status":{}}"#),
-        ("v1/Service", r#"{"spec":{"ports":[{"targetPort":null}]}}"#, r#"{"metadata":{},"spec":{"ports":[{"port":0,"targetPort":0}]},"status":{"loadBalancer":{}}}"#),
+        (
+            POD,
+            r#"{"spec":{"containers":[null]}}"#,
+            r#"{"metadata":{},"spec":{"containers":[{"name":"","resources":{}}]},"status":{}}"#,
+        ),
+        (
+            POD,
+            r#"{"spec":{"overhead":{"cpu":null}}}"#,
+            r#"{"metadata":{},"spec":{"containers":null,"overhead":{"cpu":"0"}},"status":{}}"#,
+        ),
+        (
+            "v1/Service",
+            r#"{"spec":{"ports":[{"targetPort":null}]}}"#,
+            r#"{"metadata":{},"spec":{"ports":[{"port":0,"targetPort":0}]},"status":{"loadBalancer":{}}}"#,
+        ),
     ] {
         written(kind, body, want);
     }
     for literal in ["nul", "nulL", "n", "nxll", "tru", "True", "fals"] {
         let error = read(MAP, map_with(&format!("\"immutable\":{literal}"))).unwrap_err();
-        assert!(error.starts_with("invalid character") || error == "unexpected end of JSON input", "{literal}: {error}");
+        assert!(
+            error.starts_with("invalid character") || error == "unexpected end of JSON input",
+            "{literal}: {error}"
+        );
     }
 }
 
@@ -244,7 +326,11 @@ fn zeros_that_are_the_same_as_absent_are_dropped() {
     for (kind, body, want) in [
         (MAP, r#"{"data":{},"immutable":false,"kind":""}"#, r#"{"metadata":{},"immutable":false}"#),
         (MAP, r#"{"metadata":{"finalizers":[],"labels":{},"name":"","generation":0}}"#, r#"{"metadata":{}}"#),
-        (POD, r#"{"spec":{"containers":[],"hostNetwork":false,"priority":0}}"#, r#"{"metadata":{},"spec":{"containers":[],"priority":0},"status":{}}"#),
+        (
+            POD,
+            r#"{"spec":{"containers":[],"hostNetwork":false,"priority":0}}"#,
+            r#"{"metadata":{},"spec":{"containers":[],"priority":0},"status":{}}"#,
+        ),
         // An empty list of a union's is written as null by upstream, which is nothing.
         (
             "apiextensions.k8s.io/v1/CustomResourceDefinition",
@@ -336,9 +422,11 @@ fn a_text_that_is_not_json_is_refused() {
         refused(MAP, body, want);
     }
     // White space anywhere it may be.
-    written(MAP, " \t\r\n{ \"kind\" : \"a\" , \"data\" : { \"b\" : \"c\" , \"d\":\"e\"\n} , \"metadata\" : { \"finalizers\" : [ \"x\" , \"y\" ] } } \n", concat!(
-        r#"{"kind":"a","metadata":{"finalizers":["x","y"]},"data":{"b":"c","d":"e"}}"#
-    ));
+    written(
+        MAP,
+        " \t\r\n{ \"kind\" : \"a\" , \"data\" : { \"b\" : \"c\" , \"d\":\"e\"\n} , \"metadata\" : { \"finalizers\" : [ \"x\" , \"y\" ] } } \n",
+        r#"{"kind":"a","metadata":{"finalizers":["x","y"]},"data":{"b":"c","d":"e"}}"#,
+    );
 }
 
 #[test]
@@ -357,10 +445,7 @@ fn every_prefix_of_a_body_is_refused() {
 fn depth_is_bounded() {
     let too_deep = "exceeded max depth";
     // In a field that nobody declared, and in free JSON.
-    for (before, after) in [
-        (r#"{"bogus":"#, "}"),
-        (r#"{"metadata":{"managedFields":[{"fieldsV1":"#, "}]}}"),
-    ] {
+    for (before, after) in [(r#"{"bogus":"#, "}"), (r#"{"metadata":{"managedFields":[{"fieldsV1":"#, "}]}}")] {
         let around = before.matches(['{', '[']).count();
         for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
             let nested = |depth: usize| {
@@ -388,23 +473,50 @@ fn depth_is_bounded() {
 #[test]
 fn leaves_are_checked_and_canonical() {
     let pod = |member: &str| format!("{{\"spec\":{{\"overhead\":{{\"cpu\":{member}}}}}}}");
-    let spec = |member: &str| format!("{{\"metadata\":{{}},\"spec\":{{\"containers\":null,\"overhead\":{{\"cpu\":{member}}}}},\"status\":{{}}}}");
-    for (text, want) in [("\"1000m\"", "\"1\""), ("0.5", "\"500m\""), ("1e3", "\"1e3\""), ("\"0\"", "\"0\""), ("100", "\"100\""), ("\"1Ki\"", "\"1Ki\"")] {
+    let spec = |member: &str| {
+        format!(
+            "{{\"metadata\":{{}},\"spec\":{{\"containers\":null,\"overhead\":{{\"cpu\":{member}}}}},\"status\":{{}}}}"
+        )
+    };
+    for (text, want) in [
+        ("\"1000m\"", "\"1\""),
+        ("0.5", "\"500m\""),
+        ("1e3", "\"1e3\""),
+        ("\"0\"", "\"0\""),
+        ("100", "\"100\""),
+        ("\"1Ki\"", "\"1Ki\""),
+    ] {
         written(POD, pod(text), &spec(want));
     }
     for text in ["\"x\"", "\"\"", "[]", "{\"a\":1}", "true", "\"1 Gi\""] {
         let error = read(POD, pod(text)).unwrap_err();
-        assert!(error.starts_with("quantities must match the regular expression") || error.starts_with("unable to parse"), "{text}: {error}");
+        assert!(
+            error.starts_with("quantities must match the regular expression") || error.starts_with("unable to parse"),
+            "{text}: {error}"
+        );
     }
     let time = |text: &str| format!("{{\"metadata\":{{\"creationTimestamp\":{text}}}}}");
     written(MAP, time("\"2026-01-02T03:04:05+01:00\""), &time("\"2026-01-02T02:04:05Z\""));
     written(MAP, time("\"2026-01-02T03:04:05.999Z\""), &time("\"2026-01-02T03:04:05Z\""));
     written(MAP, time("\"0001-01-01T00:00:00Z\""), "{\"metadata\":{}}");
-    for text in ["\"\"", "\"2026\"", "\"2026-13-01T00:00:00Z\"", "\"0000-01-01T00:00:00+01:00\"", "\"9999-12-31T23:59:59-01:00\""] {
+    for text in [
+        "\"\"",
+        "\"2026\"",
+        "\"2026-13-01T00:00:00Z\"",
+        "\"0000-01-01T00:00:00+01:00\"",
+        "\"9999-12-31T23:59:59-01:00\"",
+    ] {
         assert!(read(MAP, time(text)).is_err(), "{text}");
     }
     let bytes = |text: &str| format!("{{\"metadata\":{{}},\"binaryData\":{{\"a\":{text}}}}}");
-    for (text, want) in [("\"AQID\"", "\"AQID\""), ("\"AQ\\nID\"", "\"AQID\""), ("\"AR==\"", "\"AQ==\""), ("[1,2,3]", "\"AQID\""), ("[]", "\"\""), ("\"\"", "\"\"")] {
+    for (text, want) in [
+        ("\"AQID\"", "\"AQID\""),
+        ("\"AQ\\nID\"", "\"AQID\""),
+        ("\"AR==\"", "\"AQ==\""),
+        ("[1,2,3]", "\"AQID\""),
+        ("[]", "\"\""),
+        ("\"\"", "\"\""),
+    ] {
         written(MAP, bytes(text), &bytes(want));
     }
     for (text, at) in [
@@ -424,5 +536,9 @@ fn leaves_are_checked_and_canonical() {
     }
     refused(MAP, bytes("[1,]"), "invalid character ']' looking for beginning of value");
     let free = |text: &str| format!("{{\"metadata\":{{\"managedFields\":[{{\"fieldsV1\":{text}}}]}}}}");
-    written(MAP, free("{ \"b\" : [ 1.50, \"<\" ] , \"a\":\"\\u003c\\/\" }"), &free("{\"b\":[1.50,\"\\u003c\"],\"a\":\"\\u003c\\/\"}"));
+    written(
+        MAP,
+        free("{ \"b\" : [ 1.50, \"<\" ] , \"a\":\"\\u003c\\/\" }"),
+        &free("{\"b\":[1.50,\"\\u003c\"],\"a\":\"\\u003c\\/\"}"),
+    );
 }

@@ -7,7 +7,9 @@ mod checks;
 
 use checks::schema;
 use portcullis_model::schema::decode_protobuf::{self, Envelope};
-use portcullis_model::schema::{DEPTH_MAX, DecodeError, FieldValidation, TypeId, decode_json, encode_json, encode_protobuf};
+use portcullis_model::schema::{
+    DEPTH_MAX, DecodeError, FieldValidation, TypeId, decode_json, encode_json, encode_protobuf,
+};
 
 const MAP: &str = "v1/ConfigMap";
 const POD: &str = "v1/Pod";
@@ -85,7 +87,10 @@ fn fields_come_in_any_order_and_the_last_one_wins() {
         // A number of 64 bits is cut to the 32 of its field, zero may be said in many bytes.
         (vec![0x20, 0x80, 0x80, 0x00], r#"{"metadata":{},"immutable":false}"#),
         (field(1, &[&[0x38, 0x80, 0x00]]), r#"{"metadata":{}}"#),
-        (field(1, &[&[0x38, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]]), r#"{"metadata":{"generation":-1}}"#),
+        (
+            field(1, &[&[0x38, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]]),
+            r#"{"metadata":{"generation":-1}}"#,
+        ),
     ] {
         written(MAP, &message, want);
     }
@@ -95,20 +100,31 @@ fn fields_come_in_any_order_and_the_last_one_wins() {
 fn maps_are_sorted_and_the_last_of_equal_keys_wins() {
     for (message, want) in [
         ([entry(2, "b", "1"), entry(2, "a", "2")].concat(), r#"{"metadata":{},"data":{"a":"2","b":"1"}}"#),
-        ([entry(2, "a", "1"), entry(2, "b", "2"), entry(2, "a", "3")].concat(), r#"{"metadata":{},"data":{"a":"3","b":"2"}}"#),
+        (
+            [entry(2, "a", "1"), entry(2, "b", "2"), entry(2, "a", "3")].concat(),
+            r#"{"metadata":{},"data":{"a":"3","b":"2"}}"#,
+        ),
         ([entry(2, "a", "1"), entry(2, "a", "2")].concat(), r#"{"metadata":{},"data":{"a":"2"}}"#),
         // Value before key; key or value left out; something unknown in the entry.
         (field(2, &[&field(2, &[b"v"]), &field(1, &[b"k"])]), r#"{"metadata":{},"data":{"k":"v"}}"#),
         (field(2, &[&field(2, &[b"v"])]), r#"{"metadata":{},"data":{"":"v"}}"#),
         (field(2, &[&field(1, &[b"k"])]), r#"{"metadata":{},"data":{"k":""}}"#),
         (field(2, &[]), r#"{"metadata":{},"data":{"":""}}"#),
-        (field(2, &[&field(1, &[b"k"]), &field(3, &[b"z"]), &field(2, &[b"v"])]), r#"{"metadata":{},"data":{"k":"v"}}"#),
+        (
+            field(2, &[&field(1, &[b"k"]), &field(3, &[b"z"]), &field(2, &[b"v"])]),
+            r#"{"metadata":{},"data":{"k":"v"}}"#,
+        ),
         (field(3, &[&field(1, &[b"k"])]), r#"{"metadata":{},"binaryData":{"k":""}}"#),
     ] {
         written(MAP, &message, want);
     }
     // Two maps whose entries alternate, each out of order.
-    let many: Vec<u8> = (0..20_000u32).rev().flat_map(|n| [entry(2, &format!("{n:05}"), ""), field(3, &[&field(1, &[format!("{n:05}").as_bytes()])])].concat()).collect();
+    let many: Vec<u8> = (0..20_000u32)
+        .rev()
+        .flat_map(|n| {
+            [entry(2, &format!("{n:05}"), ""), field(3, &[&field(1, &[format!("{n:05}").as_bytes()])])].concat()
+        })
+        .collect();
     let tree = decode_protobuf::decode(schema(), type_of(MAP), &many).unwrap();
     checks::well_formed(&tree);
 }
@@ -118,13 +134,13 @@ fn what_is_not_declared_is_skipped() {
     let known = field(1, &[&field(1, &[b"n"])]);
     let want = r#"{"metadata":{"name":"n"}}"#;
     for unknown in [
-        &[0x78, 0x05][..],                                     // a number
-        &[0x79, 1, 2, 3, 4, 5, 6, 7, 8],                       // eight bytes
-        &[0x7d, 1, 2, 3, 4],                                   // four bytes
-        &[0x7a, 2, 0xff, 0xff],                                // bytes
-        &[0x7b, 0x7c],                                         // a group
+        &[0x78, 0x05][..],                                       // a number
+        &[0x79, 1, 2, 3, 4, 5, 6, 7, 8],                         // eight bytes
+        &[0x7d, 1, 2, 3, 4],                                     // four bytes
+        &[0x7a, 2, 0xff, 0xff],                                  // bytes
+        &[0x7b, 0x7c],                                           // a group
         &[0x7b, 0x08, 0x01, 0x0b, 0x12, 0x01, 0x61, 0x0c, 0x7c], // a group in a group
-        &[0xf8, 0xff, 0xff, 0xff, 0x0f, 0x01],                 // the largest field number
+        &[0xf8, 0xff, 0xff, 0xff, 0x0f, 0x01],                   // the largest field number
     ] {
         written(MAP, &[unknown, &known].concat(), want);
         written(MAP, &[&known, unknown].concat(), want);
@@ -194,7 +210,11 @@ fn a_message_that_breaks_off_is_refused() {
 fn numbers_may_be_packed() {
     // supplementalGroups, in a security context in a spec.
     let pod = |groups: &[u8]| field(2, &[&field(14, &[groups])]);
-    let want = |groups: &str| format!("{{\"metadata\":{{}},\"spec\":{{\"containers\":null,\"securityContext\":{{{groups}}}}},\"status\":{{}}}}");
+    let want = |groups: &str| {
+        format!(
+            "{{\"metadata\":{{}},\"spec\":{{\"containers\":null,\"securityContext\":{{{groups}}}}},\"status\":{{}}}}"
+        )
+    };
     for (groups, json) in [
         (&[0x20, 1, 0x20, 2][..], "\"supplementalGroups\":[1,2]"),
         (&[0x22, 3, 1, 0x80, 1], "\"supplementalGroups\":[1,128]"),
@@ -238,7 +258,11 @@ fn leaves_are_checked_and_canonical() {
         }
         out
     };
-    let want = |text: &str| format!("{{\"metadata\":{{}},\"spec\":{{\"containers\":null,\"overhead\":{{\"cpu\":\"{text}\"}}}},\"status\":{{}}}}");
+    let want = |text: &str| {
+        format!(
+            "{{\"metadata\":{{}},\"spec\":{{\"containers\":null,\"overhead\":{{\"cpu\":\"{text}\"}}}},\"status\":{{}}}}"
+        )
+    };
     written(POD, &overhead(cpu(&field(1, &[b"1000m"]))), &want("1"));
     written(POD, &overhead(cpu(&[])), &want("0"));
     assert!(read(POD, &overhead(cpu(&field(1, &[b"x"])))).is_err());
@@ -319,7 +343,8 @@ fn merged_messages_cost_no_more_than_others() {
 #[test]
 fn an_envelope_is_read_and_written() {
     let bytes = encode_protobuf::envelope("apps/v1", "Deployment", b"abc");
-    let want = Envelope { api_version: "apps/v1", kind: "Deployment", raw: b"abc", content_encoding: "", content_type: "" };
+    let want =
+        Envelope { api_version: "apps/v1", kind: "Deployment", raw: b"abc", content_encoding: "", content_type: "" };
     assert_eq!(Envelope::read(&bytes), Ok(want));
     for end in 4..bytes.len() {
         // A prefix that ends between two fields has what came before.

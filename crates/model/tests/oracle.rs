@@ -30,7 +30,12 @@ fn data(name: &str) -> Option<Vec<Value>> {
         println!("skipped: no ../shared/corpus/data/{name} here");
         return None;
     };
-    Some(BufReader::new(GzDecoder::new(file)).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect())
+    Some(
+        BufReader::new(GzDecoder::new(file))
+            .lines()
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+            .collect(),
+    )
 }
 
 fn bytes(text: &Value) -> Vec<u8> {
@@ -47,7 +52,11 @@ fn text(schema: &Schema, tree: &portcullis_model::tree::Tree) -> String {
     String::from_utf8(encode_json::to_vec(schema, tree)).unwrap()
 }
 
-fn with_type(schema: &Schema, tree: portcullis_model::tree::Tree, envelope: &Envelope<'_>) -> portcullis_model::tree::Tree {
+fn with_type(
+    schema: &Schema,
+    tree: portcullis_model::tree::Tree,
+    envelope: &Envelope<'_>,
+) -> portcullis_model::tree::Tree {
     let mut tree = tree;
     let ty = schema.ty(tree.object_type(tree.root()).unwrap());
     for (name, value) in [("kind", envelope.kind), ("apiVersion", envelope.api_version)] {

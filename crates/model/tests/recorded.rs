@@ -67,7 +67,9 @@ fn said(step: &Value, api_version: &str, kind: &str) -> Option<Said> {
     let warnings = step["headers_out"]["warning"].as_str().unwrap_or_default();
     let quoted = warnings.split("299 - ").map(|text| text.trim_end_matches([',', ' ']));
     let texts = quoted.filter_map(|text| serde_json::from_str::<String>(text).ok());
-    Some(sorted(texts.filter(|text| text.starts_with("unknown field") || text.starts_with("duplicate field")).collect()))
+    Some(sorted(
+        texts.filter(|text| text.starts_with("unknown field") || text.starts_with("duplicate field")).collect(),
+    ))
 }
 
 fn found(body: Vec<u8>, api_version: &str, kind: &str) -> Option<Said> {
@@ -123,7 +125,9 @@ fn what_upstream_said_about_bodies_is_what_is_found() {
             }
         }
     }
-    println!("{silent} bodies with nothing to say, {findings} with findings, {refused} refused ({exact} in the same words)");
+    println!(
+        "{silent} bodies with nothing to say, {findings} with findings, {refused} refused ({exact} in the same words)"
+    );
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
     assert!(silent > 1000 && findings > 100 && refused > 1000);
 }

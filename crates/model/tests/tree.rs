@@ -61,10 +61,13 @@ fn a_field_is_replaced_in_its_place() {
     assert_eq!(set(&mut tree, metadata, "namespace", Scalar::String("<é>")), before);
     set(&mut tree, metadata, "generation", Scalar::Int(-5));
     set(&mut tree, metadata, "creationTimestamp", Scalar::Time(0));
-    check(&tree, concat!(
-        r#"{"metadata":{"name":"a","namespace":"\u003cé\u003e","uid":"c","generation":-5,"#,
-        r#""creationTimestamp":"1970-01-01T00:00:00Z"}}"#
-    ));
+    check(
+        &tree,
+        concat!(
+            r#"{"metadata":{"name":"a","namespace":"\u003cé\u003e","uid":"c","generation":-5,"#,
+            r#""creationTimestamp":"1970-01-01T00:00:00Z"}}"#
+        ),
+    );
     assert_eq!(tree.string(before), Some("<é>"));
     assert_eq!((tree.int(before), tree.bool(before), tree.time(before), tree.float(before)), (None, None, None, None));
     assert_eq!(tree.int(at(&tree, "metadata.generation")), Some(-5));
@@ -114,10 +117,13 @@ fn containers_are_made_once() {
     let map = tree.map_at(root, data);
     assert_eq!(tree.map_at(root, data), map);
     tree.insert(map, "k", "v");
-    check(&tree, concat!(
-        r#"{"metadata":{"ownerReferences":[{"apiVersion":"","kind":"","name":"","uid":"","controller":false}],"#,
-        r#""finalizers":["a","b"]},"data":{"k":"v"}}"#
-    ));
+    check(
+        &tree,
+        concat!(
+            r#"{"metadata":{"ownerReferences":[{"apiVersion":"","kind":"","name":"","uid":"","controller":false}],"#,
+            r#""finalizers":["a","b"]},"data":{"k":"v"}}"#
+        ),
+    );
     assert_eq!((tree.len(list), tree.len(map), tree.len(metadata)), (2, 1, 0));
 }
 
@@ -176,18 +182,22 @@ fn grafts_copy_everything_below() {
         well_formed(&to);
     }
     drop(from);
-    check(&to, concat!(
-        r#"{"kind":"Pod","metadata":{"name":"x","labels":{"a":"é","b":"\""},"managedFields":[{"time":"2026-01-02T03:04:05Z","#,
-        r#""fieldsV1":{"f:a":{}}}]},"spec":{"containers":[{"name":"c","args":["1","2"],"resources":{"limits":{"cpu":"1"}}}],"#,
-        r#""priority":0},"status":{}}"#
-    ));
+    check(
+        &to,
+        concat!(
+            r#"{"kind":"Pod","metadata":{"name":"x","labels":{"a":"é","b":"\""},"managedFields":[{"time":"2026-01-02T03:04:05Z","#,
+            r#""fieldsV1":{"f:a":{}}}]},"spec":{"containers":[{"name":"c","args":["1","2"],"resources":{"limits":{"cpu":"1"}}}],"#,
+            r#""priority":0},"status":{}}"#
+        ),
+    );
     let other = to.clone();
     let containers = at(&to, "spec.containers");
     let first = other.children(at(&other, "spec.containers")).next().unwrap();
     to.append_graft(containers, &other, first);
     well_formed(&to);
     assert_eq!(to.len(containers), 2);
-    let names: Vec<_> = to.children(containers).map(|one| to.string(to.field(one, number(&to, one, "name")).unwrap())).collect();
+    let names: Vec<_> =
+        to.children(containers).map(|one| to.string(to.field(one, number(&to, one, "name")).unwrap())).collect();
     assert_eq!(names, [Some("c"), Some("c")]);
 }
 
@@ -220,10 +230,11 @@ fn defaults_are_set_where_fields_are_absent() {
         default::apply(schema(), &mut tree);
         check(&tree, &text);
     };
-    check_defaults("v1/Service", r#"{"spec":{"ports":[{"port":80},{"port":53,"protocol":"UDP"}]}}"#, &[
-        r#""protocol":"TCP","port":80"#,
-        r#""protocol":"UDP","port":53"#,
-    ]);
+    check_defaults(
+        "v1/Service",
+        r#"{"spec":{"ports":[{"port":80},{"port":53,"protocol":"UDP"}]}}"#,
+        &[r#""protocol":"TCP","port":80"#, r#""protocol":"UDP","port":53"#],
+    );
     check_defaults("v1/Pod", r#"{"spec":{"containers":[{"ports":[{}]},null]}}"#, &[r#""protocol":"TCP""#]);
     check_defaults("v1/ConfigMap", r#"{"data":{}}"#, &[r#"{"metadata":{}}"#]);
 }
@@ -233,11 +244,17 @@ fn the_canonical_value_is_what_protobuf_carries() {
     for (kind, text, want) in [
         ("v1/ConfigMap", r#"{"data":{},"metadata":{"labels":{},"finalizers":[]}}"#, r#"{"metadata":{}}"#),
         ("v1/Pod", r#"{"spec":{"containers":[]}}"#, r#"{"metadata":{},"spec":{"containers":null},"status":{}}"#),
-        ("v1/Pod", r#"{"spec":{"containers":[{"args":[]},null]}}"#, concat!(
-            r#"{"metadata":{},"spec":{"containers":[{"name":"","resources":{}},{"name":"","resources":{}}]},"status":{}}"#
-        )),
+        (
+            "v1/Pod",
+            r#"{"spec":{"containers":[{"args":[]},null]}}"#,
+            r#"{"metadata":{},"spec":{"containers":[{"name":"","resources":{}},{"name":"","resources":{}}]},"status":{}}"#,
+        ),
         ("v1/ConfigMap", r#"{"binaryData":{"a":null,"b":""}}"#, r#"{"metadata":{},"binaryData":{"a":"","b":""}}"#),
-        ("v1/ConfigMap", r#"{"metadata":{"managedFields":[{"fieldsV1":{ }}]}}"#, r#"{"metadata":{"managedFields":[{"fieldsV1":{}}]}}"#),
+        (
+            "v1/ConfigMap",
+            r#"{"metadata":{"managedFields":[{"fieldsV1":{ }}]}}"#,
+            r#"{"metadata":{"managedFields":[{"fieldsV1":{}}]}}"#,
+        ),
     ] {
         let mut tree = read(kind, text);
         canonical::canonicalize(schema(), &mut tree);

@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Up) -> Result<()> {
 
 async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     // From here on a signal is an orderly end, also while everything is being made.
-    let mut signals = Signals::new()?;
+    let signals = Signals::new()?;
     pki::files::make_private_directory(data_dir)?;
     let store = Arc::new(Embedded::open(Options::new(data_dir.join("store")))?);
     let host = addresses::Host::here();
@@ -142,21 +142,15 @@ impl Signals {
     }
 
     /// Returns at the first signal. From then on the next one ends the process at once: acknowledged writes are durable.
-    async fn stop(&mut self) {
+    async fn stop(mut self) {
         self.next().await;
-        // Nobody may be reading any more; that must not keep the server from its end.
-        let _ = writeln!(std::io::stdout(), "stopping: requests in flight are finished; Ctrl-C again ends at once");
-        let mut again = match Self::new() {
-            Ok(again) => again,
-            Err(error) => {
-                tracing::error!(%error, "cannot wait for a second signal");
-                return;
-            }
-        };
+        // Listening for the second one never stops, so one that comes before the line is read is not lost.
         tokio::spawn(async move {
-            let kind = again.next().await;
+            let kind = self.next().await;
             std::process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());
         });
+        // Nobody may be reading any more; that must not keep the server from its end.
+        let _ = writeln!(std::io::stdout(), "stopping: requests in flight are finished; Ctrl-C again ends at once");
     }
 
     async fn next(&mut self) -> SignalKind {

@@ -53,7 +53,7 @@ pub enum DecodeError {
         /// The field's JSON name.
         field: String,
     },
-    /// More than the 4 GiB that offsets in a tree can name. Body limits are far below.
+    /// More than the 512 MiB that a tree can point into. Body limits are far below.
     #[error("the object is too large")]
     TooLarge,
 }

@@ -9,7 +9,7 @@ mod values;
 
 use super::decode_error::Failure;
 use super::scan::{NULL, Scanner, Text};
-use super::{DEPTH_MAX, DecodeError, FieldSet, Presence, Schema, Type, TypeId, TypeRef};
+use super::{BODY_LEN_MAX, DEPTH_MAX, DecodeError, FieldSet, Presence, Schema, Type, TypeId, TypeRef};
 use crate::tree::{Kind, Node, NodeId, Open, Tree, flag};
 pub use findings::FINDINGS_MAX;
 use findings::Findings;
@@ -39,7 +39,7 @@ pub struct Decoded {
 /// Takes the text over: strings of the tree point into it. Bytes that are not UTF-8 become U+FFFD, as in Go.
 pub fn decode(schema: &Schema, ty: TypeId, text: Vec<u8>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let text = utf8(text);
-    if u32::try_from(text.len()).is_err() {
+    if text.len() > BODY_LEN_MAX {
         return Err(DecodeError::TooLarge);
     }
     let mut tree = Tree::new(ty);
@@ -432,14 +432,19 @@ impl<'a> Decoder<'a> {
                 self.tree.nodes.push(Node::new(Kind::Map, field));
                 return Ok(Read::Open(Shape::Map(self.schema.element(value))));
             }
-            TypeRef::Int32 | TypeRef::Int64 => {
-                if let Some(value) = scanner.short_int() {
-                    if value == 0 && drop_zero {
-                        return Ok(Read::Nothing);
-                    }
-                    self.tree.nodes.push(Node::number(Kind::Int, field, value));
-                    return Ok(Read::Node);
+            TypeRef::Int32 | TypeRef::Int64 if let Some(value) = scanner.short_int() => {
+                if value == 0 && drop_zero {
+                    return Ok(Read::Nothing);
                 }
+                self.tree.nodes.push(Node::number(Kind::Int, field, value));
+                return Ok(Read::Node);
+            }
+            TypeRef::Bool if let Some(value) = scanner.short_bool() => {
+                if !value && drop_zero {
+                    return Ok(Read::Nothing);
+                }
+                self.tree.nodes.push(Node::number(Kind::Bool, field, i64::from(value)));
+                return Ok(Read::Node);
             }
             _ => {}
         }

@@ -10,7 +10,7 @@ mod values;
 use super::decode_error::Failure;
 use super::encode_protobuf::MAGIC;
 use super::wire::{Action, WireIn};
-use super::{DEPTH_MAX, DecodeError, FieldSet, MessageIn, Schema, TypeId, TypeRef};
+use super::{BODY_LEN_MAX, DEPTH_MAX, DecodeError, FieldSet, MessageIn, Schema, TypeId, TypeRef};
 use crate::tree::{Kind, Node, NodeId, Open, Tree};
 use reader::{Reader, Wire};
 
@@ -70,7 +70,7 @@ fn utf8(body: &[u8], start: usize, end: usize) -> Result<&str, Failure> {
 
 /// Reads a message as an object of a type.
 pub fn decode(schema: &Schema, ty: TypeId, raw: &[u8]) -> Result<Tree, DecodeError> {
-    if u32::try_from(raw.len()).is_err() {
+    if raw.len() > BODY_LEN_MAX {
         return Err(DecodeError::TooLarge);
     }
     let mut tree = Tree::new(ty);

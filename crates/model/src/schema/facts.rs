@@ -110,7 +110,8 @@ fn parse_field(line: &str) -> Result<FieldFact<'_>, FactsError> {
         "omitzero" => Presence::OmitZero,
         _ => return Err(malformed(line, "unknown presence")),
     };
-    let mut field = FieldFact { name, tag: tag.parse().ok(), presence, ty, inline: false, attributes: Attributes::default() };
+    let mut field =
+        FieldFact { name, tag: tag.parse().ok(), presence, ty, inline: false, attributes: Attributes::default() };
     let attributes = &mut field.attributes;
     for word in words {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));

@@ -27,6 +27,8 @@ pub(crate) use wire::{MessageIn, WireOut};
 
 /// Deepest nesting of objects, lists and maps that any decoder accepts, as in Go's `encoding/json`.
 pub const DEPTH_MAX: usize = 10_000;
+/// Longest body that is read. Trees name offsets by 32 bits, and escaping may make one byte six.
+const BODY_LEN_MAX: usize = u32::MAX as usize / 8;
 /// Most fields that one type may declare: a [`FieldSet`] is one machine word pair.
 pub const FIELDS_MAX: usize = 128;
 
@@ -317,49 +319,52 @@ pub(crate) struct Slot {
     pub drop_zero: bool,
 }
 
-/// The length of a name and its first bytes. Up to [`NameKey::WHOLE_MAX`] bytes that is all of it.
+/// The first bytes of a name, and in the last byte its length. Up to [`NameKey::WHOLE_MAX`] bytes that is all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NameKey {
-    first: u64,
-    second: u64,
-    third: u64,
-    len: u16,
-}
+pub(crate) struct NameKey([u64; 3]);
 
 impl NameKey {
     /// Names of this length and less are equal when their keys are.
-    pub const WHOLE_MAX: usize = 24;
+    pub const WHOLE_MAX: usize = 23;
+    /// How much text is looked at for a short name: it, and the quote behind it.
+    const WINDOW: usize = 24;
 
     pub fn new(name: &[u8]) -> NameKey {
         let word = |at: usize| padded(name.get(at..).unwrap_or_default());
-        NameKey { first: word(0), second: word(8), third: word(16), len: name.len().min(u16::MAX as usize) as u16 }
+        let len = name.len().min(u8::MAX as usize);
+        NameKey([word(0), word(8), (word(16) << 8 >> 8) | Self::len(len)])
     }
 
-    /// The key of the name that ends in front of the first quote, and its length, when that is below [`NameKey::WHOLE_MAX`].
+    const fn len(len: usize) -> u64 {
+        (len as u64) << 56
+    }
+
+    /// The key of the name that ends in front of the first quote, and its length, when it is a short one.
     #[inline(always)]
-    pub fn up_to_quote(text: &[u8; NameKey::WHOLE_MAX]) -> Option<(NameKey, usize)> {
-        let (first, first_end) = word_up_to_quote(text, 0);
-        if first_end < 8 {
-            return Some((NameKey { first, second: 0, third: 0, len: first_end as u16 }, first_end));
+    pub fn up_to_quote(text: &[u8; Self::WINDOW]) -> Option<(NameKey, usize)> {
+        let (first, end) = word_up_to_quote(text, 0);
+        if end < 8 {
+            return Some((NameKey([first, 0, Self::len(end)]), end));
         }
-        let (second, second_end) = word_up_to_quote(text, 8);
-        if second_end < 8 {
-            return Some((NameKey { first, second, third: 0, len: 8 + second_end as u16 }, 8 + second_end));
+        let (second, end) = word_up_to_quote(text, 8);
+        if end < 8 {
+            return Some((NameKey([first, second, Self::len(8 + end)]), 8 + end));
         }
-        let (third, third_end) = word_up_to_quote(text, 16);
-        (third_end < 8).then_some((NameKey { first, second, third, len: 16 + third_end as u16 }, 16 + third_end))
+        let (third, end) = word_up_to_quote(text, 16);
+        (end < 8).then_some((NameKey([first, second, third | Self::len(16 + end)]), 16 + end))
     }
 
     #[inline(always)]
     pub const fn hash(&self) -> u32 {
-        let mixed = self.first ^ self.second.rotate_left(29) ^ self.third.rotate_left(47) ^ self.len as u64;
+        let NameKey([first, second, third]) = *self;
+        let mixed = first ^ second.rotate_left(29) ^ third.rotate_left(47);
         (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u32
     }
 }
 
 /// The eight bytes at an offset as far as the first quote, as one number, and where the quote is: 8 for nowhere.
 #[inline(always)]
-fn word_up_to_quote(text: &[u8; NameKey::WHOLE_MAX], at: usize) -> (u64, usize) {
+fn word_up_to_quote(text: &[u8; NameKey::WINDOW], at: usize) -> (u64, usize) {
     let word = text.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u64::from_le_bytes(*chunk));
     let quotes = scan::bytes_equal(word, b'"');
     if quotes == 0 {

@@ -300,6 +300,18 @@ impl<'a> Scanner<'a> {
         Ok(value)
     }
 
+    /// The boolean that is next, when it is one.
+    #[inline(always)]
+    pub fn short_bool(&mut self) -> Option<bool> {
+        let (value, len) = match self.bytes.get(self.at..)? {
+            [b't', b'r', b'u', b'e', ..] => (true, 4),
+            [b'f', b'a', b'l', b's', b'e', ..] => (false, 5),
+            _ => return None,
+        };
+        self.at += len;
+        Some(value)
+    }
+
     /// The number that is next when it is a few plain digits with the end of a value behind them, as nearly all numbers are.
     #[inline(always)]
     pub fn short_int(&mut self) -> Option<i64> {
