@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`body`] (how objects are stored),
 //! [`negotiate`] and [`answer`] (media types, responses), [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`],
-//! [`health`], [`version`], [`metrics`], and what the server is given: [`config`], [`env`].
+//! [`health`], [`version`], [`metrics`], and what the server is given: [`config`], [`mod@env`].
 
 pub mod answer;
 pub mod body;

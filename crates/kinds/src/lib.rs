@@ -2,7 +2,7 @@
 //!
 //! This crate knows facts. It does no I/O, holds no objects and decides nothing about a request.
 //!
-//! Reading order: [`resources`] (what is served, where it is stored), then [`views`] (fields by
+//! Reading order: [`mod@resources`] (what is served, where it is stored), then [`views`] (fields by
 //! name), then [`descriptions`] (what OpenAPI and `kubectl explain` print).
 
 mod additions;
