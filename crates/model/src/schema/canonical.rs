@@ -1,7 +1,7 @@
 //! The canonical value of an object: what protobuf can carry, which is how upstream stores every built-in kind.
 //!
 //! An always-written empty list is `null` after a round through the store, an empty map or list that is optional is gone; free JSON
-//! stays as it came. Answers to a dry run are not canonical, as upstream's are not: they never went through the store.
+//! stays as it came. The recorded answers to dry runs are canonical too.
 
 use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};

@@ -90,6 +90,16 @@ impl<'a> Reader<'a> {
                 }
                 self.any_field()
             }
+            // A message around others: its length takes two bytes.
+            [key @ 8..128, low @ 128..=255, high @ 0..128, behind @ ..] if *key & 7 == BYTES => {
+                let len = usize::from(*low & 127) | usize::from(*high) << 7;
+                if len > behind.len() {
+                    return Err(DecodeError::Wire("unexpected EOF").into());
+                }
+                let start = self.at + 3;
+                self.at = start + len;
+                Ok(Some((u32::from(*key >> 3), Wire::span(start, self.at))))
+            }
             _ => self.any_field(),
         }
     }
