@@ -1,29 +1,36 @@
 //! Takes the descriptions of all types and fields from the JSON schemas of the `k8s-openapi` crate and leaves them compressed for
 //! `descriptions.rs`: they are published prose, which this repository does not hold.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator};
+use portcullis_model::schema::Schema;
 use serde_json::Value;
 
+/// Fewer types than this cannot have been compared unless the names of one side changed.
+const COMPARED_MIN: usize = 500;
 const TYPE_END: char = '\u{1e}';
 const SEPARATOR: char = '\u{1f}';
 
 /// Writes `descriptions.deflate` to the build's folder.
-pub fn write(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
+///
+/// The same schemas are a second witness of the facts: a type that has other fields there than here fails the build.
+pub fn write(schema: &Schema, out: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut generator = SchemaGenerator::default();
     roots(&mut generator);
-    let mut text = String::new();
-    for (name, schema) in generator.definitions() {
+    let (mut text, mut compared) = (String::new(), 0);
+    for (name, published) in generator.definitions() {
         // Names of the schemas are OpenAPI's; ours leave the common beginning out.
         let Some(name) = name.strip_prefix("io.k8s.") else { continue };
+        compared += usize::from(check(schema, name, published)?);
         text.push_str(name);
         text.push(SEPARATOR);
-        text.push_str(description(schema));
-        for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
+        text.push_str(description(published));
+        for (field, schema) in published["properties"].as_object().into_iter().flatten() {
             for part in [field.as_str(), description(schema)] {
                 text.push(SEPARATOR);
                 text.push_str(part);
@@ -31,11 +38,28 @@ pub fn write(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
         }
         text.push(TYPE_END);
     }
+    if compared < COMPARED_MIN {
+        return Err(format!("only {compared} types could be compared with k8s-openapi").into());
+    }
     let target = out.join("descriptions.deflate");
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(text.as_bytes())?;
     std::fs::write(target, encoder.finish()?)?;
     Ok(())
+}
+
+/// Compares the fields of a type with those that are published, and says whether there was something to compare.
+fn check(schema: &Schema, name: &str, published: &Value) -> Result<bool, String> {
+    let (Some(id), Some(properties)) = (schema.by_name(name), published["properties"].as_object()) else {
+        return Ok(false);
+    };
+    let ours: BTreeSet<&str> = schema.ty(id).fields.iter().map(|field| &*field.name).collect();
+    let theirs: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+    if ours == theirs {
+        return Ok(true);
+    }
+    let differ: Vec<_> = ours.symmetric_difference(&theirs).collect();
+    Err(format!("the facts and k8s-openapi differ about the fields {differ:?} of {name}"))
 }
 
 fn description(schema: &Value) -> &str {

@@ -8,26 +8,14 @@ use std::path::Path;
 
 use portcullis_model::schema::{Field, Presence, Schema, Type, TypeId, TypeRef};
 
-const TABLES: &str = "facts/v1_36";
-/// Tables that hold no types.
-const OTHER_TABLES: [&str; 2] = ["columns.facts", "resources.facts"];
-
 /// Writes `views.rs` to the build's folder.
-pub fn write(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let mut names: Vec<String> = fs::read_dir(TABLES)?
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect::<Result<_, std::io::Error>>()?;
-    names.retain(|name| !OTHER_TABLES.contains(&name.as_str()));
-    names.sort();
-    let tables: Vec<String> =
-        names.iter().map(|name| fs::read_to_string(Path::new(TABLES).join(name))).collect::<Result<_, _>>()?;
-    let schema = Schema::load(tables.iter().map(String::as_str))?;
+pub fn write(schema: &Schema, out: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut modules: BTreeMap<String, String> = BTreeMap::new();
     for (id, ty) in schema.types() {
         if !ty.fields.is_empty() {
             let module = modules.entry(module(ty)).or_default();
-            write_view(module, &schema, id, ty)?;
-            write_edit(module, &schema, id, ty)?;
+            write_view(module, schema, id, ty)?;
+            write_edit(module, schema, id, ty)?;
         }
     }
     let mut text = String::new();
