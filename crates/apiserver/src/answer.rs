@@ -170,7 +170,7 @@ pub fn object_bytes(
 }
 
 /// A body of the accepted type. JSON arrives here without the line feed that ends it.
-fn typed(code: StatusCode, accepted: Accepted, mut text: Vec<u8>) -> Response<HttpBody> {
+pub(crate) fn typed(code: StatusCode, accepted: Accepted, mut text: Vec<u8>) -> Response<HttpBody> {
     if accepted.format == Format::Json {
         if accepted.pretty {
             text = pretty::indent(&text);

@@ -1,7 +1,8 @@
 //! The API server behind the gate: routes, verbs, and what every resource has in common.
 //!
 //! This crate never opens a listener, never decides who may do what (it takes [`portcullis_gate::Permitted`] and nothing else), never
-//! touches a file, and has no code for one kind outside the tables of [`registry`].
+//! touches a file, and has no code for one kind outside the tables of [`registry`] and the verbs that only one kind has ([`verbs::review`],
+//! [`verbs::binding`], [`verbs::component_status`]).
 //!
 //! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`body`] (how objects are stored),
 //! [`negotiate`] and [`answer`] (media types, responses), [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`],

@@ -16,11 +16,13 @@ use crate::negotiate;
 use crate::registry::Served;
 use crate::request::Request;
 use crate::server::ApiServer;
-use crate::verbs::{create, delete, delete_collection, get, list, patch, review, scale, update, watch};
+use crate::verbs::{
+    binding, component_status, create, delete, delete_collection, get, list, patch, review, scale, update, watch,
+};
 use crate::{health, version};
 
-/// Subresources that the generic path serves: doors to the object itself, and its scale.
-const DOORS: [&str; 4] = ["", "finalize", "scale", "status"];
+/// Subresources that are served: doors to the object itself, its scale, and its binding to a node.
+const DOORS: [&str; 5] = ["", "binding", "finalize", "scale", "status"];
 
 /// Answers what passed the gate.
 pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Body> {
@@ -155,17 +157,25 @@ fn route<'a>(served: &'a Served, info: &ResourceInfo<'_>, method: &Method) -> Re
 /// Runs the verb.
 async fn verb(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     if !request.served.is_stored() {
-        if request.info.verb == Verb::Create
-            && let Some(answer) = review::create(server, request)
-        {
-            return answer;
+        match (request.served.resource.name, request.info.verb) {
+            ("bindings", Verb::Create) => return binding::create(server, request).await,
+            ("componentstatuses", Verb::Get) => return component_status::get(server, request).await,
+            ("componentstatuses", Verb::List) => return component_status::list(server, request).await,
+            (_, Verb::Create) => {
+                if let Some(answer) = review::create(server, request) {
+                    return answer;
+                }
+            }
+            _ => {}
         }
         let resource = request.served.resource;
         let verb = request.info.verb.as_str();
         return Err(Box::new(Status::method_not_supported(resource.group, resource.name, verb)));
     }
-    if request.is_for("scale") {
-        return scale::scale(server, request).await;
+    match request.info.subresource {
+        "binding" => return binding::of_pod(server, request).await,
+        "scale" => return scale::scale(server, request).await,
+        _ => {}
     }
     match request.info.verb {
         Verb::Get => get::get(server, request).await,

@@ -134,7 +134,7 @@ fn head(accepted: Accepted) -> Vec<u8> {
     format!(r#"{{"kind":"Table","apiVersion":"{api_version}","metadata":{{"resourceVersion":""#).into_bytes()
 }
 
-fn push_columns(served: &Served, columns: bool, json: &mut Vec<u8>) {
+pub(crate) fn push_columns(served: &Served, columns: bool, json: &mut Vec<u8>) {
     json.extend_from_slice(br#","columnDefinitions":"#);
     if !columns {
         json.extend_from_slice(br#"null,"rows":["#);

@@ -1,6 +1,9 @@
 //! The server behind the real gate and over a real store, asked in process: what clients see, as tables.
 #![allow(clippy::unwrap_used)]
 
+mod managed;
+mod reviews;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,6 +57,7 @@ struct Cluster {
     gate: Gate<Answers>,
     admin: Arc<Peer>,
     engine: Arc<Embedded>,
+    env: Arc<FixedEnv>,
     _folder: tempfile::TempDir,
 }
 
@@ -85,12 +89,13 @@ impl Cluster {
         let folder = tempfile::tempdir().unwrap();
         let engine = Arc::new(Embedded::open(Options::new(folder.path().join("store"))).unwrap());
         let env = Arc::new(FixedEnv { micros: AtomicU64::new(1_800_000_000_000_000), drawn: AtomicU64::new(1) });
-        let server = ApiServer::new(Arc::clone(&engine) as Arc<dyn Engine>, Config::default(), env);
+        let server =
+            ApiServer::new(Arc::clone(&engine) as Arc<dyn Engine>, Config::default(), Arc::clone(&env) as Arc<dyn Env>);
         server.bootstrap().await.unwrap();
         let groups = vec![GROUP_MASTERS.to_owned(), GROUP_AUTHENTICATED.to_owned()];
         let admin = Identity { name: "admin".to_owned(), groups, ..Identity::default() };
         let gate = Gate::new(Answers { server }, Limits::default());
-        Cluster { gate, admin: Peer::in_process(Arc::new(admin)), engine, _folder: folder }
+        Cluster { gate, admin: Peer::in_process(Arc::new(admin)), engine, env, _folder: folder }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>) -> Said {

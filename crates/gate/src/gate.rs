@@ -40,7 +40,7 @@ where
 /// The gate and what stands behind it.
 pub struct Gate<H> {
     authenticators: Authenticators,
-    authorizers: AuthorizerChain,
+    authorizers: Arc<AuthorizerChain>,
     handler: H,
     limits: Limits,
 }
@@ -52,7 +52,7 @@ pub(crate) struct LongRunning;
 impl<H: Handler> Gate<H> {
     /// Puts a gate before `handler`.
     pub fn new(handler: H, limits: Limits) -> Self {
-        Self { authenticators: Authenticators::new(), authorizers: AuthorizerChain::new(), handler, limits }
+        Self { authenticators: Authenticators::new(), authorizers: Arc::new(AuthorizerChain::new()), handler, limits }
     }
 
     /// Returns the authorisers, for questions about other actions than the request's own.

@@ -27,7 +27,7 @@ mod request_info;
 mod tls;
 
 pub use arrival::Peer;
-pub use authz::{Attributes, Authorizer, AuthorizerChain, Permitted, Target, Verdict};
+pub use authz::{Attributes, Authorizer, AuthorizerChain, PathRule, Permitted, ResourceRule, Rules, Target, Verdict};
 pub use body::{Body, BodyError, BoxError, RequestBody, status_response};
 pub use config::{
     BODY_BYTES_MAX, CONNECTIONS_MAX, DRAIN_TIMEOUT, GateConfig, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX,

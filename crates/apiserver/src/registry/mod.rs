@@ -1,9 +1,10 @@
 //! The resources as the verbs see them: facts, rules, keys and the fixed parts of answers, found once at start.
 //!
 //! Reading order: [`rules`] (what differs between resources), [`metadata`] (the fields that all objects share), [`prepare`] (what a write
-//! may change), [`validate`], [`convert`] (the two kinds with a second version).
+//! may change), [`managed`] (who changed what), [`validate`], [`convert`] (the two kinds with a second version).
 
 pub mod convert;
+pub mod managed;
 pub mod metadata;
 pub mod prepare;
 pub mod rules;

@@ -29,6 +29,17 @@ pub enum Door {
     Finalize,
 }
 
+impl Door {
+    /// The door of a subresource. All others write the object itself.
+    pub fn of(subresource: &str) -> Door {
+        match subresource {
+            "status" => Door::Status,
+            "finalize" => Door::Finalize,
+            _ => Door::Main,
+        }
+    }
+}
+
 /// Gives a new object what the server owns: uid, time, generation, name, and no status.
 pub fn for_create(served: &Served, tree: &mut Tree, namespace: &str, env: &dyn Env) -> Result<(), NoRandomness> {
     let meta = served.meta;
@@ -66,12 +77,23 @@ pub fn for_create(served: &Served, tree: &mut Tree, namespace: &str, env: &dyn E
     Ok(())
 }
 
-/// A namespace says its name in a label, is active, and is not gone before its content is.
-fn new_namespace(served: &Served, tree: &mut Tree) {
+/// A namespace that has a name says it in a label.
+pub fn label_namespace(served: &Served, tree: &mut Tree) {
+    if !served.resource.group.is_empty() || served.resource.name != "namespaces" {
+        return;
+    }
     let name = Metadata::of(served, tree).name().to_owned();
+    if name.is_empty() {
+        return;
+    }
     let metadata = metadata_of(served, tree);
     let labels = tree.map_at(metadata, served.meta.labels);
     tree.insert(labels, LABEL_NAMESPACE_NAME, &name);
+}
+
+/// A namespace says its name in a label, is active, and is not gone before its content is.
+fn new_namespace(served: &Served, tree: &mut Tree) {
+    label_namespace(served, tree);
     let root = tree.root();
     let ty = served.schema.ty(served.resource.type_id);
     let object = |number: Option<u16>| {
@@ -124,12 +146,7 @@ pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
             if let Some(spec) = served.fields.spec.filter(|_| is_namespace) {
                 copy_top(tree, old, spec);
             }
-            if is_namespace {
-                let name = Metadata::of(served, old).name().to_owned();
-                let metadata = metadata_of(served, tree);
-                let labels = tree.map_at(metadata, served.meta.labels);
-                tree.insert(labels, LABEL_NAMESPACE_NAME, &name);
-            }
+            label_namespace(served, tree);
         }
         Door::Status => {
             let fields = &served.schema.ty(served.resource.type_id).fields;

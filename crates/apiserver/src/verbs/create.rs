@@ -13,7 +13,7 @@ use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
 use crate::body::Body;
 use crate::negotiate;
 use crate::registry::metadata::{Metadata, metadata_of};
-use crate::registry::{Served, prepare, validate};
+use crate::registry::{Served, managed, prepare, validate};
 use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
 
@@ -42,6 +42,8 @@ pub async fn create_object(
     let namespace = request.namespace();
     check_namespace_matches(served, &tree, namespace)?;
     default::apply(served.schema, &mut tree);
+    let now = server.now_seconds();
+    managed::account(&server.registry, request, &options.field_manager, &mut tree, None, now);
     let given_version = Metadata::of(served, &tree).resource_version().parse().unwrap_or(0);
     let is_generated = Metadata::of(served, &tree).name().is_empty();
     let mut last_name = String::new();

@@ -2,8 +2,11 @@
 //! request makes, and gives an answer or a failure; HTTP begins and ends elsewhere.
 //!
 //! Reading order: [`options`] and [`input`] (what the client says), [`create`], [`get`], [`list`] with [`select`], [`update`], [`patch`] with [`strategic`],
-//! [`delete`], [`delete_collection`], [`watch`], [`scale`], [`review`].
+//! [`delete`], [`delete_collection`], [`watch`], [`scale`], [`binding`],
+//! [`review`], [`component_status`].
 
+pub mod binding;
+pub mod component_status;
 pub mod create;
 pub mod delete;
 pub mod delete_collection;

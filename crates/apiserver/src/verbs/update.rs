@@ -14,7 +14,7 @@ use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
 use crate::negotiate;
 use crate::registry::metadata::{Metadata, metadata_of};
 use crate::registry::prepare::{self, Door};
-use crate::registry::{Served, validate};
+use crate::registry::{Served, managed, validate};
 use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
 
@@ -87,15 +87,6 @@ pub fn check_name(served: &Served, tree: &Tree, name: &str) -> Result<(), Failur
     })))
 }
 
-/// Through which door the path leads.
-fn door(request: &Request<'_>) -> Door {
-    match request.info.subresource {
-        "status" => Door::Status,
-        "finalize" => Door::Finalize,
-        _ => Door::Main,
-    }
-}
-
 /// Replaces what is stored by what `make` makes of it; nothing when nothing is stored. Tries again when another write came first,
 /// which a write that names a version then finds out.
 pub async fn replace(
@@ -113,7 +104,9 @@ pub async fn replace(
         let old = Old { tree, version: entry.version, value: entry.value.clone() };
         let mut tree = make(&old)?;
         check_preconditions(request, &key, &tree, &old)?;
-        prepare::for_update(served, &mut tree, &old.tree, door(request));
+        let now = server.now_seconds();
+        managed::account(&server.registry, request, &options.field_manager, &mut tree, Some(&old.tree), now);
+        prepare::for_update(served, &mut tree, &old.tree, Door::of(request.info.subresource));
         validate::on_update(served, &tree, &old.tree)?;
         let is_gone = prepare::deletion_is_complete(served, &tree);
         let value = served.store(&mut tree).map_err(unreadable)?;

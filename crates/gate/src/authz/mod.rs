@@ -5,6 +5,7 @@
 
 mod masters;
 mod public_paths;
+mod rules;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::request_info::RequestInfo;
 
 use self::masters::Masters;
 use self::public_paths::PublicPaths;
+pub use self::rules::{PathRule, ResourceRule, Rules};
 
 /// What is asked of an authoriser: may this user do this to that?
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +110,8 @@ pub trait Authorizer: Send + Sync {
     fn name(&self) -> &'static str;
     /// Decides, without side effects.
     fn decide(&self, attributes: &Attributes<'_>) -> Verdict;
+    /// Adds what it would allow the user in a namespace. One that cannot list that says that the rules are incomplete.
+    fn rules(&self, user: &Identity, namespace: &str, rules: &mut Rules);
 }
 
 /// The authorisers in the order they are asked.
@@ -122,11 +126,24 @@ impl AuthorizerChain {
         Self { masters: Masters, further: vec![Box::new(PublicPaths)] }
     }
 
+    fn in_order(&self) -> impl Iterator<Item = &dyn Authorizer> {
+        let first: &dyn Authorizer = &self.masters;
+        std::iter::once(first).chain(self.further.iter().map(Box::as_ref))
+    }
+
+    /// Lists what the user may do in a namespace, as far as the authorisers can say it. Never a basis for a decision.
+    pub fn rules(&self, user: &Identity, namespace: &str) -> Rules {
+        let mut rules = Rules::default();
+        for authorizer in self.in_order() {
+            authorizer.rules(user, namespace, &mut rules);
+        }
+        rules
+    }
+
     /// Asks one after the other. Never returns an allow that no authoriser gave.
     pub fn decide(&self, attributes: &Attributes<'_>) -> Verdict {
         let mut reasons = String::new();
-        let first: &dyn Authorizer = &self.masters;
-        for authorizer in std::iter::once(first).chain(self.further.iter().map(Box::as_ref)) {
+        for authorizer in self.in_order() {
             let verdict = authorizer.decide(attributes);
             match verdict {
                 Verdict::NoOpinion { reason } if reason.is_empty() => {}
@@ -152,7 +169,7 @@ impl AuthorizerChain {
     }
 
     /// Lets a request pass, or makes its 403. A path with a fault passes nobody, but says so only to those it is open to.
-    pub(crate) fn permit(&self, seated: Seated) -> Result<Permitted, Refusal> {
+    pub(crate) fn permit(self: &Arc<Self>, seated: Seated) -> Result<Permitted, Refusal> {
         let acting = seated.acting();
         let info = acting.info();
         let attributes = Attributes::of_request(acting.identity(), info);
@@ -172,7 +189,7 @@ impl AuthorizerChain {
             }
         }
         match info.fault() {
-            None => Ok(Permitted { seated }),
+            None => Ok(Permitted { seated, authorizers: Arc::clone(self) }),
             Some(fault) => Err(Refusal::Path { fault, info: Box::new(info.clone()) }),
         }
     }
@@ -219,11 +236,12 @@ fn message(sentence: String, reason: &str) -> String {
 ///
 /// ```compile_fail,E0451
 /// fn forge() -> portcullis_gate::Permitted {
-///     portcullis_gate::Permitted { seated: unreachable!() }
+///     portcullis_gate::Permitted { seated: unreachable!(), authorizers: unreachable!() }
 /// }
 /// ```
 pub struct Permitted {
     seated: Seated,
+    authorizers: Arc<AuthorizerChain>,
 }
 
 impl Permitted {
@@ -288,6 +306,11 @@ impl Permitted {
     /// Takes what turns an HTTP/1 connection into a stream of bytes after an answer with 101; `None` where that can not be.
     pub fn take_upgrade(&mut self) -> Option<OnUpgrade> {
         self.arrived_mut().parts.extensions.remove::<OnUpgrade>()
+    }
+
+    /// Returns the authorisers that let the request pass, for questions about other actions: there are no others to ask.
+    pub fn authorizers(&self) -> &AuthorizerChain {
+        &self.authorizers
     }
 
     /// Returns the question that was put to the authorisers; a verb changes its target or verb to ask a further one (reviews,

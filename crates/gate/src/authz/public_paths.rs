@@ -1,8 +1,9 @@
 //! The paths of L1 may be read by everyone, with credentials or without (upstream: ClusterRole `system:public-info-viewer`).
 
 use crate::authn::PUBLIC_PATHS;
+use crate::identity::Identity;
 
-use super::{Attributes, Authorizer, Target, Verdict};
+use super::{Attributes, Authorizer, PathRule, Rules, Target, Verdict};
 
 pub(super) struct PublicPaths;
 
@@ -18,5 +19,10 @@ impl Authorizer for PublicPaths {
             }
             _ => Verdict::no_opinion(),
         }
+    }
+
+    fn rules(&self, _: &Identity, _: &str, rules: &mut Rules) {
+        let paths = PUBLIC_PATHS.iter().map(|path| (*path).to_owned()).collect();
+        rules.paths.push(PathRule { verbs: vec!["get".to_owned()], paths });
     }
 }

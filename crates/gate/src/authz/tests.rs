@@ -114,6 +114,26 @@ impl Authorizer for Always {
     fn decide(&self, _: &Attributes<'_>) -> Verdict {
         self.0.clone()
     }
+
+    fn rules(&self, _: &Identity, _: &str, rules: &mut Rules) {
+        rules.gaps.push("always".to_owned());
+    }
+}
+
+#[test]
+fn rules_are_those_that_decide() {
+    let chain = AuthorizerChain {
+        masters: Masters,
+        further: vec![Box::new(PublicPaths), Box::new(Always(Verdict::no_opinion()))],
+    };
+    let check = |groups: &[&str], resources: usize, first_path: &str| {
+        let rules = chain.rules(&user("ana", groups), "default");
+        assert_eq!(rules.resources.len(), resources);
+        assert_eq!(rules.paths[0].paths[0], first_path);
+        assert_eq!(rules.gaps, ["always"]);
+    };
+    check(&[GROUP_MASTERS], 1, "*");
+    check(&["harbor"], 0, crate::authn::PUBLIC_PATHS[0]);
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub mod default;
 pub mod encode_json;
 pub mod encode_protobuf;
 pub mod facts;
+pub mod field_set;
+pub mod managed;
 mod scan;
 mod wire;
 

@@ -1,0 +1,130 @@
+//! Keeps `metadata.managedFields` on every create, update and patch (upstream: `managedfields.FieldManager`, which runs when the request
+//! was read and defaulted, before admission and preparation: what those change belongs to nobody).
+
+use std::sync::OnceLock;
+
+use http::header::USER_AGENT;
+use portcullis_model::schema::field_set::PathSet;
+use portcullis_model::schema::managed::{Change, Comparison, Manager, Managers, compare};
+use portcullis_model::tree::Tree;
+
+use super::metadata::metadata_of;
+use super::prepare::{self, Door};
+use super::{Registry, Served};
+use crate::request::Request;
+
+/// Resources whose status door writes nothing of the metadata, by group and resource.
+const STATUS_RESETS_METADATA: &[(&str, &str)] = &[
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("storage.k8s.io", "volumeattachments"),
+];
+/// The same of some fields of the metadata.
+const STATUS_RESETS: &[(&str, &str, &[&[&str]])] = &[
+    ("", "pods", &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]),
+    ("apps", "deployments", &[&["spec"], &["metadata", "labels"]]),
+];
+
+/// Resources whose spec does not change once it is there, so nobody owns it.
+const MAIN_RESETS_SPEC: &[(&str, &str)] = &[("certificates.k8s.io", "certificatesigningrequests")];
+
+/// Accounts for what a write changes. `old` is what is stored; none when it creates. Nothing else of the object is changed, but for the
+/// label that says a namespace's name, which upstream sets as a default.
+pub fn account(
+    registry: &Registry,
+    request: &Request<'_>,
+    field_manager: &str,
+    tree: &mut Tree,
+    old: Option<&Tree>,
+    now: i64,
+) {
+    let served = request.served;
+    prepare::label_namespace(served, tree);
+    let before = old.map(|old| stored(served, old)).unwrap_or_default();
+    let mut managers = given(request, tree).unwrap_or_else(|| before.clone());
+    let metadata = metadata_of(served, tree);
+    tree.remove(metadata, served.meta.managed_fields);
+    // Whoever had its managers forgotten gets none again, until somebody applies.
+    if old.is_some() && managers.entries.is_empty() {
+        return;
+    }
+    let nothing = Tree::new(served.resource.type_id);
+    let old = old.unwrap_or(&nothing);
+    // Upstream forgets all managers of an object whose lists have no paths.
+    let Ok(comparison) = compare(served.schema, old, tree) else { return };
+    let agent = request.permitted.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let (version, subresource) = (&served.resource.api_version, request.info.subresource);
+    let manager = Manager::of_update(field_manager, agent.unwrap_or_default(), version, subresource);
+    // Upstream keeps no time of what was set through the scale: it is lost on the way from a Scale's managers to the object's.
+    let now = Some(now).filter(|_| subresource != "scale");
+    let change = Change { manager, comparison: &comparison, ignored: ignored(request), now };
+    managers.update(&change, &mut |version| compare_as(registry, served, version, old, tree));
+    if comparison.is_same_but_for_identity() && managers.same_but_for_time(&before) {
+        managers = before;
+    }
+    managers.write(served.schema, tree, metadata, served.meta.managed_fields);
+}
+
+/// The managers of what is stored; none when they cannot be read.
+fn stored(served: &Served, old: &Tree) -> Managers {
+    let metadata = old.field(old.root(), served.fields.metadata);
+    let list = metadata.and_then(|metadata| old.field(metadata, served.meta.managed_fields));
+    list.and_then(|list| Managers::read(served.schema, old, list).ok()).unwrap_or_default()
+}
+
+/// The managers that the client sent; none when those that are stored stay.
+fn given(request: &Request<'_>, tree: &Tree) -> Option<Managers> {
+    let served = request.served;
+    if !request.info.subresource.is_empty() {
+        return None;
+    }
+    let metadata = tree.field(tree.root(), served.fields.metadata)?;
+    let list = tree.field(metadata, served.meta.managed_fields)?;
+    if Managers::is_reset(tree, list) {
+        return Some(Managers::default());
+    }
+    Managers::read(served.schema, tree, list).ok().filter(|managers| !managers.entries.is_empty())
+}
+
+/// What this door to the object does not write (upstream: `GetResetFields` of strategies).
+fn ignored(request: &Request<'_>) -> &'static PathSet {
+    static SETS: OnceLock<[PathSet; 5]> = OnceLock::new();
+    let [nothing, status, spec, spec_and_metadata, spec_and_status] = SETS.get_or_init(|| {
+        [
+            PathSet::default(),
+            PathSet::of_fields(&[&["status"]]),
+            PathSet::of_fields(&[&["spec"]]),
+            PathSet::of_fields(&[&["spec"], &["metadata"]]),
+            PathSet::of_fields(&[&["spec"], &["status"]]),
+        ]
+    });
+    static OTHERS: OnceLock<Vec<PathSet>> = OnceLock::new();
+    let others = OTHERS.get_or_init(|| STATUS_RESETS.iter().map(|(.., paths)| PathSet::of_fields(paths)).collect());
+    let served = request.served;
+    let key = (served.resource.group, served.resource.name);
+    match Door::of(request.info.subresource) {
+        Door::Status if STATUS_RESETS_METADATA.contains(&key) => spec_and_metadata,
+        Door::Status => {
+            let at = STATUS_RESETS.iter().position(|(group, name, _)| (*group, *name) == key);
+            at.and_then(|at| others.get(at)).unwrap_or(spec)
+        }
+        Door::Main if MAIN_RESETS_SPEC.contains(&key) => spec_and_status,
+        Door::Main | Door::Finalize if served.has_status() => status,
+        Door::Main | Door::Finalize => nothing,
+    }
+}
+
+/// What a change is in another version of the kind; none when there is no such version.
+fn compare_as(registry: &Registry, served: &Served, version: &str, old: &Tree, new: &Tree) -> Option<Comparison> {
+    let other = registry.all().iter().find(|other| {
+        other.resource.api_version == version
+            && other.resource.kind == served.resource.kind
+            && other.stored_type == served.stored_type
+    })?;
+    let convert = |tree: &Tree| {
+        let value = served.store(&mut tree.clone()).ok()?;
+        other.load(&value).ok()
+    };
+    compare(other.schema, &convert(old)?, &convert(new)?).ok()
+}

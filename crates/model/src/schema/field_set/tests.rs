@@ -1,0 +1,142 @@
+//! Tables of field sets: read, written, combined.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn set(text: &str) -> PathSet {
+    PathSet::read(text).unwrap()
+}
+
+#[test]
+fn sets_are_written_in_order() {
+    let check = |text: &str, expected: &str| assert_eq!(set(text).to_json(), expected, "{text}");
+    let same = |text: &str| check(text, text);
+    same("{}");
+    same(r#"{"f:a":{}}"#);
+    same(r#"{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:replicas":{}}}"#);
+    same(r#"{"f:ports":{".":{},"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:name":{}}}}"#);
+    same(r#"{"f:finalizers":{".":{},"v:\"a/b\"":{}}}"#);
+    same(r#"{"f:a":{"i:2":{},"i:10":{}}}"#);
+    check(r#"{"f:b":{},"f:a":{}}"#, r#"{"f:a":{},"f:b":{}}"#);
+    check(r#" { "f:a" : { "f:b" : { } , "." : { } } } "#, r#"{"f:a":{".":{},"f:b":{}}}"#);
+    check(r#"{"i:1":{},"v:1":{},"k:{\"a\":1}":{},"f:x":{}}"#, r#"{"f:x":{},"k:{\"a\":1}":{},"v:1":{},"i:1":{}}"#);
+    check(r#"{"k:{\"b\":1,\"a\":2}":{}}"#, r#"{"k:{\"a\":2,\"b\":1}":{}}"#);
+    check(
+        r#"{"k:{\"p\":\"x\"}":{},"k:{\"p\":null}":{},"k:{\"p\":10}":{},"k:{\"p\":9}":{},"k:{\"p\":true}":{},"k:{\"p\":9.5}":{}}"#,
+        r#"{"k:{\"p\":9}":{},"k:{\"p\":9.5}":{},"k:{\"p\":10}":{},"k:{\"p\":\"x\"}":{},"k:{\"p\":true}":{},"k:{\"p\":null}":{}}"#,
+    );
+    // A kind of step that is not known is skipped with all below it.
+    check(r#"{"z:new":{"f:b":[1,{"x":"}"}]},"f:a":{}}"#, r#"{"f:a":{}}"#);
+    check(r#"{"f:\u00e9\ud83d\ude00<":{}}"#, r#"{"f:é😀\u003c":{}}"#);
+}
+
+#[test]
+fn what_is_no_set_is_an_error() {
+    let check = |text: &str, expected: FieldSetError| assert_eq!(PathSet::read(text).unwrap_err(), expected, "{text}");
+    check("", FieldSetError::NotAnObject(0));
+    check("[]", FieldSetError::NotAnObject(0));
+    check(r#"{"f:a":1}"#, FieldSetError::NotAnObject(7));
+    check(r#"{"f:a":{}"#, FieldSetError::NotAnObject(9));
+    check(r#"{"f:a":{}}x"#, FieldSetError::NotAnObject(10));
+    check(r#"{"f:a":{}"f:b":{}}"#, FieldSetError::NotAnObject(9));
+    check(r#"{"f":{}}"#, FieldSetError::MalformedStep(1));
+    check(r#"{"data":{}}"#, FieldSetError::MalformedStep(1));
+    check(r#"{"i:x":{}}"#, FieldSetError::MalformedStep(1));
+    check(r#"{"v:inf":{}}"#, FieldSetError::MalformedStep(1));
+    check(r#"{"k:[]":{}}"#, FieldSetError::MalformedStep(1));
+    check(r#"{"f:a":{},"f:a":{}}"#, FieldSetError::DuplicateStep);
+    let deep = |depth: usize| format!("{}{{}}{}", r#"{"f:a":"#.repeat(depth), "}".repeat(depth));
+    assert!(PathSet::read(&deep(DEPTH_MAX - 1)).is_ok());
+    check(&deep(DEPTH_MAX), FieldSetError::TooLarge);
+}
+
+#[test]
+fn sets_are_combined() {
+    let check = |a: &str, b: &str, union: &str, intersection: &str, difference: &str| {
+        let (a, b) = (set(a), set(b));
+        assert_eq!(a.union(&b).to_json(), union);
+        assert_eq!(b.union(&a).to_json(), union);
+        assert_eq!(a.intersection(&b).to_json(), intersection);
+        assert_eq!(b.intersection(&a).to_json(), intersection);
+        assert_eq!(a.difference(&b).to_json(), difference);
+    };
+    check("{}", "{}", "{}", "{}", "{}");
+    check(r#"{"f:a":{}}"#, "{}", r#"{"f:a":{}}"#, "{}", r#"{"f:a":{}}"#);
+    check(r#"{"f:a":{}}"#, r#"{"f:a":{"f:b":{}}}"#, r#"{"f:a":{".":{},"f:b":{}}}"#, "{}", r#"{"f:a":{}}"#);
+    check(
+        r#"{"f:a":{".":{},"f:b":{},"f:c":{"f:d":{}}},"f:z":{}}"#,
+        r#"{"f:a":{".":{},"f:c":{"f:d":{}}},"f:b":{"f:y":{}}}"#,
+        r#"{"f:a":{".":{},"f:b":{},"f:c":{"f:d":{}}},"f:b":{"f:y":{}},"f:z":{}}"#,
+        r#"{"f:a":{".":{},"f:c":{"f:d":{}}}}"#,
+        r#"{"f:a":{"f:b":{}},"f:z":{}}"#,
+    );
+    check(
+        r#"{"f:a":{"f:b":{"f:c":{}}}}"#,
+        r#"{"f:a":{"f:a":{"f:c":{}}}}"#,
+        r#"{"f:a":{"f:a":{"f:c":{}},"f:b":{"f:c":{}}}}"#,
+        "{}",
+        r#"{"f:a":{"f:b":{"f:c":{}}}}"#,
+    );
+}
+
+#[test]
+fn what_is_below_goes_too() {
+    let check = |a: &str, b: &str, expected: &str| assert_eq!(set(a).difference_below(&set(b)).to_json(), expected);
+    check(
+        r#"{"f:spec":{"f:a":{}},"f:status":{".":{},"f:b":{"f:c":{}}}}"#,
+        r#"{"f:status":{}}"#,
+        r#"{"f:spec":{"f:a":{}}}"#,
+    );
+    check(r#"{"f:m":{"f:a":{"f:x":{}},"f:b":{}},"f:n":{}}"#, r#"{"f:m":{"f:a":{}}}"#, r#"{"f:m":{"f:b":{}},"f:n":{}}"#);
+    check(r#"{"f:status":{}}"#, r#"{"f:spec":{}}"#, r#"{"f:status":{}}"#);
+    check(r#"{"f:a":{"f:b":{}},"f:c":{}}"#, r#"{"f:a":{"f:a":{}}}"#, r#"{"f:a":{"f:b":{}},"f:c":{}}"#);
+}
+
+#[test]
+fn paths_of_names() {
+    let paths: &[&[&str]] = &[&["metadata"], &["kind"], &["metadata", "uid"], &["metadata", "name"]];
+    let expected = r#"{"f:kind":{},"f:metadata":{".":{},"f:name":{},"f:uid":{}}}"#;
+    assert_eq!(PathSet::of_fields(paths).to_json(), expected);
+    assert_eq!(PathSet::of_fields(paths).len(), 4);
+}
+
+/// A set that depends on the seed alone.
+fn random(seed: u64) -> PathSet {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut draw = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) % below
+    };
+    let mut set = PathSet::default();
+    for _ in 0..draw(12) {
+        let depth = 1 + draw(4) as u32;
+        let lines = (1..=depth).map(|at| {
+            let step = match draw(3) {
+                0 => Step::Value(StepValue::Int(draw(3) as i64)),
+                1 => Step::Key([("name".into(), StepValue::String(["a", "b"][draw(2) as usize].into()))].into()),
+                _ => Step::Field(["x", "y", "z"][draw(3) as usize].into()),
+            };
+            Line { depth: at, is_member: at == depth, step }
+        });
+        set = set.union(&PathSet { lines: lines.collect() });
+    }
+    set
+}
+
+#[test]
+fn laws() {
+    for seed in 0..2_000 {
+        let (a, b) = (random(seed), random(seed + 1));
+        let (both, rest) = (a.intersection(&b), a.difference(&b));
+        assert_eq!(set(&a.to_json()), a, "seed {seed}");
+        assert_eq!(both.union(&rest), a, "seed {seed}");
+        assert_eq!(both.len() + rest.len(), a.len(), "seed {seed}");
+        assert_eq!(a.union(&b).difference(&b), rest, "seed {seed}");
+        assert!(rest.intersection(&b).is_empty() && a.difference(&a).is_empty(), "seed {seed}");
+        let below = a.difference_below(&b);
+        assert_eq!(below.difference(&rest), PathSet::default(), "seed {seed}");
+        assert_eq!(below.difference_below(&b), below, "seed {seed}");
+    }
+}

@@ -1,0 +1,374 @@
+//! What differs between two states of an object, as sets of paths (upstream: `TypedValue.Compare` of structured-merge-diff).
+//!
+//! Both trees are walked side by side along the schema. Values that Go writes though nobody set them count as there: a new `spec` is no
+//! addition when an empty object has one too. What is the same costs no path: the steps to a place become lines only when something
+//! below it differs.
+
+use std::iter::Peekable;
+
+use super::super::encode_json;
+use super::super::field_set::{PathSet, PathSetBuilder, Step};
+use super::super::{Attributes, Presence, Schema, TypeId, TypeRef};
+use super::shape::{CompareError, Shape, Shapes};
+use crate::tree::{Children, Kind, NodeId, Tree};
+
+/// What differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Paths whose value is another.
+    pub modified: PathSet,
+    /// Paths that only the new object has.
+    pub added: PathSet,
+    /// Paths that only the old object has.
+    pub removed: PathSet,
+}
+
+impl Comparison {
+    /// Whether the objects are the same.
+    pub fn is_same(&self) -> bool {
+        self.modified.is_empty() && self.added.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// Compares two objects of one type.
+pub fn compare(schema: &Schema, old: &Tree, new: &Tree) -> Result<Comparison, CompareError> {
+    let mut walker = Walker {
+        schema,
+        shapes: Shapes { schema },
+        old,
+        new,
+        builder: PathSetBuilder::default(),
+        marks: Vec::new(),
+        open: Vec::new(),
+    };
+    let root = Pair { old: Value::Node(old.root()), new: Value::Node(new.root()) };
+    if let Some(ty) = new.object_type(new.root()) {
+        walker.descend(None, root, Shape::Object(ty))?;
+    }
+    while let Some(mut frame) = walker.open.pop() {
+        if let Some(child) = frame.children.pop() {
+            walker.open.push(frame);
+            walker.visit(child)?;
+        }
+    }
+    let select = |mark: Mark| walker.builder.select(|line| walker.marks.get(line as usize) == Some(&Some(mark)));
+    Ok(Comparison { modified: select(Mark::Modified), added: select(Mark::Added), removed: select(Mark::Removed) })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Modified,
+    Added,
+    Removed,
+}
+
+/// One side of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Value {
+    /// Not there.
+    Absent,
+    /// Not in the tree, but written.
+    Zero,
+    /// In the tree.
+    Node(NodeId),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    old: Value,
+    new: Value,
+}
+
+/// How a step is named, before anybody needs to know it.
+#[derive(Clone, Debug)]
+enum Name<'a> {
+    Field(&'a str),
+    Step(Step),
+}
+
+/// A value that is still to be visited.
+#[derive(Clone, Debug)]
+struct Child<'a> {
+    name: Name<'a>,
+    pair: Pair,
+    ty: TypeRef,
+    attributes: Option<&'a Attributes>,
+    /// What is known to be so of elements that are there several times; they are one value together.
+    known: Option<Mark>,
+}
+
+/// A container whose children are not all visited yet.
+struct Frame<'a> {
+    name: Option<Name<'a>>,
+    /// Its line, once something below differs.
+    line: Option<u32>,
+    /// In reverse order.
+    children: Vec<Child<'a>>,
+}
+
+struct Walker<'a> {
+    schema: &'a Schema,
+    shapes: Shapes<'a>,
+    old: &'a Tree,
+    new: &'a Tree,
+    builder: PathSetBuilder,
+    /// What was found at each line of the builder.
+    marks: Vec<Option<Mark>>,
+    open: Vec<Frame<'a>>,
+}
+
+impl<'a> Walker<'a> {
+    fn visit(&mut self, child: Child<'a>) -> Result<(), CompareError> {
+        let Child { name, pair, ty, attributes, known } = child;
+        if let Some(mark) = known {
+            self.mark_leaf(&name, mark);
+            return Ok(());
+        }
+        let has_parts = self.has_parts(self.old, pair.old, ty) || self.has_parts(self.new, pair.new, ty);
+        match self.shapes.of(ty, attributes).filter(|_| has_parts) {
+            Some(shape) => self.descend(Some(name), pair, shape)?,
+            None => self.compare_leaf(&name, pair, ty),
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything in a container: two empty ones are compared as one value.
+    fn has_parts(&self, tree: &Tree, value: Value, ty: TypeRef) -> bool {
+        let always = |id: TypeId| self.schema.ty(id).always.0 != 0;
+        match (value, ty) {
+            (Value::Absent, _) => false,
+            (Value::Zero, TypeRef::Object(id)) => always(id),
+            (Value::Zero, _) => false,
+            (Value::Node(node), TypeRef::Object(id)) => {
+                tree.kind(node) == Kind::Object && (!tree.is_empty(node) || always(id))
+            }
+            (Value::Node(node), _) => matches!(tree.kind(node), Kind::List | Kind::Map) && !tree.is_empty(node),
+        }
+    }
+
+    fn descend(&mut self, name: Option<Name<'a>>, pair: Pair, shape: Shape<'a>) -> Result<(), CompareError> {
+        let mut children = match shape {
+            Shape::Object(id) => self.fields(id, pair),
+            Shape::Map(element) => self.entries(element, pair),
+            Shape::Keyed(element, _) | Shape::Set(element) => self.elements(shape, element, pair)?,
+        };
+        children.reverse();
+        self.open.push(Frame { name, line: None, children });
+        // What is there on one side only is a difference itself.
+        match (pair.old, pair.new) {
+            (Value::Absent, _) => self.mark_container(Mark::Added),
+            (_, Value::Absent) => self.mark_container(Mark::Removed),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn mark_container(&mut self, mark: Mark) {
+        if let Some(line) = self.line_of_container() {
+            self.set_mark(line, mark);
+        }
+    }
+
+    fn set_mark(&mut self, line: u32, mark: Mark) {
+        let at = line as usize;
+        if self.marks.len() <= at {
+            self.marks.resize(at + 1, None);
+        }
+        if let Some(held) = self.marks.get_mut(at) {
+            *held = Some(mark);
+        }
+    }
+
+    /// The line of the innermost container, made with those of all around it when there is none. The whole object has none.
+    fn line_of_container(&mut self) -> Option<u32> {
+        let mut parent = None;
+        for frame in &mut self.open {
+            let Some(name) = &frame.name else { continue };
+            let line = *frame.line.get_or_insert_with(|| self.builder.push(parent, name.to_step(), false));
+            parent = Some(line);
+        }
+        parent
+    }
+
+    fn compare_leaf(&mut self, name: &Name<'a>, pair: Pair, ty: TypeRef) {
+        let mark = match (pair.old, pair.new) {
+            (Value::Absent, Value::Absent) | (Value::Zero, Value::Zero) => return,
+            (Value::Absent, _) => Mark::Added,
+            (_, Value::Absent) => Mark::Removed,
+            _ if self.is_equal(pair, ty) => return,
+            _ => Mark::Modified,
+        };
+        self.mark_leaf(name, mark);
+    }
+
+    fn mark_leaf(&mut self, name: &Name<'a>, mark: Mark) {
+        let parent = self.line_of_container();
+        let line = self.builder.push(parent, name.to_step(), false);
+        self.set_mark(line, mark);
+    }
+
+    fn is_equal(&self, pair: Pair, ty: TypeRef) -> bool {
+        if let (Value::Node(old), Value::Node(new)) = (pair.old, pair.new) {
+            match (self.old.kind(old), self.new.kind(new)) {
+                (Kind::String, Kind::String) | (Kind::Raw, Kind::Raw) => {
+                    return self.old.text(old) == self.new.text(new);
+                }
+                (Kind::Bool, Kind::Bool) | (Kind::Int, Kind::Int) => {
+                    return self.old.bool(old) == self.new.bool(new) && self.old.int(old) == self.new.int(new);
+                }
+                _ => {}
+            }
+        }
+        let write = |tree: &Tree, value: Value| {
+            let mut out = Vec::new();
+            match value {
+                Value::Node(node) => encode_json::write_value(self.schema, tree, node, ty, &mut out),
+                _ => out.extend_from_slice(self.schema.zero_json(ty, Presence::Always)),
+            }
+            out
+        };
+        write(self.old, pair.old) == write(self.new, pair.new)
+    }
+
+    fn fields(&self, id: TypeId, pair: Pair) -> Vec<Child<'a>> {
+        let ty = self.schema.ty(id);
+        let mut old = Fields::of(self.old, pair.old);
+        let mut new = Fields::of(self.new, pair.new);
+        let mut children = Vec::new();
+        let last = ty.fields.len() as u16;
+        for (number, field) in (0..last).zip(&ty.fields) {
+            let zero = ty.always.contains(number);
+            let pair = Pair { old: old.take(self.old, number, zero), new: new.take(self.new, number, zero) };
+            if matches!((pair.old, pair.new), (Value::Absent, Value::Absent) | (Value::Zero, Value::Zero)) {
+                continue;
+            }
+            children.push(Child {
+                name: Name::Field(&field.name),
+                pair,
+                ty: field.ty,
+                attributes: Some(&field.attributes),
+                known: None,
+            });
+        }
+        children
+    }
+
+    fn entries(&self, element: TypeRef, pair: Pair) -> Vec<Child<'a>> {
+        let entries = |tree: &'a Tree, value: Value| match value {
+            Value::Node(node) => Some(tree.entries(node)).into_iter().flatten(),
+            _ => None.into_iter().flatten(),
+        };
+        let mut old = entries(self.old, pair.old).peekable();
+        let mut new = entries(self.new, pair.new).peekable();
+        let mut children = Vec::new();
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (None, None) => return children,
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some((a, _)), Some((b, _))) => a.cmp(b),
+            };
+            let old_entry = if order.is_le() { old.next() } else { None };
+            let new_entry = if order.is_ge() { new.next() } else { None };
+            let value = |entry: Option<(&str, NodeId)>| entry.map_or(Value::Absent, |(_, node)| Value::Node(node));
+            let name = old_entry.or(new_entry).map_or("", |(name, _)| name);
+            let pair = Pair { old: value(old_entry), new: value(new_entry) };
+            children.push(Child { name: Name::Field(name), pair, ty: element, attributes: None, known: None });
+        }
+    }
+
+    /// The elements of both lists, side by side by their steps.
+    fn elements(&self, shape: Shape<'a>, element: TypeRef, pair: Pair) -> Result<Vec<Child<'a>>, CompareError> {
+        let steps = self.shapes.steps(shape);
+        let collect = |tree: &Tree, value: Value| {
+            let Value::Node(list) = value else { return Ok(Vec::new()) };
+            let mut held =
+                tree.children(list).map(|node| Ok((steps.of(tree, node)?, node))).collect::<Result<Vec<_>, _>>()?;
+            held.sort_by(|a, b| a.0.cmp(&b.0));
+            Ok(held)
+        };
+        let (old, new) = (collect(self.old, pair.old)?, collect(self.new, pair.new)?);
+        let mut children = Vec::new();
+        let (mut old, mut new) = (&old[..], &new[..]);
+        while let Some(next) = [old.first(), new.first()].into_iter().flatten().map(|(step, _)| step).min() {
+            let count = |list: &[(Step, NodeId)]| list.iter().take_while(|(step, _)| step == next).count();
+            let (old_here, old_rest) = old.split_at(count(old));
+            let (new_here, new_rest) = new.split_at(count(new));
+            self.side_by_side(next, element, old_here, new_here, &mut children);
+            (old, new) = (old_rest, new_rest);
+        }
+        Ok(children)
+    }
+
+    /// Elements of one step. Those that a list has several times are one value together.
+    fn side_by_side(
+        &self,
+        step: &Step,
+        element: TypeRef,
+        old: &[(Step, NodeId)],
+        new: &[(Step, NodeId)],
+        children: &mut Vec<Child<'a>>,
+    ) {
+        let first = |list: &[(Step, NodeId)]| list.first().map_or(Value::Absent, |(_, node)| Value::Node(*node));
+        let mut push = |old: Value, new: Value, known: Option<Mark>| {
+            let name = Name::Step(step.clone());
+            children.push(Child { name, pair: Pair { old, new }, ty: element, attributes: None, known });
+        };
+        match (old.len(), new.len()) {
+            (0 | 1, 0 | 1) => push(first(old), first(new), None),
+            (0 | 1, _) => {
+                push(first(old), Value::Absent, None);
+                push(Value::Absent, Value::Absent, Some(Mark::Added));
+            }
+            (_, 0 | 1) => {
+                push(Value::Absent, first(new), None);
+                push(Value::Absent, Value::Absent, Some(Mark::Removed));
+            }
+            _ => {
+                let pair = |old: &(Step, NodeId), new: &(Step, NodeId)| Pair {
+                    old: Value::Node(old.1),
+                    new: Value::Node(new.1),
+                };
+                let differs = old.len() != new.len()
+                    || old.iter().zip(new).any(|(old, new)| !self.is_equal(pair(old, new), element));
+                if differs {
+                    push(Value::Absent, Value::Absent, Some(Mark::Modified));
+                }
+            }
+        }
+    }
+}
+
+impl Name<'_> {
+    fn to_step(&self) -> Step {
+        match self {
+            Name::Field(name) => Step::Field((*name).into()),
+            Name::Step(step) => step.clone(),
+        }
+    }
+}
+
+/// The fields of one side, taken in order.
+struct Fields<'a> {
+    value: Value,
+    rest: Option<Peekable<Children<'a>>>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(tree: &'a Tree, value: Value) -> Fields<'a> {
+        let rest = match value {
+            Value::Node(node) => Some(tree.children(node).peekable()),
+            _ => None,
+        };
+        Fields { value, rest }
+    }
+
+    fn take(&mut self, tree: &Tree, number: u16, zero: bool) -> Value {
+        let next = self.rest.as_mut().and_then(|rest| rest.next_if(|node| tree.field_number(*node) == number));
+        match next {
+            Some(node) => Value::Node(node),
+            None if zero && self.value != Value::Absent => Value::Zero,
+            None => Value::Absent,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Tables of managed fields: what differs, and who owns it then.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::schema::decode_json::{self, FieldValidation};
+
+const TABLE: &str = include_str!("tests.facts");
+
+fn schema() -> Schema {
+    Schema::load([TABLE]).unwrap()
+}
+
+fn tree(schema: &Schema, text: &str) -> Tree {
+    let ty = schema.by_name("t.Thing").unwrap();
+    decode_json::decode(schema, ty, text.as_bytes().to_vec(), FieldValidation::Ignore).unwrap().tree
+}
+
+fn set(text: &str) -> PathSet {
+    PathSet::read(text).unwrap()
+}
+
+#[test]
+fn differences() {
+    let schema = schema();
+    let check = |old: &str, new: &str, modified: &str, added: &str, removed: &str| {
+        let found = compare(&schema, &tree(&schema, old), &tree(&schema, new)).unwrap();
+        let found = [&found.modified, &found.added, &found.removed].map(PathSet::to_json);
+        assert_eq!(found, [modified, added, removed], "{old} {new}");
+    };
+    check("{}", "{}", "{}", "{}", "{}");
+    // What is written though nobody set it is no addition.
+    check("{}", r#"{"spec":{}}"#, "{}", "{}", "{}");
+    check("{}", r#"{"spec":{"replicas":3}}"#, "{}", r#"{"f:spec":{"f:replicas":{}}}"#, "{}");
+    check(r#"{"spec":{"replicas":3}}"#, "{}", "{}", "{}", r#"{"f:spec":{"f:replicas":{}}}"#);
+    check("{}", r#"{"spec":{"name":"a"}}"#, r#"{"f:spec":{"f:name":{}}}"#, "{}", "{}");
+    check(r#"{"spec":{"name":"b"}}"#, r#"{"spec":{"name":"b"}}"#, "{}", "{}", "{}");
+    // A map that was not there is added with its keys.
+    check("{}", r#"{"labels":{"b":"1","a":"2"}}"#, "{}", r#"{"f:labels":{".":{},"f:a":{},"f:b":{}}}"#, "{}");
+    check(
+        r#"{"labels":{"a":"1","b":"1"}}"#,
+        r#"{"labels":{"b":"2","c":"1"}}"#,
+        r#"{"f:labels":{"f:b":{}}}"#,
+        r#"{"f:labels":{"f:c":{}}}"#,
+        r#"{"f:labels":{"f:a":{}}}"#,
+    );
+    // Atomic: one value.
+    check("{}", r#"{"whole":{"a":"1"}}"#, "{}", r#"{"f:whole":{}}"#, "{}");
+    check(r#"{"whole":{"a":"1"}}"#, r#"{"whole":{"a":"2"}}"#, r#"{"f:whole":{}}"#, "{}", "{}");
+    check(r#"{"plain":["a"]}"#, r#"{"plain":["a","b"]}"#, r#"{"f:plain":{}}"#, "{}", "{}");
+    check("{}", r#"{"ref":{"name":"x"}}"#, "{}", r#"{"f:ref":{}}"#, "{}");
+    // An empty pointer is a value.
+    check("{}", r#"{"empty":{}}"#, "{}", r#"{"f:empty":{}}"#, "{}");
+    check(r#"{"empty":{}}"#, r#"{"empty":{"kind":"x"}}"#, "{}", r#"{"f:empty":{"f:kind":{}}}"#, "{}");
+}
+
+#[test]
+fn differences_in_lists() {
+    let schema = schema();
+    let check = |old: &str, new: &str, modified: &str, added: &str, removed: &str| {
+        let found = compare(&schema, &tree(&schema, old), &tree(&schema, new)).unwrap();
+        let found = [&found.modified, &found.added, &found.removed].map(PathSet::to_json);
+        assert_eq!(found, [modified, added, removed], "{old} {new}");
+    };
+    // The list is always written, so it is not added; its elements are. A key that is not given has its default.
+    check(
+        "{}",
+        r#"{"ports":[{"port":80,"name":"x"},{"port":9,"protocol":"UDP"}]}"#,
+        "{}",
+        concat!(
+            r#"{"f:ports":{"k:{\"port\":9,\"protocol\":\"UDP\"}":{".":{},"f:port":{},"f:protocol":{}},"#,
+            r#""k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:name":{},"f:port":{}}}}"#
+        ),
+        "{}",
+    );
+    // Order is no difference.
+    check(
+        r#"{"ports":[{"port":1},{"port":2,"name":"a"}]}"#,
+        r#"{"ports":[{"port":2,"name":"b"},{"port":1}]}"#,
+        r#"{"f:ports":{"k:{\"port\":2,\"protocol\":\"TCP\"}":{"f:name":{}}}}"#,
+        "{}",
+        "{}",
+    );
+    check("{}", r#"{"tags":["b","a"]}"#, "{}", r#"{"f:tags":{".":{},"v:\"a\"":{},"v:\"b\"":{}}}"#, "{}");
+    check(
+        r#"{"tags":["a","b"]}"#,
+        r#"{"tags":["c","a"]}"#,
+        "{}",
+        r#"{"f:tags":{"v:\"c\"":{}}}"#,
+        r#"{"f:tags":{"v:\"b\"":{}}}"#,
+    );
+    // What comes several times is one value together.
+    check(
+        r#"{"tags":["a"]}"#,
+        r#"{"tags":["a","a"]}"#,
+        "{}",
+        r#"{"f:tags":{"v:\"a\"":{}}}"#,
+        r#"{"f:tags":{"v:\"a\"":{}}}"#,
+    );
+    check(r#"{"tags":["a","a"]}"#, r#"{"tags":["a","a"]}"#, "{}", "{}", "{}");
+    check(r#"{"tags":["a","a"]}"#, r#"{"tags":["a","a","a"]}"#, r#"{"f:tags":{"v:\"a\"":{}}}"#, "{}", "{}");
+}
+
+#[test]
+fn what_has_no_paths() {
+    let schema = schema();
+    let check = |new: &str, expected: CompareError| {
+        let found = compare(&schema, &tree(&schema, "{}"), &tree(&schema, new));
+        assert_eq!(found.unwrap_err(), expected, "{new}");
+    };
+    check(r#"{"named":[{}]}"#, CompareError::NoKey("t.Named".into()));
+    check(r#"{"named":[null]}"#, CompareError::MisplacedElement("t.Named".into()));
+}
+
+#[test]
+fn what_an_object_holds() {
+    let schema = schema();
+    let check = |text: &str, expected: &str| {
+        assert_eq!(fields(&schema, &tree(&schema, text)).unwrap().to_json(), expected, "{text}");
+    };
+    check("{}", "{}");
+    check(r#"{"spec":{"replicas":3,"name":"a"}}"#, r#"{"f:spec":{"f:name":{},"f:replicas":{}}}"#);
+    // A struct or a map that is given empty is set; what is in one is set by its own path.
+    check(r#"{"spec":{},"empty":{}}"#, r#"{"f:empty":{},"f:spec":{}}"#);
+    check(r#"{"labels":{"a":"1"},"whole":{"b":"1"}}"#, r#"{"f:labels":{"f:a":{}},"f:whole":{}}"#);
+    check(r#"{"tags":["b","a","b"],"plain":["x"]}"#, r#"{"f:plain":{},"f:tags":{"v:\"a\"":{},"v:\"b\"":{}}}"#);
+    check(
+        r#"{"ports":[{"port":80,"name":"x"}]}"#,
+        r#"{"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:name":{},"f:port":{}}}}"#,
+    );
+    let unnamed = fields(&schema, &tree(&schema, r#"{"named":[{}]}"#));
+    assert_eq!(unnamed, Err(CompareError::NoKey("t.Named".into())));
+}
+
+fn manager(name: &str) -> Manager {
+    Manager::of_update(name, "", "v1", "")
+}
+
+fn entry(name: &str, operation: Operation, time: i64, fields: &str) -> Entry {
+    Entry { manager: Manager { operation, ..manager(name) }, time: Some(time), fields: set(fields) }
+}
+
+#[test]
+fn names() {
+    let check = |given: &str, agent: &str, expected: &str| {
+        assert_eq!(Manager::of_update(given, agent, "v1", "").name, expected, "{given} {agent}");
+    };
+    check("me", "kubectl/v1.36", "me");
+    check("", "kubectl/v1.36 (linux)", "kubectl");
+    check("", "", "unknown");
+    check("", "/x", "unknown");
+    check("", "a\u{7}b", "ab");
+    check("", &"x".repeat(200), &"x".repeat(128));
+}
+
+#[test]
+fn owners() {
+    use Operation::{Apply, Update};
+    let check = |before: &[Entry], [modified, added, removed]: [&str; 3], ignored: &str, expected: &[Entry]| {
+        let comparison = Comparison { modified: set(modified), added: set(added), removed: set(removed) };
+        let ignored = set(ignored);
+        let change = Change { manager: manager("me"), comparison: &comparison, ignored: &ignored, now: Some(9) };
+        let mut managers = Managers { entries: before.to_vec() };
+        managers.update(&change, &mut |_| None);
+        assert_eq!(managers.entries, expected);
+    };
+    let (a, ab, b) = (r#"{"f:a":{}}"#, r#"{"f:a":{},"f:b":{}}"#, r#"{"f:b":{}}"#);
+    check(&[], ["{}", a, "{}"], "{}", &[entry("me", Update, 9, a)]);
+    // Nothing changed: nothing moves, the time least of all.
+    check(&[entry("me", Update, 1, a)], ["{}", "{}", "{}"], "{}", &[entry("me", Update, 1, a)]);
+    check(&[entry("me", Update, 1, a)], [b, "{}", "{}"], "{}", &[entry("me", Update, 9, ab)]);
+    check(&[entry("me", Update, 1, ab)], ["{}", "{}", b], "{}", &[entry("me", Update, 1, a)]);
+    // Others lose what was changed and what is gone, appliers too.
+    check(
+        &[entry("you", Apply, 1, ab), entry("they", Update, 2, a)],
+        [a, "{}", "{}"],
+        "{}",
+        &[entry("you", Apply, 1, b), entry("me", Update, 9, a)],
+    );
+    check(&[entry("you", Update, 1, ab)], ["{}", "{}", a], "{}", &[entry("you", Update, 1, b)]);
+    // What the door does not write, and what nobody owns.
+    check(
+        &[entry("you", Update, 1, a)],
+        [a, b, "{}"],
+        r#"{"f:a":{}}"#,
+        &[entry("you", Update, 1, a), entry("me", Update, 9, b)],
+    );
+    check(&[], ["{}", r#"{"f:metadata":{".":{},"f:name":{},"f:uid":{}},"f:kind":{}}"#, "{}"], "{}", &[]);
+    // Entries of a version that is not served end.
+    let old = Entry { manager: Manager { api_version: "v0".to_owned(), ..manager("old") }, time: None, fields: set(a) };
+    check(&[old], ["{}", b, "{}"], "{}", &[entry("me", Update, 9, b)]);
+}
+
+#[test]
+fn the_oldest_updates_are_put_together() {
+    let field = |number: i64| format!(r#"{{"f:x{number:02}":{{}}}}"#);
+    let mut managers = Managers::default();
+    for number in 0..13 {
+        let comparison = Comparison { added: set(&field(number)), ..Comparison::default() };
+        let name = format!("m{number:02}");
+        let change = Change {
+            manager: manager(&name),
+            comparison: &comparison,
+            ignored: &PathSet::default(),
+            now: Some(number),
+        };
+        managers.update(&change, &mut |_| None);
+    }
+    assert_eq!(managers.entries.len(), UPDATE_MANAGERS_MAX);
+    let bucket = managers.entries.iter().find(|entry| entry.manager.name == OLD_UPDATES_MANAGER).unwrap();
+    assert_eq!(bucket.fields, (0..4).fold(PathSet::default(), |all, number| all.union(&set(&field(number)))));
+    assert_eq!(bucket.time, Some(3));
+}
