@@ -6,6 +6,7 @@ use portcullis_model::schema::Schema;
 use super::parameters::{Options, Parameter, in_path};
 use super::paths::{Content, Names, OBJECT_TYPES, Operation, PathItem, RequestBody, capitalized};
 use super::schema::{DELETE_OPTIONS, PATCH, STATUS, WATCH_EVENT};
+use crate::registry::rules::Rules;
 
 const LIST_TYPES: &[&str] = &[
     "application/json",
@@ -23,26 +24,6 @@ const PATCH_TYPES: &[&str] = &[
     "application/strategic-merge-patch+json",
 ];
 const ANY_TYPE: &[&str] = &["*/*"];
-
-/// What a DELETE answers with the object rather than a status, by group and plural. (The verb itself decides by the request.)
-const RETURNED_ON_DELETE: &[(&str, &str)] = &[
-    ("", "persistentvolumeclaims"),
-    ("", "persistentvolumes"),
-    ("", "pods"),
-    ("", "podtemplates"),
-    ("", "resourcequotas"),
-    ("", "serviceaccounts"),
-    ("", "services"),
-    ("resource.k8s.io", "deviceclasses"),
-    ("resource.k8s.io", "resourceclaims"),
-    ("resource.k8s.io", "resourceclaimtemplates"),
-    ("resource.k8s.io", "resourceslices"),
-    ("storage.k8s.io", "csidrivers"),
-    ("storage.k8s.io", "csinodes"),
-    ("storage.k8s.io", "storageclasses"),
-    ("storage.k8s.io", "volumeattachments"),
-    ("storage.k8s.io", "volumeattributesclasses"),
-];
 
 /// Where an operation acts.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -236,7 +217,7 @@ impl ResourcePaths<'_> {
         delete.action = Some("delete");
         delete.description = format!("delete a {}", self.resource.kind);
         delete.body = Some(RequestBody { type_name: DELETE_OPTIONS.to_owned(), required: false });
-        if !RETURNED_ON_DELETE.contains(&(self.resource.group, self.resource.name)) {
+        if !returns_deleted(self.resource) {
             delete.content = Content::Type(STATUS.to_owned());
         }
         delete.codes = &[200, 202];
@@ -313,4 +294,9 @@ impl ResourcePaths<'_> {
             Content::Text => None,
         }
     }
+}
+
+/// Whether a DELETE is published as answering with the object. Namespaces answer so, but are published with a status, as upstream's are.
+fn returns_deleted(resource: &Resource) -> bool {
+    Rules::of(resource).delete_shows_object && (resource.group, resource.name) != ("", "namespaces")
 }

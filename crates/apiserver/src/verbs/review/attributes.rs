@@ -1,8 +1,8 @@
 //! What an access review asks about, and whether it can be asked (upstream: `pkg/apis/authorization/validation`; the selectors are
 //! KEP-4601).
 
-use portcullis_kinds::views::At;
 use portcullis_kinds::views::authorization_v1::{NonResourceAttributes, ResourceAttributes};
+use portcullis_kinds::views::{At, List};
 use portcullis_model::names;
 use portcullis_model::schema::{TypeRef, encode_json};
 use portcullis_model::status::{BadValue, FieldError};
@@ -28,6 +28,12 @@ struct Requirement<'t> {
     key: &'t str,
     operator: &'t str,
     values: Vec<&'t str>,
+}
+
+impl<'t> Requirement<'t> {
+    fn new(key: &'t str, operator: &'t str, values: List<'t, &'t str>) -> Self {
+        Requirement { key, operator, values: values.iter().collect() }
+    }
 }
 
 impl Asked<'_> {
@@ -61,11 +67,7 @@ impl Asked<'_> {
             let requirements: Vec<Requirement<'_>> = selector
                 .requirements()
                 .iter()
-                .map(|one| Requirement {
-                    key: one.key(),
-                    operator: one.operator(),
-                    values: one.values().iter().collect(),
-                })
+                .map(|one| Requirement::new(one.key(), one.operator(), one.values()))
                 .collect();
             check_selector(FIELD_SELECTOR, selector.raw_selector(), &requirements, &mut errors);
         }
@@ -73,11 +75,7 @@ impl Asked<'_> {
             let requirements: Vec<Requirement<'_>> = selector
                 .requirements()
                 .iter()
-                .map(|one| Requirement {
-                    key: one.key(),
-                    operator: one.operator(),
-                    values: one.values().iter().collect(),
-                })
+                .map(|one| Requirement::new(one.key(), one.operator(), one.values()))
                 .collect();
             check_selector(LABEL_SELECTOR, selector.raw_selector(), &requirements, &mut errors);
             for (at, requirement) in requirements.iter().enumerate() {
