@@ -1,7 +1,7 @@
 //! Who set which field of an object: `metadata.managedFields` (upstream: `fieldmanager` and structured-merge-diff's `Updater`;
 //! docs/decisions/0009-managed-fields.md).
 //!
-//! Pure functions: [`compare`] says what differs, [`fields`] what an object holds, [`Managers::update`] gives it to whoever made the change. Nothing here reads a clock.
+//! Pure functions: [`compare()`] says what differs, [`fields()`] what an object holds, [`Managers::update`] gives it to whoever made the change. Nothing here reads a clock.
 //!
 //! Reading order: this file, `compare`, `fields`, `shape`, and `field_set` beside it.
 
