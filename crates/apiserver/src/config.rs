@@ -2,9 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Bytes of a request's body (upstream: `MaxRequestBodyBytes`).
-pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
-
 /// A network prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
