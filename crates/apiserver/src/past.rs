@@ -29,7 +29,7 @@ impl View {
         prefix: &str,
         revision: u64,
     ) -> Result<Option<View>, SubscribeError> {
-        let mut subscription = match engine.subscribe(prefix, revision).await {
+        let mut subscription = match engine.subscribe(prefix.into(), revision).await {
             Ok(subscription) => subscription,
             Err(SubscribeError::Expired { .. }) => return Ok(None),
             Err(error) => return Err(error),

@@ -104,6 +104,7 @@ pub(crate) fn commit_failure(error: CommitError) -> Failure {
         CommitError::Refused(Refusal::ValueTooLarge { max, .. } | Refusal::CommitTooLarge { max, .. }) => {
             Status::request_entity_too_large(&format!("limit is {max}"))
         }
+        CommitError::MemoryFull { .. } => Status::service_unavailable("the stored objects take all memory they may take"),
         CommitError::StorageFull { .. } => Status::service_unavailable("the store has no room left"),
         CommitError::Closed => Status::service_unavailable("the server is shutting down"),
         CommitError::Unreachable { .. } => Status::service_unavailable("the store cannot be reached"),

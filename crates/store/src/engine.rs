@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::Snapshot;
+use crate::{Budget, Entry, Snapshot, Term, entry::Forms};
 
 /// Every key begins with this.
 pub const KEY_PREFIX: &str = "/registry/";
@@ -33,28 +33,6 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Whatever made an engine fail, for the log.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
-
-/// What is stored under a key. Cheap to clone: the value is shared.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Revision of the last change.
-    pub version: u64,
-    /// Revision of the commit that created the entry.
-    pub create_revision: u64,
-    /// The object, opaque here.
-    pub value: Bytes,
-}
-
-/// Values may be secrets: only their length is shown.
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry")
-            .field("version", &self.version)
-            .field("create_revision", &self.create_revision)
-            .field("value_bytes", &self.value.len())
-            .finish()
-    }
-}
 
 /// What must be true of a key for its commit to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,6 +297,12 @@ pub enum CommitError {
         /// What said so.
         source: Source,
     },
+    /// The state would be larger than memory may be. Nothing was changed; deleting helps.
+    #[error("the stored objects take all {limit} bytes of memory that they may take")]
+    MemoryFull {
+        /// Bytes that may be held.
+        limit: usize,
+    },
     /// The engine is closed. Nothing was changed.
     #[error("the store is closed")]
     Closed,
@@ -404,8 +388,7 @@ pub enum SubscriptionError {
     Closed,
 }
 
-/// One change of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One change of one key, and what was made of it for those who watch.
 pub struct Event {
     /// The key.
     pub key: Key,
@@ -415,7 +398,56 @@ pub struct Event {
     pub previous: Option<Entry>,
     /// Revision of the commit; of a delete there is no other trace of it.
     pub revision: u64,
+    /// The words that the entry is, or was, found by.
+    pub(crate) terms: Box<[Term]>,
+    forms: Forms,
+    budget: Arc<Budget>,
 }
+
+impl Event {
+    pub(crate) fn new(
+        key: Key,
+        current: Option<Entry>,
+        previous: Option<Entry>,
+        revision: u64,
+        terms: Vec<Term>,
+        budget: &Arc<Budget>,
+    ) -> Event {
+        let (terms, forms, budget) = (terms.into(), Forms::default(), Arc::clone(budget));
+        Event { key, current, previous, revision, terms, forms, budget }
+    }
+
+    /// Returns what `make` makes of this event, from the last time if it is still kept. All who watch share it.
+    pub fn form<E>(&self, form: u16, make: impl FnOnce() -> Result<Bytes, E>) -> Result<Bytes, E> {
+        self.forms.get_or_make(form, &self.budget, make)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        self.forms.release(&self.budget);
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("key", &self.key)
+            .field("current", &self.current)
+            .field("previous", &self.previous)
+            .field("revision", &self.revision)
+            .finish()
+    }
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Event) -> bool {
+        (&self.key, &self.current, &self.previous, self.revision)
+            == (&other.key, &other.current, &other.previous, other.revision)
+    }
+}
+
+impl Eq for Event {}
 
 /// All events of one commit that a subscriber asked for: never part of a commit, never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -423,17 +455,87 @@ pub struct EventBatch {
     /// Revision of the commit.
     pub revision: u64,
     /// Its changes, in the order of its operations (of a commit from another etcd client: in etcd's order).
-    pub events: Vec<Event>,
+    pub events: Vec<Arc<Event>>,
+}
+
+/// Which events a subscriber wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Interest<'a> {
+    /// Those of keys that begin with this. All of them are of one ring ([`crate::Catalog::ring`]).
+    pub prefix: &'a str,
+    /// Only those of entries that are or were found by this word. The subscriber is not woken for others.
+    pub term: Option<Term>,
+}
+
+impl<'a> From<&'a str> for Interest<'a> {
+    fn from(prefix: &'a str) -> Self {
+        Interest { prefix, term: None }
+    }
+}
+
+impl<'a> From<&'a String> for Interest<'a> {
+    fn from(prefix: &'a String) -> Self {
+        Interest { prefix, term: None }
+    }
 }
 
 /// A place in the stream of events. It holds no queue: what it has not read yet is in the engine's bounded history.
 pub trait Subscription: Send {
-    /// Waits for the next commit that changed something under the prefix. May be dropped and asked again without
-    /// losing anything. After an error it gives the same error again.
-    fn next(&mut self) -> BoxFuture<'_, Result<Arc<EventBatch>, SubscriptionError>>;
+    /// Waits for the next commit that changed something of interest. After an error it gives the same error again.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<EventBatch>, SubscriptionError>>;
 
-    /// Everything under the prefix up to and including this revision has been given.
+    /// The next commit of interest that is there already.
+    fn try_next(&mut self) -> Result<Option<Arc<EventBatch>>, SubscriptionError>;
+
+    /// Everything of interest up to and including this revision has been given.
     fn position(&self) -> u64;
+}
+
+impl dyn Subscription {
+    /// Waits for the next commit of interest. May be dropped and asked again without losing anything.
+    pub async fn next(&mut self) -> Result<Arc<EventBatch>, SubscriptionError> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+}
+
+/// What an engine's memory holds, for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Entries of the newest state, and their bytes.
+    pub entries: usize,
+    /// Bytes of the newest state.
+    pub live_bytes: usize,
+    /// Bytes of all bodies that anybody holds.
+    pub body_bytes: usize,
+    /// Bytes of forms that are kept.
+    pub form_bytes: usize,
+    /// Bytes that may be held.
+    pub limit_bytes: usize,
+    /// Forms that were made.
+    pub forms_made: u64,
+    /// Forms that were made for one reader, because there was no room to keep them.
+    pub forms_not_kept: u64,
+    /// Forms that were dropped to make room.
+    pub forms_dropped: u64,
+    /// How often history was shortened to make room.
+    pub histories_shortened: u64,
+    /// Writes that were refused because the state itself is too large.
+    pub writes_refused: u64,
+    /// Each ring of events that holds any.
+    pub rings: Vec<RingStats>,
+}
+
+/// What one ring of events holds.
+#[derive(Clone, Debug)]
+pub struct RingStats {
+    /// Its name in the catalog.
+    pub name: String,
+    /// Commits in it.
+    pub commits: usize,
+    /// Bytes that only it holds, about.
+    pub bytes: usize,
+    /// Subscriptions that wait for its next event.
+    pub waiting: usize,
 }
 
 /// The newest snapshot, or the wait for it. The embedded engine is always ready, and then nothing is allocated.
@@ -485,13 +587,16 @@ pub trait Engine: Send + Sync + 'static {
     /// from this. Ready at once from the embedded engine.
     fn newest(&self) -> Newest<'_>;
 
-    /// Events after the given revision of keys under the prefix, in the order of commits. Take a snapshot, list
-    /// from it, and subscribe after its revision: nothing is missed and nothing comes twice.
+    /// Events of interest after the given revision, in the order of commits. Take a snapshot, list from it, and
+    /// subscribe after its revision: nothing is missed and nothing comes twice.
     fn subscribe<'a>(
         &'a self,
-        prefix: &'a str,
+        interest: Interest<'a>,
         after: u64,
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>, SubscribeError>>;
+
+    /// What memory holds.
+    fn stats(&self) -> Stats;
 
     /// Takes no more commits, finishes those it has, and lets go of files and connections. May be called twice.
     fn close(&self) -> BoxFuture<'_, ()>;
@@ -504,13 +609,17 @@ mod tests {
 
     const LIMITS: Limits = Limits { operations_max: 3, value_bytes_max: 10, commit_bytes_max: 40 };
 
+    fn entry(version: u64, create_revision: u64, value: Bytes) -> Entry {
+        Entry::new(version, create_revision, value, crate::Index::default(), &Arc::new(Budget::new(0)))
+    }
+
     fn put(key: &str, bytes: usize) -> Operation {
         Operation { key: key.into(), condition: Condition::Any, change: Change::Put(vec![0; bytes].into()) }
     }
 
     #[test]
     fn conditions() {
-        let entry = Entry { version: 7, create_revision: 3, value: Bytes::new() };
+        let entry = entry(7, 3, Bytes::new());
         let check = |condition: Condition, absent: bool, present: bool| {
             assert_eq!(condition.holds(None), absent, "{condition:?} of an absent key");
             assert_eq!(condition.holds(Some(&entry)), present, "{condition:?} of version 7");
@@ -551,7 +660,7 @@ mod tests {
 
     #[test]
     fn values_are_not_shown() {
-        let entry = Entry { version: 2, create_revision: 2, value: Bytes::from_static(b"hunter2") };
+        let entry = entry(2, 2, Bytes::from_static(b"hunter2"));
         let shown = format!("{entry:?} {:?}", Operation::create("/registry/a", entry.value.clone()));
         assert!(!shown.contains("hunter2") && shown.contains("7 bytes"), "{shown}");
     }

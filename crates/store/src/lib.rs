@@ -5,15 +5,21 @@
 //! beneath it.
 //!
 //! Reading order:
-//! - [`engine`]: keys, entries, conditional commits, and the [`Engine`] trait;
-//! - [`snapshot`]: immutable views of all entries at one revision;
-//! - `memory`: the published view with its recent history, which both engines fill and subscriptions read;
+//! - [`engine`]: keys, conditional commits, events, and the [`Engine`] trait;
+//! - [`entry`]: what is under a key, with its index and what was made of it on demand;
+//! - [`catalog`]: what an engine asks about keys and values it does not understand;
+//! - [`budget`]: the one account of memory, and the three steps when it is overdrawn;
+//! - [`snapshot`]: immutable views of all entries at one revision, in key order and by word;
+//! - `memory`: the published view with its rings of events, which both engines fill and subscriptions read;
 //! - [`embedded`]: one file, one committer, one sync for many commits;
 //! - `etcd` (feature `etcd`): the same trait over a cluster of etcd servers;
 //! - `suite` (feature `suite`): the cases that every engine must pass.
 
+pub mod budget;
+pub mod catalog;
 pub mod embedded;
 pub mod engine;
+pub mod entry;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 mod memory;
@@ -21,8 +27,11 @@ pub mod snapshot;
 #[cfg(feature = "suite")]
 pub mod suite;
 
+pub use budget::Budget;
+pub use catalog::{Catalog, Index, IndexBuilder, Opaque, Term, Text};
 pub use engine::{
-    Change, Commit, CommitError, Committed, Condition, Engine, Entry, Event, EventBatch, Key, Limits, Newest,
-    Operation, ReadError, Refusal, SubscribeError, Subscription, SubscriptionError,
+    Change, Commit, CommitError, Committed, Condition, Engine, Event, EventBatch, Interest, Key, Limits, Newest,
+    Operation, ReadError, Refusal, RingStats, Stats, SubscribeError, Subscription, SubscriptionError,
 };
+pub use entry::{Entry, Stored};
 pub use snapshot::Snapshot;

@@ -1,22 +1,36 @@
 //! An immutable view of every entry at one revision.
 //!
 //! It shares all unchanged parts with newer views (a persistent ordered map), so that holding one for a paged or
-//! exact-version list costs a pointer, and readers need neither lock nor await.
+//! exact-version list costs a pointer, and readers need neither lock nor await. Beside the entries it has their words, so
+//! that a list by label or field looks at what it may find and not at everything.
 
 use std::ops::Bound;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
-use crate::{Entry, Key};
+use crate::{Entry, Key, Term};
 
 /// Every entry as it was at one revision. Cheap to clone; keeps alive what has changed since.
 #[derive(Clone)]
 pub struct Snapshot {
-    pub(crate) revision: u64,
-    pub(crate) entries: OrdMap<Key, Entry>,
+    revision: u64,
+    entries: OrdMap<Key, Entry>,
+    words: OrdSet<(Term, Key)>,
+    bytes: usize,
 }
 
 impl Snapshot {
+    /// All of these, as they were at this revision.
+    pub(crate) fn of(revision: u64, entries: OrdMap<Key, Entry>) -> Snapshot {
+        let mut words = OrdSet::new();
+        let mut bytes = 0;
+        for (key, entry) in &entries {
+            bytes += entry.bytes();
+            words.extend(entry.index.terms(&entry.value).into_iter().map(|term| (term, key.clone())));
+        }
+        Snapshot { revision, entries, words, bytes }
+    }
+
     /// The revision of the newest commit in it.
     pub fn revision(&self) -> u64 {
         self.revision
@@ -30,6 +44,11 @@ impl Snapshot {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Bytes of all entries, what was made of them apart.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The entry under this very key.
@@ -50,19 +69,131 @@ impl Snapshot {
         };
         self.entries.range::<_, str>((first, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(prefix))
     }
+
+    /// As [`Snapshot::range`], leaving out entries that do not have one of these words: the rarest, which is found by
+    /// walking all of them in step. Who asks looks at what comes, for words only share a hash.
+    pub fn candidates<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        terms: &[Term],
+    ) -> Box<dyn Iterator<Item = (&'a Key, &'a Entry)> + Send + 'a> {
+        let begin = after.filter(|after| *after >= prefix);
+        match rarest(terms.iter().map(|term| self.run(*term, prefix, begin)).collect()).and_then(|at| terms.get(at)) {
+            Some(term) => Box::new(self.run(*term, prefix, begin).filter_map(|key| self.entries.get_key_value(&**key))),
+            None => Box::new(self.range(prefix, after)),
+        }
+    }
+
+    /// Keys under the prefix that have the word, in order.
+    fn run<'a>(
+        &'a self,
+        term: Term,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Key> + Send + 'a {
+        let first = match after {
+            Some(after) => Bound::Excluded((term, Key::from(after))),
+            None => Bound::Included((term, Key::from(prefix))),
+        };
+        let range = self.words.range((first, Bound::Unbounded));
+        range.take_while(move |(held, key)| *held == term && key.starts_with(prefix)).map(|(_, key)| key)
+    }
+
+    /// Puts an entry, or removes one; gives what was there, and all words that either has.
+    pub(crate) fn put(&mut self, key: &Key, current: Option<&Entry>) -> (Option<Entry>, Vec<Term>) {
+        let previous = match current {
+            Some(entry) => self.entries.insert(key.clone(), entry.clone()),
+            None => self.entries.remove(&**key),
+        };
+        let terms = |entry: Option<&Entry>| entry.map(|entry| entry.index.terms(&entry.value)).unwrap_or_default();
+        let (mut now, before) = (terms(current), terms(previous.as_ref()));
+        for term in before.iter().filter(|term| !now.contains(term)) {
+            self.words.remove(&(*term, key.clone()));
+        }
+        for term in now.iter().filter(|term| !before.contains(term)) {
+            self.words.insert((*term, key.clone()));
+        }
+        self.bytes += current.map_or(0, |entry| entry.bytes());
+        self.bytes -= previous.as_ref().map_or(0, |entry| entry.bytes());
+        let gone: Vec<Term> = before.into_iter().filter(|term| !now.contains(term)).collect();
+        now.extend(gone);
+        (previous, now)
+    }
+
+    pub(crate) fn set_revision(&mut self, revision: u64) {
+        self.revision = revision;
+    }
+}
+
+/// The number of the run that ends first; none when there are no runs.
+fn rarest(mut runs: Vec<impl Iterator>) -> Option<usize> {
+    if runs.is_empty() {
+        return None;
+    }
+    loop {
+        for (number, run) in runs.iter_mut().enumerate() {
+            if run.next().is_none() {
+                return Some(number);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
     use bytes::Bytes;
+
+    use super::*;
+    use crate::{Budget, Index, IndexBuilder, Text};
+
+    /// An entry with these labels, each one letter and its value one letter.
+    fn labelled(version: u64, labels: &'static str) -> Entry {
+        let mut builder = IndexBuilder::default();
+        for at in (0..labels.len()).step_by(2) {
+            builder.label(Text::In(at..at + 1), Text::In(at + 1..at + 2));
+        }
+        Entry::new(version, version, Bytes::from_static(labels.as_bytes()), builder.finish(), &Arc::new(Budget::new(0)))
+    }
+
+    #[test]
+    fn words() {
+        let mut snapshot = Snapshot::of(1, OrdMap::new());
+        let put = |snapshot: &mut Snapshot, key: &str, entry: Option<Entry>| {
+            snapshot.put(&Key::from(key), entry.as_ref());
+        };
+        put(&mut snapshot, "/a/x", Some(labelled(2, "p1q1")));
+        put(&mut snapshot, "/a/y", Some(labelled(2, "p1q2")));
+        put(&mut snapshot, "/a/z", Some(labelled(2, "p2")));
+        put(&mut snapshot, "/b/x", Some(labelled(2, "p1")));
+        let check =
+            |snapshot: &Snapshot, prefix: &str, after: Option<&str>, terms: &[(&str, &str)], expected: &[&str]| {
+                let terms: Vec<Term> = terms.iter().map(|(name, value)| Term::label(name, value)).collect();
+                let found: Vec<&str> = snapshot.candidates(prefix, after, &terms).map(|(key, _)| &**key).collect();
+                assert_eq!(found, expected, "{prefix} {after:?} {terms:?}");
+            };
+        check(&snapshot, "/", None, &[("p", "1")], &["/a/x", "/a/y", "/b/x"]);
+        check(&snapshot, "/a/", None, &[("p", "1")], &["/a/x", "/a/y"]);
+        check(&snapshot, "/a/", Some("/a/x"), &[("p", "1")], &["/a/y"]);
+        check(&snapshot, "/a/", None, &[("p", "1"), ("q", "2")], &["/a/y"]);
+        check(&snapshot, "/a/", None, &[("q", "3"), ("p", "1")], &[]);
+        check(&snapshot, "/a/", None, &[], &["/a/x", "/a/y", "/a/z"]);
+        put(&mut snapshot, "/a/x", Some(labelled(3, "p2")));
+        put(&mut snapshot, "/a/y", None);
+        check(&snapshot, "/", None, &[("p", "1")], &["/b/x"]);
+        check(&snapshot, "/", None, &[("q", "1")], &[]);
+        check(&snapshot, "/", None, &[("p", "2")], &["/a/x", "/a/z"]);
+        let bytes: usize = snapshot.range("/", None).map(|(_, entry)| entry.bytes()).sum();
+        assert_eq!(snapshot.bytes(), bytes);
+    }
 
     #[test]
     fn ranges() {
         let keys = ["/a-b/x", "/a/x", "/a/y", "/a/y/z", "/ab/x", "/b/é"];
-        let entry = Entry { version: 2, create_revision: 2, value: Bytes::new() };
-        let entries = keys.iter().rev().map(|key| (Key::from(*key), entry.clone())).collect();
-        let snapshot = Snapshot { revision: 2, entries };
+        let entry = Entry::new(2, 2, Bytes::new(), Index::default(), &Arc::new(Budget::new(0)));
+        let snapshot = Snapshot::of(2, keys.iter().rev().map(|key| (Key::from(*key), entry.clone())).collect());
         let check = |prefix: &str, after: Option<&str>, expected: &[&str]| {
             let found: Vec<&str> = snapshot.range(prefix, after).map(|(key, _)| &**key).collect();
             assert_eq!(found, expected, "prefix {prefix:?} after {after:?}");

@@ -74,11 +74,11 @@ pub async fn watch(server: &ApiServer, request: &Request<'_>) -> Result<Answer, 
             snapshot.revision()
         }
     };
-    let subscription = match server.engine.subscribe(&prefix, after).await {
+    let subscription = match server.engine.subscribe((&prefix).into(), after).await {
         Ok(subscription) => Some(subscription),
         Err(SubscribeError::Expired { .. }) => None,
         // What has not happened yet is waited for.
-        Err(SubscribeError::Ahead { revision, .. }) => server.engine.subscribe(&prefix, revision).await.ok(),
+        Err(SubscribeError::Ahead { revision, .. }) => server.engine.subscribe((&prefix).into(), revision).await.ok(),
         Err(SubscribeError::Unread(error)) => return Err(Box::new(Status::service_unavailable(error.to_string()))),
     };
     let bookmarks = options::flag(query, "allowWatchBookmarks").unwrap_or_default();

@@ -4,7 +4,10 @@
 //! the same batch. While one batch is synced the next one gathers, so the more writers there are, the more share a
 //! sync.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -13,7 +16,7 @@ use super::{
     journal::{Journal, JournalError, Rows},
 };
 use crate::{
-    Change, Commit, CommitError, Committed, Entry,
+    Budget, Change, Commit, CommitError, Committed, Entry, Index,
     memory::{Draft, Memory},
 };
 
@@ -23,6 +26,8 @@ pub(super) type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 /// A commit and the place it takes in the queue.
 pub(super) struct Queued {
     pub(super) commit: Commit,
+    /// What the value of each operation says about itself.
+    pub(super) indexes: Vec<Index>,
     pub(super) answer: Answer,
     pub(super) _room: OwnedSemaphorePermit,
 }
@@ -100,8 +105,8 @@ impl<J: Journal> Committer<J> {
         let mut rows = Rows::new();
         let before = draft.revision();
         let mut outcomes = Vec::with_capacity(batch.len());
-        for Queued { commit, answer, _room } in batch {
-            outcomes.push((answer, apply(&mut draft, &mut rows, commit), _room));
+        for Queued { commit, indexes, answer, _room } in batch {
+            outcomes.push((answer, apply(&mut draft, &mut rows, commit, indexes, self.memory.budget()), _room));
         }
         // Commits that change nothing need no sync: what they saw is durable.
         if draft.revision() > before {
@@ -161,23 +166,39 @@ impl<J: Journal> Committer<J> {
 }
 
 /// Checks a commit against the newest state and applies it there. Rows gather what must become durable.
-fn apply(draft: &mut Draft, rows: &mut Rows, commit: Commit) -> Result<Committed, CommitError> {
+fn apply(
+    draft: &mut Draft<'_>,
+    rows: &mut Rows,
+    commit: Commit,
+    indexes: Vec<Index>,
+    budget: &Arc<Budget>,
+) -> Result<Committed, CommitError> {
+    let mut grown = 0usize;
     for operation in &commit.operations {
         let current = draft.get(&operation.key);
         if !operation.condition.holds(current) {
             return Err(CommitError::Conflict { key: operation.key.clone(), current: current.cloned() });
         }
+        if let Change::Put(value) = &operation.change {
+            grown += value.len().saturating_sub(current.map_or(0, |entry| entry.value.len()));
+        }
+    }
+    // Step three of the budget: the state itself is too large for what may be held. What does not grow it may pass.
+    if grown > 0 && draft.bytes() + grown > budget.limit() {
+        budget.counters.writes_refused.fetch_add(1, Ordering::Relaxed);
+        return Err(CommitError::MemoryFull { limit: budget.limit() });
     }
     let Some(revision) = draft.revision().checked_add(1) else {
         return Err(CommitError::Rejected { source: io::Error::other("no revisions are left").into() });
     };
     let mut changes = Vec::with_capacity(commit.operations.len());
-    for operation in commit.operations {
+    for (operation, index) in commit.operations.into_iter().zip(indexes) {
         let current = draft.get(&operation.key);
         match operation.change {
             Change::Put(value) => {
                 let create_revision = current.map_or(revision, |entry| entry.create_revision);
-                changes.push((operation.key, Some(Entry { version: revision, create_revision, value })));
+                let entry = Entry::new(revision, create_revision, value, index, budget);
+                changes.push((operation.key, Some(entry)));
             }
             Change::Delete if current.is_some() => changes.push((operation.key, None)),
             Change::Delete | Change::Check => {}
@@ -209,10 +230,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        Engine, Operation, SubscriptionError,
+        Engine, Opaque, Operation, SubscriptionError,
+        budget::LIMIT_BYTES_DEFAULT,
         embedded::{Embedded, Options, QUEUE_BYTES_MAX, QUEUE_COMMITS_MAX, VALUE_BYTES_MAX},
         engine::BoxFuture,
-        memory::HISTORY_LIMITS,
+        memory::RING_LIMITS,
     };
 
     type Outcome = BoxFuture<'static, Result<Committed, CommitError>>;
@@ -250,8 +272,9 @@ mod tests {
             let failures = Arc::new(Mutex::new(Vec::new()));
             let noted = failures.clone();
             let on_failure: FailureHook = Box::new(move |reason| noted.lock().unwrap().push(reason.to_string()));
-            let options = Options { directory: "unused".into(), on_failure };
-            let memory = Memory::new(1, OrdMap::new(), HISTORY_LIMITS);
+            let options = Options { on_failure, ..Options::new("unused") };
+            let budget = Arc::new(Budget::new(LIMIT_BYTES_DEFAULT));
+            let memory = Memory::new(1, OrdMap::new(), RING_LIMITS, Arc::new(Opaque), budget);
             let journal = Held { begun: begun_sender, results: result_receiver };
             let engine = Arc::new(Embedded::start(options, memory, journal).unwrap());
             Bench { results, begun, engine, failures, pending: VecDeque::new() }
@@ -354,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_sync_ends_everything() {
         let mut bench = Bench::new();
-        let mut events = bench.engine.subscribe("/registry/", 1).await.unwrap();
+        let mut events = bench.engine.subscribe("/registry/".into(), 1).await.unwrap();
         bench.put("a");
         bench.begun();
         bench.put("b");

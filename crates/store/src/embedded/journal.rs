@@ -11,6 +11,7 @@ use std::{
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
     path::Path,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use super::{
     FORMAT, OpenError,
     directory::{Directory, FILE_MODE},
 };
-use crate::{Entry, Key, engine::Source};
+use crate::{Budget, Catalog, Entry, Key, engine::Source};
 
 /// `application_id` of the file: "Port".
 const APPLICATION_ID: i64 = 0x506f_7274;
@@ -66,6 +67,7 @@ pub(super) struct Loaded {
 /// The open file and the lock on its directory, which is let go of after the file is closed.
 pub(super) struct Sqlite {
     connection: Connection,
+    catalog: Arc<dyn Catalog>,
     unchecked_bytes: usize,
     // Fields are dropped in order: the lock last.
     _directory: Directory,
@@ -73,29 +75,35 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     /// Opens the file of a locked directory, making it when there is none, and reads it.
-    pub(super) fn open(directory: Directory) -> Result<(Sqlite, Loaded), OpenError> {
+    pub(super) fn open(
+        directory: Directory,
+        catalog: &Arc<dyn Catalog>,
+        budget: &Arc<Budget>,
+    ) -> Result<(Sqlite, Loaded), OpenError> {
         let file = directory.store_file();
         if !file.exists() {
             create(&directory).map_err(failed(&file, "create"))?;
         }
         let connection = connect(&file).map_err(failed(&file, "open"))?;
-        check_format(&connection, &directory)?;
+        upgrade(&connection, check_format(&connection, &directory)?).map_err(failed(&file, "upgrade"))?;
         configure(&connection).map_err(failed(&file, "configure"))?;
-        let loaded = load(&connection, &directory)?;
-        Ok((Sqlite { connection, unchecked_bytes: 0, _directory: directory }, loaded))
+        let loaded = load(&connection, &directory, catalog, budget)?;
+        let catalog = Arc::clone(catalog);
+        Ok((Sqlite { connection, catalog, unchecked_bytes: 0, _directory: directory }, loaded))
     }
 
     fn write_rows(&mut self, rows: &Rows, revision: u64) -> rusqlite::Result<()> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut put = self.connection.prepare_cached(
-            "INSERT INTO objects (key, version, create_revision, value) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key) \
-             DO UPDATE SET version = ?2, create_revision = ?3, value = ?4",
+            "INSERT INTO objects (key, version, create_revision, epoch, value) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (key) DO UPDATE SET version = ?2, create_revision = ?3, epoch = ?4, value = ?5",
         )?;
         let mut delete = self.connection.prepare_cached("DELETE FROM objects WHERE key = ?1")?;
         for (key, entry) in rows {
             match entry {
-                Some(Entry { version, create_revision, value }) => {
-                    put.execute(params![&**key, number(*version)?, number(*create_revision)?, &**value])?
+                Some(entry) => {
+                    let (version, created) = (number(entry.version)?, number(entry.create_revision)?);
+                    put.execute(params![&**key, version, created, self.catalog.epoch(key), &*entry.value])?
                 }
                 None => delete.execute([&**key])?,
             };
@@ -181,7 +189,8 @@ fn create(directory: &Directory) -> Result<(), Source> {
          CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
          INSERT INTO meta VALUES ('format', {FORMAT}), ('revision', {FIRST_REVISION});
          CREATE TABLE objects (
-             key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, create_revision INTEGER NOT NULL, value BLOB NOT NULL
+             key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, create_revision INTEGER NOT NULL, value BLOB NOT NULL,
+             epoch INTEGER NOT NULL DEFAULT 0
          ) STRICT;
          COMMIT;
          PRAGMA journal_mode = WAL;"
@@ -202,8 +211,8 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Refuses what is not ours or newer than we know, before anything is written.
-fn check_format(connection: &Connection, directory: &Directory) -> Result<(), OpenError> {
+/// Refuses what is not ours or newer than we know, before anything is written; gives the format.
+fn check_format(connection: &Connection, directory: &Directory) -> Result<u64, OpenError> {
     let file = directory.store_file();
     let not_a_store = || OpenError::NotAStore { file: file.clone() };
     let application: i64 = match connection.pragma_query_value(None, "application_id", |row| row.get(0)) {
@@ -216,12 +225,25 @@ fn check_format(connection: &Connection, directory: &Directory) -> Result<(), Op
     }
     let found = read_meta(connection, directory, "format")?;
     match found {
-        FORMAT => Ok(()),
+        1..=FORMAT => Ok(found),
         _ if found > FORMAT => {
             Err(OpenError::NewerFormat { directory: directory.path().to_path_buf(), found, supported: FORMAT })
         }
         _ => Err(OpenError::Damaged { file, detail: format!("format {found} has never existed") }),
     }
+}
+
+/// Brings an older file to the present format, all or nothing. Format 2 says of each value in which epoch it was written.
+fn upgrade(connection: &Connection, found: u64) -> rusqlite::Result<()> {
+    if found == FORMAT {
+        return Ok(());
+    }
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE;
+         ALTER TABLE objects ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+         UPDATE meta SET value = {FORMAT} WHERE name = 'format';
+         COMMIT;"
+    ))
 }
 
 fn read_meta(connection: &Connection, directory: &Directory, name: &str) -> Result<u64, OpenError> {
@@ -245,48 +267,69 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     checkpoint(connection)
 }
 
-fn load(connection: &Connection, directory: &Directory) -> Result<Loaded, OpenError> {
+fn load(
+    connection: &Connection,
+    directory: &Directory,
+    catalog: &Arc<dyn Catalog>,
+    budget: &Arc<Budget>,
+) -> Result<Loaded, OpenError> {
     let file = directory.store_file();
     let failed = failed::<rusqlite::Error>(&file, "read");
     let revision = read_meta(connection, directory, "revision")?;
     let mut statement =
-        connection.prepare("SELECT key, version, create_revision, value FROM objects").map_err(&failed)?;
-    let rows = statement.query_map([], read_row).map_err(&failed)?;
+        connection.prepare("SELECT key, version, create_revision, epoch, value FROM objects").map_err(&failed)?;
+    let rows = statement.query_map([], Row::read).map_err(&failed)?;
     let mut entries = OrdMap::new();
     for row in rows {
-        let (key, entry) = row.map_err(&failed)?;
-        let Entry { version, create_revision, .. } = entry;
+        let Row { key, version, create_revision, epoch, mut value } = row.map_err(&failed)?;
         if version > revision || create_revision > version || create_revision == 0 {
             let detail = format!("{key:?} has version {version} of {create_revision}, the store is at {revision}");
             return Err(OpenError::Damaged { file: file.clone(), detail });
         }
-        entries.insert(key, entry);
+        if epoch != catalog.epoch(&key) {
+            value = catalog.renew(&key, &value, epoch).unwrap_or(value);
+        }
+        let index = catalog.index(&key, &value);
+        entries.insert(key, Entry::new(version, create_revision, value, index, budget));
     }
     Ok(Loaded { revision, entries })
 }
 
-fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Key, Entry)> {
-    let key = row.get_ref(0)?.as_str()?;
-    let value = Bytes::copy_from_slice(row.get_ref(3)?.as_blob()?);
-    let revision = |column| {
-        let number: i64 = row.get(column)?;
-        u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
-    };
-    let entry = Entry { version: revision(1)?, create_revision: revision(2)?, value };
-    Ok((key.into(), entry))
+/// A row of the table.
+struct Row {
+    key: Key,
+    version: u64,
+    create_revision: u64,
+    epoch: u32,
+    value: Bytes,
+}
+
+impl Row {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+        let key = row.get_ref(0)?.as_str()?.into();
+        let value = Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?);
+        let revision = |column| {
+            let number: i64 = row.get(column)?;
+            u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+        };
+        Ok(Row { key, version: revision(1)?, create_revision: revision(2)?, epoch: row.get(3)?, value })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::{Index, Opaque};
 
     fn open(directory: &Path) -> (Sqlite, Loaded) {
-        Sqlite::open(Directory::acquire(directory).unwrap()).unwrap()
+        let catalog: Arc<dyn Catalog> = Arc::new(Opaque);
+        Sqlite::open(Directory::acquire(directory).unwrap(), &catalog, &Arc::new(Budget::new(0))).unwrap()
     }
 
     fn rows(name: &str, version: u64, bytes: usize) -> Rows {
-        let entry = Entry { version, create_revision: version, value: vec![b'x'; bytes].into() };
+        let value = vec![b'x'; bytes].into();
+        let entry = Entry::new(version, version, value, Index::default(), &Arc::new(Budget::new(0)));
         Rows::from([(name.into(), Some(entry))])
     }
 

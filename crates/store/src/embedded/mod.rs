@@ -28,13 +28,15 @@ use self::{
     journal::Sqlite,
 };
 use crate::{
-    Commit, CommitError, Committed, Engine, Limits, Newest, Snapshot, SubscribeError, Subscription,
+    Budget, Catalog, Change, Commit, CommitError, Committed, Engine, Index, Interest, Limits, Newest, Opaque,
+    Operation, Snapshot, Stats, SubscribeError, Subscription,
+    budget::LIMIT_BYTES_DEFAULT,
     engine::{BoxFuture, OPERATIONS_MAX, Source},
-    memory::{HISTORY_LIMITS, Memory},
+    memory::{Memory, RING_LIMITS},
 };
 
 /// Format of the file; a release that changes it migrates older ones and refuses newer ones.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 /// Largest value: upstream's request body limit (3 MiB) and what defaults and managed fields may add to it.
 pub const VALUE_BYTES_MAX: usize = 4 << 20;
 /// Largest commit: an object of the largest size and what belongs to it.
@@ -59,14 +61,23 @@ pub type FailureHook = Box<dyn FnMut(&str) + Send>;
 pub struct Options {
     /// The store's own directory; made when it is not there.
     pub directory: PathBuf,
+    /// What is known of keys and values.
+    pub catalog: Arc<dyn Catalog>,
+    /// Bytes of memory that stored objects, what is made of them, and history may take.
+    pub memory_bytes_max: usize,
     /// Called when durability is lost. Only tests let it return: the engine is then closed.
     pub on_failure: FailureHook,
 }
 
 impl Options {
-    /// The directory, and a failure ends the process.
+    /// The directory; values are opaque, memory has its default limit, and a failure ends the process.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Options { directory: directory.into(), on_failure: Box::new(end_process) }
+        Options {
+            directory: directory.into(),
+            catalog: Arc::new(Opaque),
+            memory_bytes_max: LIMIT_BYTES_DEFAULT,
+            on_failure: Box::new(end_process),
+        }
     }
 }
 
@@ -163,8 +174,10 @@ impl Embedded {
     /// one, beyond that as long as reading the file takes.
     pub fn open(options: Options) -> Result<Embedded, OpenError> {
         let directory = Directory::acquire(&options.directory)?;
-        let (journal, loaded) = Sqlite::open(directory)?;
-        let memory = Memory::new(loaded.revision, loaded.entries, HISTORY_LIMITS);
+        let budget = Arc::new(Budget::new(options.memory_bytes_max));
+        let (journal, loaded) = Sqlite::open(directory, &options.catalog, &budget)?;
+        let catalog = Arc::clone(&options.catalog);
+        let memory = Memory::new(loaded.revision, loaded.entries, RING_LIMITS, catalog, budget);
         Embedded::start(options, memory, journal)
     }
 
@@ -197,13 +210,23 @@ impl Embedded {
             return Err(if queue.is_closed() { CommitError::Closed } else { CommitError::QueueFull });
         };
         let (answer, answered) = oneshot::channel();
-        match queue.try_send(Message::Commit(Queued { commit, answer, _room: room })) {
+        // Looked at here, by as many as write, and not by the one committer.
+        let indexes = commit.operations.iter().map(|operation| self.index(operation)).collect();
+        match queue.try_send(Message::Commit(Queued { commit, indexes, answer, _room: room })) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(CommitError::QueueFull),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(CommitError::Closed),
         }
         // The committer answers everything it took; it only goes without a word when it is lost.
         answered.await.unwrap_or_else(|gone| Err(CommitError::OutcomeUnknown { source: gone.into() }))
+    }
+
+    /// What the value that an operation puts says about itself.
+    fn index(&self, operation: &Operation) -> Index {
+        match &operation.change {
+            Change::Put(value) => self.memory.catalog().index(&operation.key, value),
+            Change::Delete | Change::Check => Index::default(),
+        }
     }
 
     async fn close_queue(&self) {
@@ -234,11 +257,15 @@ impl Engine for Embedded {
 
     fn subscribe<'a>(
         &'a self,
-        prefix: &'a str,
+        interest: Interest<'a>,
         after: u64,
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>, SubscribeError>> {
-        let cursor = self.memory.subscribe(prefix, after);
+        let cursor = self.memory.subscribe(interest, after);
         Box::pin(async move { cursor.map(|cursor| Box::new(cursor) as Box<dyn Subscription>) })
+    }
+
+    fn stats(&self) -> Stats {
+        self.memory.stats()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

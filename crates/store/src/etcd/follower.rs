@@ -16,7 +16,7 @@ use super::{
     wire::{ALL_KEYS, Event, EventType, KeyValue, RangeRequest, WatchCreateRequest, WatchRequest},
 };
 use crate::{
-    Entry, Key,
+    Budget, Catalog, Entry, Key,
     engine::KEY_PREFIX,
     memory::{Draft, Memory},
 };
@@ -35,7 +35,7 @@ pub(super) struct Listed {
 }
 
 /// Lists in pages, all of them at the revision of the first.
-pub(super) async fn list(link: &Link) -> Result<Listed, Status> {
+pub(super) async fn list(link: &Link, catalog: &Arc<dyn Catalog>, budget: &Arc<Budget>) -> Result<Listed, Status> {
     let mut entries = OrdMap::new();
     let mut revision = 0;
     let mut limit = PAGE_ENTRIES;
@@ -56,7 +56,7 @@ pub(super) async fn list(link: &Link) -> Result<Listed, Status> {
         }
         let last = page.kvs.last().map(|kv| kv.key.clone());
         for kv in page.kvs {
-            if let Some((key, entry)) = read(kv) {
+            if let Some((key, entry)) = read(kv, catalog, budget) {
                 entries.insert(key, entry);
             }
         }
@@ -77,7 +77,7 @@ pub(super) async fn follow(link: Link, memory: Arc<Memory>, mut stop: watch::Rec
         match end {
             FollowEnd::Compacted { compacted } => {
                 tracing::warn!(at = memory.snapshot().revision(), compacted, "etcd compacted, listing again");
-                match list(&link).await {
+                match list(&link, memory.catalog(), memory.budget()).await {
                     Ok(Listed { revision, entries }) => {
                         let mut draft = memory.draft();
                         draft.replace(revision, entries);
@@ -131,7 +131,7 @@ async fn follow_stream(link: &Link, memory: &Memory) -> Result<FollowEnd, Status
         let mut draft = memory.draft();
         let before = draft.revision();
         for event in response.events {
-            pending.take(&mut draft, event)?;
+            pending.take(memory, &mut draft, event)?;
         }
         // A fragment may end in the middle of a commit; the last one ends with a whole one.
         if !response.fragment {
@@ -152,7 +152,7 @@ struct Pending {
 }
 
 impl Pending {
-    fn take(&mut self, draft: &mut Draft, event: Event) -> Result<(), Status> {
+    fn take(&mut self, memory: &Memory, draft: &mut Draft<'_>, event: Event) -> Result<(), Status> {
         let deleted = event.r#type() == EventType::Delete;
         let kv = event.kv.ok_or_else(|| Status::internal("etcd sent an event without a key"))?;
         let revision = number(kv.mod_revision);
@@ -167,13 +167,13 @@ impl Pending {
         if self.events > COMMIT_EVENTS_MAX {
             return Err(Status::resource_exhausted("etcd sent a commit with too many events"));
         }
-        if let Some((key, entry)) = read(kv) {
+        if let Some((key, entry)) = read(kv, memory.catalog(), memory.budget()) {
             self.changes.push((key, (!deleted).then_some(entry)));
         }
         Ok(())
     }
 
-    fn finish(&mut self, draft: &mut Draft) {
+    fn finish(&mut self, draft: &mut Draft<'_>) {
         if self.events > 0 {
             draft.advance(self.revision, std::mem::take(&mut self.changes));
             *self = Pending::default();
@@ -182,7 +182,7 @@ impl Pending {
 }
 
 /// A key of ours and what it holds; nothing for keys of others.
-fn read(kv: KeyValue) -> Option<(Key, Entry)> {
+fn read(kv: KeyValue, catalog: &Arc<dyn Catalog>, budget: &Arc<Budget>) -> Option<(Key, Entry)> {
     if !kv.key.starts_with(KEY_PREFIX.as_bytes()) {
         return None;
     }
@@ -190,8 +190,8 @@ fn read(kv: KeyValue) -> Option<(Key, Entry)> {
         tracing::error!(key = ?kv.key, "a key in etcd is not UTF-8 and is left out");
         return None;
     };
-    let entry =
-        Entry { version: number(kv.mod_revision), create_revision: number(kv.create_revision), value: kv.value };
+    let index = catalog.index(key, &kv.value);
+    let entry = Entry::new(number(kv.mod_revision), number(kv.create_revision), kv.value, index, budget);
     Some((key.into(), entry))
 }
 

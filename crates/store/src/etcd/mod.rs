@@ -32,10 +32,10 @@ use self::{
     },
 };
 use crate::{
-    Change, Commit, CommitError, Committed, Condition, Engine, Entry, Limits, Newest, Operation, ReadError, Refusal,
-    Snapshot, SubscribeError, Subscription,
+    Budget, Catalog, Change, Commit, CommitError, Committed, Condition, Engine, Interest, Limits, Newest, Operation,
+    ReadError, Refusal, Snapshot, Stats, SubscribeError, Subscription,
     engine::{BoxFuture, KEY_BYTES_MAX, OPERATIONS_MAX},
-    memory::{HISTORY_LIMITS, Memory},
+    memory::{Memory, RING_LIMITS},
 };
 
 /// What etcd takes in one request by default (`--max-request-bytes`), without the room that framing needs.
@@ -61,12 +61,19 @@ pub struct Etcd {
 }
 
 impl Etcd {
-    /// Lists everything under `/registry/` into memory and begins to follow. Needs a tokio runtime.
-    pub async fn connect(endpoints: &[String], security: Security) -> Result<Etcd, ConnectError> {
+    /// Lists everything under `/registry/` into memory and begins to follow. Needs a tokio runtime. `memory_bytes_max`
+    /// is for objects, what is made of them, and history.
+    pub async fn connect(
+        endpoints: &[String],
+        security: Security,
+        catalog: Arc<dyn Catalog>,
+        memory_bytes_max: usize,
+    ) -> Result<Etcd, ConnectError> {
         let link = Link::new(endpoints, security)?;
-        let listed =
-            follower::list(&link).await.map_err(|status| ConnectError::ListFailed { source: Box::new(status) })?;
-        let memory = Memory::new(listed.revision, listed.entries, HISTORY_LIMITS);
+        let budget = Arc::new(Budget::new(memory_bytes_max));
+        let listed = follower::list(&link, &catalog, &budget).await;
+        let listed = listed.map_err(|status| ConnectError::ListFailed { source: Box::new(status) })?;
+        let memory = Memory::new(listed.revision, listed.entries, RING_LIMITS, catalog, budget);
         let stop = watch::Sender::new(false);
         let follower = tokio::spawn(follower::follow(link.clone(), memory.clone(), stop.subscribe()));
         Ok(Etcd { link, memory, stop, follower: Mutex::new(Some(follower)) })
@@ -81,7 +88,23 @@ impl Etcd {
         if response.succeeded {
             return Ok(Committed { revision: response.header.map_or(0, |header| number(header.revision)) });
         }
-        Err(conflict(&commit.operations, response))
+        Err(self.conflict(&commit.operations, response))
+    }
+
+    /// The first condition, in the commit's order, that does not hold of what the failure branch read.
+    fn conflict(&self, operations: &[Operation], response: TxnResponse) -> CommitError {
+        let conditional = operations.iter().filter(|operation| operation.condition != Condition::Any);
+        for (operation, read) in conditional.zip(response.responses) {
+            let kv = read.range.and_then(|range| range.kvs.into_iter().next());
+            let current = kv.map(|kv| {
+                let (version, created) = (number(kv.mod_revision), number(kv.create_revision));
+                self.memory.entry(&operation.key, version, created, kv.value)
+            });
+            if !operation.condition.holds(current.as_ref()) {
+                return CommitError::Conflict { key: operation.key.clone(), current };
+            }
+        }
+        CommitError::Rejected { source: "etcd refused a commit whose conditions all hold".into() }
     }
 
     /// Asks etcd how far it is (a linearizable read) and waits for memory.
@@ -102,12 +125,16 @@ impl Etcd {
         Ok(self.memory.snapshot())
     }
 
-    async fn subscribe_after(&self, prefix: &str, after: u64) -> Result<Box<dyn Subscription>, SubscribeError> {
+    async fn subscribe_after(
+        &self,
+        interest: Interest<'_>,
+        after: u64,
+    ) -> Result<Box<dyn Subscription>, SubscribeError> {
         // Another server may have handed out a revision that this one has not seen yet.
         if after > self.memory.snapshot().revision() {
             self.catch_up().await?;
         }
-        Ok(Box::new(self.memory.subscribe(prefix, after)?))
+        Ok(Box::new(self.memory.subscribe(interest, after)?))
     }
 
     async fn stop_following(&self) {
@@ -140,10 +167,14 @@ impl Engine for Etcd {
 
     fn subscribe<'a>(
         &'a self,
-        prefix: &'a str,
+        interest: Interest<'a>,
         after: u64,
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>, SubscribeError>> {
-        Box::pin(self.subscribe_after(prefix, after))
+        Box::pin(self.subscribe_after(interest, after))
+    }
+
+    fn stats(&self) -> Stats {
+        self.memory.stats()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -187,23 +218,6 @@ fn compare(key: Bytes, condition: Condition) -> Option<Compare> {
         Condition::Any => return None,
     };
     Some(Compare { result: result.into(), target: target.into(), key, target_union: Some(value) })
-}
-
-/// The first condition, in the commit's order, that does not hold of what the failure branch read.
-fn conflict(operations: &[Operation], response: TxnResponse) -> CommitError {
-    let conditional = operations.iter().filter(|operation| operation.condition != Condition::Any);
-    for (operation, read) in conditional.zip(response.responses) {
-        let kv = read.range.and_then(|range| range.kvs.into_iter().next());
-        let current = kv.map(|kv| Entry {
-            version: number(kv.mod_revision),
-            create_revision: number(kv.create_revision),
-            value: kv.value,
-        });
-        if !operation.condition.holds(current.as_ref()) {
-            return CommitError::Conflict { key: operation.key.clone(), current };
-        }
-    }
-    CommitError::Rejected { source: "etcd refused a commit whose conditions all hold".into() }
 }
 
 /// Sorts etcd's refusals, after which nothing has changed, from lost answers, after which nobody knows.

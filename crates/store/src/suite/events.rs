@@ -72,7 +72,7 @@ pub(super) async fn a_subscription_resumes_anywhere(stage: Stage) {
 
 pub(super) async fn a_subscription_sees_its_prefix_only(stage: Stage) {
     let prefix = stage.key("a/");
-    let mut events = stage.engine.subscribe(&prefix, stage.newest().await.revision()).await.unwrap();
+    let mut events = stage.engine.subscribe((&prefix).into(), stage.newest().await.revision()).await.unwrap();
     stage.put("b/x", "1").await;
     stage.put("a-b/x", "1").await;
     let both = vec![stage.operation("b/y", Any, text("1")), stage.operation("a/x", Any, text("1"))];
@@ -121,15 +121,15 @@ pub(super) async fn subscriptions_follow_parallel_writers(stage: Stage) {
 
 pub(super) async fn positions_out_of_reach_are_refused(stage: Stage) {
     let revision = stage.put("a", "1").await;
-    match stage.engine.subscribe(&stage.prefix, revision + 10).await.map(|_| ()) {
+    match stage.engine.subscribe((&stage.prefix).into(), revision + 10).await.map(|_| ()) {
         Err(SubscribeError::Ahead { after, revision: newest }) => {
             assert_eq!((after, newest), (revision + 10, revision))
         }
         other => panic!("a revision ahead: {other:?}"),
     }
-    match stage.engine.subscribe(&stage.prefix, 0).await.map(|_| ()) {
+    match stage.engine.subscribe((&stage.prefix).into(), 0).await.map(|_| ()) {
         Err(SubscribeError::Expired { after: 0, oldest }) => {
-            stage.engine.subscribe(&stage.prefix, oldest).await.map(|_| ()).unwrap();
+            stage.engine.subscribe((&stage.prefix).into(), oldest).await.map(|_| ()).unwrap();
         }
         other => panic!("a revision before all history: {other:?}"),
     }

@@ -121,7 +121,7 @@ impl Stage {
     }
 
     async fn subscribe(&self, after: u64) -> Box<dyn Subscription> {
-        self.engine.subscribe(&self.prefix, after).await.unwrap()
+        self.engine.subscribe((&self.prefix).into(), after).await.unwrap()
     }
 
     /// Closes the engine and opens it again.
@@ -135,7 +135,7 @@ impl Stage {
     /// A batch as `name=before>after` parts.
     fn told(&self, batch: &EventBatch) -> Vec<String> {
         let value = |entry: &Option<Entry>| entry.as_ref().map_or("-".to_string(), |entry| shown(&entry.value));
-        let event = |event: &crate::Event| {
+        let event = |event: &Arc<crate::Event>| {
             assert_eq!(event.revision, batch.revision);
             if let Some(current) = &event.current {
                 assert_eq!(current.version, batch.revision, "the version of what was put is the commit's revision");

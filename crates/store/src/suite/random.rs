@@ -1,12 +1,12 @@
 //! A case that compares an engine with a model small enough to be obviously right.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Dice, Stage, text};
 use crate::{
-    Change, CommitError,
+    Budget, Change, CommitError,
     Condition::{self, Absent, Any, Present, Version},
-    Entry, Operation,
+    Entry, Index, Operation,
 };
 
 const SEED: u64 = 0x706f_7274_6375_6c6c;
@@ -68,12 +68,13 @@ fn roll(stage: &Stage, dice: &mut Dice, model: &Model) -> Vec<Operation> {
 }
 
 fn apply(model: &mut Model, operations: Vec<Operation>, revision: u64) {
+    let budget = Arc::new(Budget::new(0));
     for operation in operations {
         let key = operation.key.to_string();
         match operation.change {
             Change::Put(value) => {
                 let create_revision = model.get(&key).map_or(revision, |entry| entry.create_revision);
-                model.insert(key, Entry { version: revision, create_revision, value });
+                model.insert(key, Entry::new(revision, create_revision, value, Index::default(), &budget));
             }
             Change::Delete => {
                 model.remove(&key);

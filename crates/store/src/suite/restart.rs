@@ -36,7 +36,7 @@ pub(super) async fn a_restart_keeps_revisions_rising(stage: Stage) {
     let last = stage.delete("a").await;
     let stage = stage.restart().await;
     assert!(stage.put("a", "1").await > last);
-    let expired = stage.engine.subscribe(&stage.prefix, last - 1).await.map(|_| ());
+    let expired = stage.engine.subscribe((&stage.prefix).into(), last - 1).await.map(|_| ());
     assert!(matches!(expired, Err(SubscribeError::Expired { .. })), "history does not outlive a process: {expired:?}");
 }
 

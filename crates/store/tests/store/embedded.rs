@@ -120,12 +120,11 @@ fn unusable_files() {
     check("PRAGMA application_id = 7", "FILE is not a store of this program");
     check("DELETE FROM meta", "cannot read the store file FILE");
     check(
-        "INSERT INTO objects VALUES ('/registry/a', 99, 3, x'00')",
+        "INSERT INTO objects VALUES ('/registry/a', 99, 3, x'00', 0)",
         "the store file FILE is damaged: \"/registry/a\" has version 99 of 3, the store is at 1",
     );
     check(
-        "UPDATE meta SET value = 9; UPDATE meta SET value = 1 WHERE name = 'format'; \
-         INSERT INTO objects VALUES ('/registry/a', 3, 4, x'00')",
+        "UPDATE meta SET value = 9 WHERE name = 'revision'; INSERT INTO objects VALUES ('/registry/a', 3, 4, x'00', 0)",
         "the store file FILE is damaged: \"/registry/a\" has version 3 of 4, the store is at 9",
     );
 }
@@ -173,5 +172,25 @@ async fn checkpoints_keep_everything() {
     assert_eq!((snapshot.len() as u64, snapshot.revision()), (WRITES, WRITES + 1));
     for (number, (_, entry)) in snapshot.range("/registry/", None).enumerate() {
         assert!(entry.value.len() == 1 << 20 && entry.value.iter().all(|byte| *byte == number as u8));
+    }
+}
+
+/// A file of format 1, which did not say in which epoch a value was written, is brought to the present one.
+#[tokio::test]
+async fn an_older_format_is_upgraded() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()).unwrap());
+    let file = rusqlite::Connection::open(directory.path().join("store.db")).unwrap();
+    file.execute_batch(
+        "ALTER TABLE objects DROP COLUMN epoch; UPDATE meta SET value = 5 WHERE name = 'revision'; \
+         UPDATE meta SET value = 1 WHERE name = 'format'; INSERT INTO objects VALUES ('/registry/a', 5, 4, x'31')",
+    )
+    .unwrap();
+    drop(file);
+    for opened in 0..2 {
+        let engine = open(directory.path()).unwrap();
+        let entry = engine.snapshot().get("/registry/a").cloned().unwrap();
+        assert_eq!((entry.version, entry.create_revision, &entry.value[..]), (5, 4, &b"1"[..]), "{opened}");
+        engine.commit(Operation::create(format!("/registry/b{opened}"), "2".into()).into()).await.unwrap();
     }
 }

@@ -12,7 +12,8 @@ use std::{
 };
 
 use portcullis_store::{
-    Change, Commit, CommitError, Condition, Engine, Operation, ReadError, SubscriptionError,
+    Change, Commit, CommitError, Condition, Engine, Opaque, Operation, ReadError, SubscriptionError,
+    budget::LIMIT_BYTES_DEFAULT,
     etcd::{ConnectError, Etcd, MutualTls, PlainLoopback, Security},
     suite,
 };
@@ -92,7 +93,7 @@ fn directory() -> tempfile::TempDir {
 
 async fn connect(endpoint: &str) -> Etcd {
     let security = Security::PlainLoopback(PlainLoopback::for_tests());
-    Etcd::connect(&[endpoint.to_string()], security).await.unwrap()
+    Etcd::connect(&[endpoint.to_string()], security, Arc::new(Opaque), LIMIT_BYTES_DEFAULT).await.unwrap()
 }
 
 /// A way to etcd that can be cut and led elsewhere; its own port stays.
@@ -202,7 +203,7 @@ async fn servers_are_equal() {
     let data = directory();
     let Some(server) = start_plain(&data) else { return };
     let (one, other) = (connect(&server.endpoint).await, connect(&server.endpoint).await);
-    let mut events = other.subscribe("/registry/", other.newest().await.unwrap().revision()).await.unwrap();
+    let mut events = other.subscribe("/registry/".into(), other.newest().await.unwrap().revision()).await.unwrap();
     for round in 0..100 {
         let (writer, reader) = if round % 2 == 0 { (&one, &other) } else { (&other, &one) };
         let revision = writer.commit(put("shared", Condition::Any, &format!("{round}"))).await.unwrap().revision;
@@ -211,7 +212,7 @@ async fn servers_are_equal() {
         assert_eq!(events.next().await.unwrap().revision, revision);
         // A version that only the other server can have handed out is a place to begin.
         let ahead = writer.commit(put("shared", Condition::Version(revision), "again")).await.unwrap().revision;
-        reader.subscribe("/registry/", ahead).await.unwrap();
+        reader.subscribe("/registry/".into(), ahead).await.unwrap();
         assert_eq!(events.next().await.unwrap().revision, ahead);
     }
 }
@@ -222,7 +223,7 @@ async fn keys_of_others_are_left_alone() {
     let data = directory();
     let Some(server) = start_plain(&data) else { return };
     let engine = connect(&server.endpoint).await;
-    let mut events = engine.subscribe("/registry/", engine.newest().await.unwrap().revision()).await.unwrap();
+    let mut events = engine.subscribe("/registry/".into(), engine.newest().await.unwrap().revision()).await.unwrap();
     let first = engine.commit(put("a", Condition::Absent, "1")).await.unwrap().revision;
     let mut stranger = Stranger::connect(&server).await;
     for key in [&b"/registry0/a"[..], b"/registry", b"\xff\xfe", b"/registry/\xff"] {
@@ -243,7 +244,7 @@ async fn commits_in_fragments_arrive_whole() {
     let Some(server) = start_plain(&data) else { return };
     let way = Way::to(&server).await;
     let (engine, writer) = (connect(&way.endpoint).await, connect(&server.endpoint).await);
-    let mut events = engine.subscribe("/registry/", engine.newest().await.unwrap().revision()).await.unwrap();
+    let mut events = engine.subscribe("/registry/".into(), engine.newest().await.unwrap().revision()).await.unwrap();
     way.cut();
     let mut revisions = Vec::new();
     for group in 0..10 {
@@ -314,7 +315,7 @@ async fn a_restart_of_etcd_is_survived() {
     let Some(server) = start_plain(&data) else { return };
     let way = Way::to(&server).await;
     let engine = connect(&way.endpoint).await;
-    let mut events = engine.subscribe("/registry/", engine.newest().await.unwrap().revision()).await.unwrap();
+    let mut events = engine.subscribe("/registry/".into(), engine.newest().await.unwrap().revision()).await.unwrap();
     let before = engine.commit(put("a", Condition::Any, "1")).await.unwrap().revision;
     assert_eq!(events.next().await.unwrap().revision, before);
 
@@ -347,7 +348,7 @@ async fn compaction_ends_subscriptions() {
     let first = engine.commit(put("a", Condition::Any, "1")).await.unwrap().revision;
     engine.commit(put("b", Condition::Any, "1")).await.unwrap();
     let begin = engine.newest().await.unwrap().revision();
-    let mut events = engine.subscribe("/registry/", begin).await.unwrap();
+    let mut events = engine.subscribe("/registry/".into(), begin).await.unwrap();
 
     way.cut();
     let mut stranger = Stranger::connect(&server).await;
@@ -386,7 +387,8 @@ async fn a9_mutual_tls() {
     let server = start(&program, data.path(), "https", &arguments);
     let attempt = async |ca: &str, (certificate, key): (String, String)| {
         let tls = MutualTls { ca: ca.into(), certificate: certificate.into(), key: key.into() };
-        Etcd::connect(std::slice::from_ref(&server.endpoint), Security::MutualTls(tls)).await
+        let endpoints = std::slice::from_ref(&server.endpoint);
+        Etcd::connect(endpoints, Security::MutualTls(tls), Arc::new(Opaque), LIMIT_BYTES_DEFAULT).await
     };
     let client = || issue(&ca, "apiserver", ExtendedKeyUsagePurpose::ClientAuth);
     let engine = attempt(&ca.pem(), client()).await.unwrap();
