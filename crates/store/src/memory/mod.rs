@@ -493,4 +493,160 @@ mod tests {
         assert_eq!(next(&mut cursor).await.unwrap().revision, 2);
         assert_eq!(next(&mut cursor).await, Err(SubscriptionError::Closed));
     }
+
+    /// A catalog whose values are labels: a letter and its value, each one byte; and whose rings are by the first letter.
+    struct Letters;
+
+    impl Catalog for Letters {
+        fn rings(&self) -> usize {
+            2
+        }
+
+        fn ring(&self, key: &str) -> usize {
+            usize::from(key.starts_with("/b"))
+        }
+
+        fn ring_name(&self, _ring: usize) -> &str {
+            "letters"
+        }
+
+        fn index(&self, _key: &str, value: &[u8]) -> crate::Index {
+            let mut builder = crate::IndexBuilder::default();
+            if value.len() == 2 {
+                builder.label(crate::Text::In(0..1), crate::Text::In(1..2));
+            }
+            builder.finish()
+        }
+
+        fn epoch(&self, _key: &str) -> u32 {
+            0
+        }
+
+        fn renew(&self, _key: &str, _value: &Bytes, _epoch: u32) -> Option<Bytes> {
+            None
+        }
+    }
+
+    fn letters(limits: RingLimits, budget: usize) -> Arc<Memory> {
+        Memory::new(1, OrdMap::new(), limits, Arc::new(Letters), Arc::new(Budget::new(budget)))
+    }
+
+    fn put(memory: &Memory, revision: u64, key: &str, value: impl Into<Bytes>) {
+        let mut draft = memory.draft();
+        let entry = memory.entry(key, revision, revision, value.into());
+        draft.advance(revision, vec![(key.into(), Some(entry))]);
+        memory.publish(draft);
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// One who follows a word is woken by events that have or had it, and by no other; but often enough to keep its place.
+    #[test]
+    fn only_those_are_woken_whom_it_concerns() {
+        let limits = RingLimits { commits_max: 8, bytes_max: usize::MAX, age_max: Duration::MAX };
+        let memory = letters(limits, 0);
+        let interest = Interest { prefix: "/a/", term: Some(Term::label("n", "1")) };
+        let mut cursor = memory.subscribe(interest, 1).unwrap();
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let mut check = |revision: u64, key: &str, value: &'static str, wakes: usize, seen: bool| {
+            assert!(cursor.poll_next(&mut context).is_pending());
+            let before = woken.0.load(Ordering::Relaxed);
+            put(&memory, revision, key, value);
+            assert_eq!(woken.0.load(Ordering::Relaxed) - before, wakes, "{revision} {key} {value}");
+            assert_eq!(cursor.try_next().unwrap().is_some(), seen, "{revision} {key} {value}");
+        };
+        check(2, "/a/x", "n2", 0, false);
+        check(3, "/a/x", "n1", 1, true);
+        check(4, "/a/x", "n2", 1, true);
+        check(5, "/b/x", "n1", 0, false);
+        check(6, "/a/y", "n3", 0, false);
+        for revision in 7..60 {
+            // The place of one who has nothing to read is not lost, however much passes by.
+            let _ = cursor.poll_next(&mut context).map(Result::unwrap);
+            put(&memory, revision, "/a/y", "n3");
+        }
+        assert!(cursor.poll_next(&mut context).is_pending());
+    }
+
+    #[test]
+    fn a_busy_ring_does_not_shorten_another() {
+        let limits = RingLimits { commits_max: 3, bytes_max: usize::MAX, age_max: Duration::MAX };
+        let memory = letters(limits, 0);
+        for revision in 2..20 {
+            put(&memory, revision, "/b/x", "n1");
+        }
+        assert!(memory.subscribe("/b/".into(), 1).is_err());
+        let mut quiet = memory.subscribe("/a/".into(), 1).unwrap();
+        assert_eq!(quiet.try_next().unwrap(), None);
+        assert_eq!(quiet.position(), 19);
+    }
+
+    /// The steps of the budget, in their order: forms go first, then history.
+    #[test]
+    fn an_overdrawn_budget_drops_forms_and_then_history() {
+        const MIB: usize = 1 << 20;
+        let limits = RingLimits { commits_max: 1000, bytes_max: usize::MAX, age_max: Duration::MAX };
+        let memory = letters(limits, 32 * MIB);
+        let form = |key: &str, bytes: usize| {
+            let snapshot = memory.snapshot();
+            let made = snapshot.get(key).unwrap().form(1, || Ok::<_, ()>(vec![0; bytes].into()));
+            assert_eq!(made.unwrap().len(), bytes);
+        };
+        put(&memory, 2, "/a/x", vec![0; 8 * MIB]);
+        form("/a/x", 20 * MIB);
+        assert_eq!((memory.stats().form_bytes, memory.stats().forms_made), (20 * MIB, 1));
+        form("/a/x", 20 * MIB);
+        assert_eq!(memory.stats().forms_made, 1, "it is kept");
+        // No room: made for this reader alone; what was not used since then goes.
+        put(&memory, 3, "/a/y", vec![0; 2]);
+        for _ in 0..2 {
+            form("/a/y", 6 * MIB);
+        }
+        let stats = memory.stats();
+        assert_eq!((stats.forms_not_kept, stats.forms_dropped, stats.form_bytes), (2, 1, 0));
+        form("/a/y", 6 * MIB);
+        assert_eq!(memory.stats().form_bytes, 6 * MIB);
+        // The state is replaced again and again: history holds what was, until it is shortened.
+        let mut slow = memory.subscribe("/a/".into(), 3).unwrap();
+        for revision in 4..12 {
+            put(&memory, revision, "/a/x", vec![0; 8 * MIB]);
+        }
+        let stats = memory.stats();
+        assert!(stats.histories_shortened > 0 && stats.form_bytes == 0, "{stats:?}");
+        assert!(stats.body_bytes <= stats.limit_bytes + 8 * MIB, "{stats:?}");
+        assert!(matches!(slow.try_next(), Err(SubscriptionError::Lagged { .. })));
+        drop(slow);
+        assert_eq!(memory.snapshot().len(), 2);
+    }
+
+    /// What nobody holds any more is no longer charged.
+    #[test]
+    fn everything_charged_is_released() {
+        let budget = Arc::new(Budget::new(0));
+        let limits = RingLimits { commits_max: 2, bytes_max: usize::MAX, age_max: Duration::MAX };
+        let memory = Memory::new(1, OrdMap::new(), limits, Arc::new(Letters), Arc::clone(&budget));
+        for revision in 2..10 {
+            put(&memory, revision, "/a/x", vec![0; 1000]);
+            let snapshot = memory.snapshot();
+            let made = snapshot.get("/a/x").unwrap().form(3, || Ok::<_, ()>(Bytes::from_static(b"form")));
+            made.unwrap();
+        }
+        let mut cursor = memory.subscribe("/a/".into(), 8).unwrap();
+        let batch = cursor.try_next().unwrap().unwrap();
+        let of_event = batch.events.first().unwrap().form(1, || Ok::<_, ()>(Bytes::from_static(b"frame")));
+        assert_eq!(&of_event.unwrap()[..], b"frame");
+        assert!(budget.forms() > 5 && budget.bodies() > 3000);
+        drop((cursor, batch, memory));
+        assert_eq!((budget.bodies(), budget.forms()), (0, 0));
+    }
 }

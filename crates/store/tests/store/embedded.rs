@@ -3,7 +3,7 @@
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use portcullis_store::{
-    Engine, Operation,
+    Change, Condition, Engine, Operation,
     embedded::{Embedded, FORMAT, OpenError, Options},
     suite,
 };
@@ -193,4 +193,31 @@ async fn an_older_format_is_upgraded() {
         assert_eq!((entry.version, entry.create_revision, &entry.value[..]), (5, 4, &b"1"[..]), "{opened}");
         engine.commit(Operation::create(format!("/registry/b{opened}"), "2".into()).into()).await.unwrap();
     }
+}
+
+/// Step three of the memory budget: the state itself fills it. What does not make it larger still passes.
+#[tokio::test]
+async fn a_state_that_fills_the_memory_takes_no_more() {
+    const MIB: usize = 1 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { memory_bytes_max: 32 * MIB, ..Options::new(directory.path()) };
+    let engine = Embedded::open(options).unwrap();
+    let put = |name: usize, bytes: usize| {
+        let key = format!("/registry/{name}").into();
+        Operation { key, condition: Condition::Any, change: Change::Put(vec![0; bytes].into()) }
+    };
+    let mut held = 0;
+    let refused = loop {
+        match engine.commit(put(held, 3 * MIB).into()).await {
+            Ok(_) => held += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.to_string(), "the stored objects take all 33554432 bytes of memory that they may take");
+    assert_eq!((held, engine.stats().writes_refused), (10, 1));
+    engine.commit(put(0, 3 * MIB).into()).await.unwrap();
+    engine.commit(put(0, MIB).into()).await.unwrap();
+    let delete = Operation { key: "/registry/1".into(), condition: Condition::Any, change: Change::Delete };
+    engine.commit(delete.into()).await.unwrap();
+    engine.commit(put(11, 3 * MIB).into()).await.unwrap();
 }
