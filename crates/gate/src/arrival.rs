@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::authn::certificate::PeerCertificate;
 use crate::body::RequestBody;
 use crate::identity::Identity;
+use crate::upgrade::Draining;
 
 /// The header that names a request in the audit log.
 pub(crate) const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -23,6 +24,7 @@ pub struct Peer {
     remote: SocketAddr,
     credential: PeerCredential,
     stranger: AtomicBool,
+    draining: Draining,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -42,9 +44,10 @@ impl Peer {
         remote: SocketAddr,
         certificate: Option<PeerCertificate>,
         place: OwnedSemaphorePermit,
+        draining: Draining,
     ) -> Arc<Self> {
         let credential = certificate.map_or(PeerCredential::None, PeerCredential::Certificate);
-        Arc::new(Self { remote, credential, stranger: AtomicBool::new(false), _place: Some(place) })
+        Arc::new(Self { remote, credential, stranger: AtomicBool::new(false), draining, _place: Some(place) })
     }
 
     /// A part of this process (a controller under `up`): it has an identity of its own and passes the same gate.
@@ -53,6 +56,7 @@ impl Peer {
             remote: SocketAddr::from(([127, 0, 0, 1], 0)),
             credential: PeerCredential::Process(identity),
             stranger: AtomicBool::new(false),
+            draining: Draining::never(),
             _place: None,
         })
     }
@@ -64,6 +68,11 @@ impl Peer {
 
     pub(crate) fn credential(&self) -> &PeerCredential {
         &self.credential
+    }
+
+    /// Tells when the server that the peer came to begins to stop.
+    pub(crate) fn draining(&self) -> &Draining {
+        &self.draining
     }
 
     /// Notes that a request of this connection proved no identity.

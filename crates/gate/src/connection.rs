@@ -17,11 +17,9 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_rustls::server::TlsStream;
 
 use crate::arrival::Peer;
 use crate::body::{Body, BoxError, Leftover, RequestBody};
@@ -31,34 +29,83 @@ use crate::config::{
 };
 use crate::gate::{Gate, Handler, LongRunning};
 use crate::tls::ALPN_H2;
+use crate::tls_stream::{Corked, TlsStream};
+use crate::upgrade::{Draining, Takeover};
 
 /// The smallest buffer the HTTP/1 implementation takes.
 const HTTP1_BUFFER_BYTES_MIN: usize = 8192;
+/// With this many open streams a connection waits for all that are ready before it sends.
+const STREAMS_TO_WAIT_FOR: u64 = 4;
 
 /// Serves the requests of a connection until either side is done, or `draining` turns true and what is in flight is answered.
 pub(crate) async fn serve<H: Handler>(
     gate: Arc<Gate<H>>,
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream,
     peer: Arc<Peer>,
     draining: watch::Receiver<bool>,
 ) {
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+    let is_http2 = stream.session().alpn_protocol() == Some(ALPN_H2);
     let limits = gate.limits().clone();
     let state = Arc::new(ConnectionState::new(peer, is_http2));
     let service = service_fn({
         let state = Arc::clone(&state);
-        move |request| serve_request(Arc::clone(&gate), Arc::clone(&state), request)
+        // In a box of its own, so that an answer that is sent for an hour does not keep the room that making it took.
+        move |request| Box::pin(serve_request(Arc::clone(&gate), Arc::clone(&state), request))
     });
-    let io = TokioIo::new(stream);
     if is_http2 {
         let tasks = Arc::new(Mutex::new(JoinSet::new()));
-        let connection = http2_builder(&limits, StreamTasks(Arc::downgrade(&tasks))).serve_connection(io, service);
-        run(connection, http2::Connection::graceful_shutdown, &state, &limits, draining).await;
+        let stream = Corked::new(stream);
+        let builder = http2_builder(&limits, StreamTasks(Arc::downgrade(&tasks)));
+        let connection = builder.serve_connection(TokioIo::new(stream.clone()), service);
+        let connection = Sending { connection: Box::pin(connection), stream, state: Arc::clone(&state), has_waited: false };
+        let wind_down = |sending: Pin<&mut Sending<_>>| http2::Connection::graceful_shutdown(sending.connection());
+        run(connection, wind_down, &state, &limits, draining).await;
         // The connection is gone, so nobody waits for what its streams still do; dropping the set ends it.
         drop(tasks);
     } else {
-        let connection = http1_builder(&limits).serve_connection(io, service).with_upgrades();
-        run(connection, http1::UpgradeableConnection::graceful_shutdown, &state, &limits, draining).await;
+        let connection = http1_builder(&limits).serve_connection(TokioIo::new(stream), service).with_upgrades();
+        run(connection, http1::UpgradeableConnection::graceful_shutdown, &state, &limits, draining.clone()).await;
+        // What speaks on the connection after a 101 is part of its task: a draining server waits for it, and cuts it off.
+        let takeover = state.takeover.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(takeover) = takeover {
+            takeover.speak(Draining::new(draining)).await;
+        }
+    }
+}
+
+/// An HTTP/2 connection that sends what it said once it has nothing more to say.
+struct Sending<C> {
+    connection: Pin<Box<C>>,
+    stream: Corked,
+    state: Arc<ConnectionState>,
+    has_waited: bool,
+}
+
+impl<C> Sending<C> {
+    fn connection(self: Pin<&mut Self>) -> Pin<&mut C> {
+        self.get_mut().connection.as_mut()
+    }
+}
+
+impl<C: Future<Output = Result<(), hyper::Error>>> Future for Sending<C> {
+    type Output = C::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
+        let this = self.get_mut();
+        // What wakes one stream often wakes many: they speak first, and all that they say is sent at once.
+        if !this.has_waited && this.state.running.load(Ordering::Relaxed) >= STREAMS_TO_WAIT_FOR {
+            this.has_waited = true;
+            return pin!(tokio::task::yield_now()).poll(context).map(Ok);
+        }
+        this.has_waited = false;
+        let polled = this.connection.as_mut().poll(context);
+        match this.stream.poll_send(context) {
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(remote = %this.state.peer.remote(), %error, "connection broke");
+                Poll::Ready(Ok(()))
+            }
+            _ => polled,
+        }
     }
 }
 
@@ -170,6 +217,9 @@ async fn serve_request<H: Handler>(
     if state.is_spent() {
         state.turned_away.notify_one();
     }
+    if let Some(takeover) = response.extensions_mut().remove::<Takeover>() {
+        *state.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
+    }
     if response.extensions_mut().remove::<LongRunning>().is_none() {
         running.begin_sending();
     }
@@ -190,6 +240,8 @@ struct ConnectionState {
     /// Answers that are not streams and not sent yet, with the time they were ready. At most one a stream.
     sending: Mutex<BTreeMap<u64, Instant>>,
     turned_away: Notify,
+    /// What the connection becomes when HTTP ends on it.
+    takeover: Mutex<Option<Takeover>>,
 }
 
 impl ConnectionState {
@@ -201,6 +253,7 @@ impl ConnectionState {
             running: AtomicU64::new(0),
             sending: Mutex::new(BTreeMap::new()),
             turned_away: Notify::new(),
+            takeover: Mutex::new(None),
         }
     }
 

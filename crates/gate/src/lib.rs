@@ -3,7 +3,8 @@
 //! A request meets the modules in the order of this list: `listener`, `tls`, `connection`, `arrival`,
 //! `request_info`, `authn`, `audit`, `impersonation`, `fairness`, `authz`. Each step takes the type the step before
 //! gave (`Arrived`, `Located`, `Identified`, `Recorded`, `Acting`, `Seated`, `Permitted`), and only that step can make the
-//! next one; `gate` has the whole order on one screen. A verb takes [`Permitted`]. See docs/decisions/0004.
+//! next one; `gate` has the whole order on one screen. A verb takes [`Permitted`]. See docs/decisions/0004. `upgrade` is what a
+//! connection becomes after a 101, still under its owner.
 //!
 //! What this crate never does: read an object, know a kind, open a plain-text port, or hold a value that means "no
 //! authoriser". Everything in the process that asks for something comes in here too, with an identity of its own.
@@ -25,6 +26,8 @@ mod query;
 mod refusal;
 mod request_info;
 mod tls;
+mod tls_stream;
+mod upgrade;
 
 pub use arrival::Peer;
 pub use authz::{Attributes, Authorizer, AuthorizerChain, PathRule, Permitted, ResourceRule, Rules, Target, Verdict};
@@ -40,5 +43,6 @@ pub use identity::{
 pub use listener::{Drained, ListenError, Listener};
 pub use query::Query;
 pub use refusal::not_found;
-pub use request_info::{PathFault, RequestInfo, ResourceInfo, Verb};
+pub use request_info::{PathFault, RequestInfo, ResourceInfo, Verb, selected_name};
 pub use tls::{Tls, TlsError};
+pub use upgrade::{Draining, Upgrade, UpgradedStream};

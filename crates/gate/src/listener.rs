@@ -20,6 +20,8 @@ use crate::config::{ACCEPT_RETRY_DELAY, GateConfig};
 use crate::connection;
 use crate::gate::{Gate, Handler};
 use crate::tls::{Tls, TlsError};
+use crate::tls_stream::TlsStream;
+use crate::upgrade::Draining;
 
 /// Why a listener could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +120,8 @@ impl Listener {
             };
             let (gate, tls, draining) = (Arc::clone(&gate), Arc::clone(&tls), draining.subscribe());
             connections.spawn(async move {
-                let Some((stream, peer)) = shake_hands(&gate, &tls, stream, remote, place).await else { return };
+                let told = Draining::new(draining.clone());
+                let Some((stream, peer)) = shake_hands(&gate, &tls, stream, remote, place, told).await else { return };
                 connection::serve(gate, stream, peer, draining).await;
             });
         }
@@ -128,14 +131,13 @@ impl Listener {
     }
 }
 
-type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
-
 async fn shake_hands<H: Handler>(
     gate: &Gate<H>,
     tls: &Tls,
     stream: TcpStream,
     remote: SocketAddr,
     place: tokio::sync::OwnedSemaphorePermit,
+    draining: Draining,
 ) -> Option<(TlsStream, Arc<Peer>)> {
     // Answers are written whole; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
@@ -153,7 +155,9 @@ async fn shake_hands<H: Handler>(
     };
     let chain = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec);
     let certificate = chain.map(|chain| PeerCertificate::new(chain, tls.trust()));
-    Some((stream, Peer::over_tls(remote, certificate, place)))
+    let (socket, session) = stream.into_inner();
+    let stream = TlsStream::new(socket, session);
+    Some((stream, Peer::over_tls(remote, certificate, place, draining)))
 }
 
 async fn drain(mut connections: JoinSet<()>, timeout: std::time::Duration) -> Drained {

@@ -16,6 +16,8 @@ use crate::refusal::Refusal;
 
 mod field_name;
 
+pub use field_name::selected as selected_name;
+
 /// What is done to a resource. The order of a request's verb is: method, then the presence of a name, then the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -91,6 +93,10 @@ pub struct ResourceInfo<'a> {
     pub tail: &'a str,
     /// What is to be done.
     pub verb: Verb,
+    /// Whether a namespace stands before the resource. Not so for a namespace object, although its name is its `namespace`.
+    pub is_in_namespace: bool,
+    /// Whether the verb stood in the path (`watch/`, `proxy/`), so that the method said nothing of it.
+    pub is_verb_in_path: bool,
 }
 
 /// Why a path is refused although it was parsed and authorised.
@@ -154,6 +160,8 @@ struct ResourceSpans {
     subresource: Span,
     tail: Span,
     verb: Verb,
+    is_in_namespace: bool,
+    is_verb_in_path: bool,
     selected_name: Option<String>,
 }
 
@@ -199,6 +207,8 @@ impl RequestInfo {
             path_name,
             tail: at(&spans.tail),
             verb: spans.verb,
+            is_in_namespace: spans.is_in_namespace,
+            is_verb_in_path: spans.is_verb_in_path,
         })
     }
 
@@ -318,6 +328,7 @@ fn parse_resource(path: &str, method: &Method, query: Query<'_>) -> Parsed {
     }
     let verb = by_prefix.unwrap_or_else(|| verb_of_method(method));
     let mut spans = parse_target(segments, first, verb);
+    spans.is_verb_in_path = by_prefix.is_some();
     spans.prefix = prefix;
     spans.group = group;
     spans.version = version;
@@ -354,6 +365,8 @@ fn parse_target(mut segments: Segments<'_>, first: Span, verb: Verb) -> Resource
         subresource: Span::default(),
         tail: Span::default(),
         verb,
+        is_in_namespace: false,
+        is_verb_in_path: false,
         selected_name: None,
     };
     if segments.text(&spans.resource) == "namespaces" {
@@ -370,7 +383,10 @@ fn parse_target(mut segments: Segments<'_>, first: Span, verb: Verb) -> Resource
                 spans.tail = segments.take_rest();
                 return spans;
             }
-            Some(third) => spans.resource = third,
+            Some(third) => {
+                spans.resource = third;
+                spans.is_in_namespace = true;
+            }
         }
     }
     spans.name = segments.next().unwrap_or_default();

@@ -20,6 +20,7 @@ use crate::fairness::Seated;
 use crate::identity::Identity;
 use crate::refusal::{Forbidden, Refusal};
 use crate::request_info::RequestInfo;
+use crate::upgrade::{Draining, Upgrade};
 
 use self::masters::Masters;
 use self::public_paths::PublicPaths;
@@ -293,6 +294,11 @@ impl Permitted {
         &self.arrived().peer
     }
 
+    /// Tells when the server begins to stop: an answer that has no end of its own ends then.
+    pub fn draining(&self) -> Draining {
+        self.peer().draining().clone()
+    }
+
     /// Returns the id that the answer and the audit log carry.
     pub fn audit_id(&self) -> &HeaderValue {
         &self.arrived().audit_id
@@ -304,8 +310,8 @@ impl Permitted {
     }
 
     /// Takes what turns an HTTP/1 connection into a stream of bytes after an answer with 101; `None` where that can not be.
-    pub fn take_upgrade(&mut self) -> Option<OnUpgrade> {
-        self.arrived_mut().parts.extensions.remove::<OnUpgrade>()
+    pub fn take_upgrade(&mut self) -> Option<Upgrade> {
+        self.arrived_mut().parts.extensions.remove::<OnUpgrade>().map(Upgrade::new)
     }
 
     /// Returns the authorisers that let the request pass, for questions about other actions: there are no others to ask.

@@ -7,8 +7,8 @@ const FIELD: &str = "metadata.name";
 /// Terms looked at; a selector with more selects no name.
 const TERMS_MAX: usize = 64;
 
-/// Returns the name that `selector` demands, if it demands exactly one.
-pub(super) fn selected(selector: &str) -> Option<String> {
+/// Returns the name that a field selector demands, if it demands exactly one.
+pub fn selected(selector: &str) -> Option<String> {
     let mut name = None;
     let mut rest = Some(selector);
     for _ in 0..TERMS_MAX {

@@ -75,6 +75,20 @@ fn old_prefixes_and_subresources_with_tails() {
     check("GET", "/api/v1/watch/namespaces", ["watch", "api", "", "v1", "", "namespaces", "", "", ""]);
     check("DELETE", "/api/v1/watch/pods", ["watch", "api", "", "v1", "", "pods", "", "", ""]);
     check("GET", "/apis/apps/v1/watch/deployments", ["watch", "apis", "apps", "v1", "", "deployments", "", "", ""]);
+    check("GET", "/api/v1/watch/namespaces/a", ["watch", "api", "", "v1", "a", "namespaces", "", "a", ""]);
+    check("GET", "/api/v1/watch/namespaces/a/status", ["watch", "api", "", "v1", "a", "namespaces", "status", "a", ""]);
+    check("GET", "/api/v1/watch/namespaces/a/pods", ["watch", "api", "", "v1", "a", "pods", "", "", ""]);
+    check("GET", "/api/v1/watch/namespaces/a/pods/p/log", ["watch", "api", "", "v1", "a", "pods", "log", "p", ""]);
+    check("GET", "/api/v1/watch/namespaces/a/pods/p/log/x", ["watch", "api", "", "v1", "a", "pods", "log", "p", "x"]);
+    check("GET", "/api/v1/watch/nodes/n", ["watch", "api", "", "v1", "", "nodes", "", "n", ""]);
+    check("GET", "/apis/g/v1/watch/things/t", ["watch", "apis", "g", "v1", "", "things", "", "t", ""]);
+    // The verb in the path is the verb, whatever the method and the query say; and the name in the path is the name.
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        let path = "/api/v1/watch/pods?watch=false&fieldSelector=metadata.name=x";
+        check(method, path, ["watch", "api", "", "v1", "", "pods", "", "", ""]);
+        let path = "/api/v1/watch/namespaces/a/pods/p?fieldSelector=metadata.name=x";
+        check(method, path, ["watch", "api", "", "v1", "a", "pods", "", "p", ""]);
+    }
     check("GET", "/api/v1/proxy/nodes/n/a/b", ["proxy", "api", "", "v1", "", "nodes", "", "n", "a/b"]);
     check("POST", "/api/v1/proxy/namespaces/a/services/s/x", ["proxy", "api", "", "v1", "a", "services", "", "s", "x"]);
     check(
@@ -98,7 +112,13 @@ fn the_query_tells_list_from_watch_and_may_name_the_object() {
     verb("watch=true", "watch");
     verb("watch", "watch");
     verb("watch=yes", "watch");
+    verb("watch=", "watch");
+    verb("watch=maybe&watch=false", "watch");
+    verb("%77atch=tru%65", "watch");
+    verb("watch=%zz", "list");
     verb("watch=0", "list");
+    verb("watch=00", "watch");
+    verb("watch=false", "list");
     verb("watch=False", "list");
     verb("watch=false&watch=true", "list");
     verb("Watch=true", "list");
@@ -129,6 +149,30 @@ fn the_path_name_is_not_the_selected_one() {
     let info = RequestInfo::parse(&Method::GET, "/api/v1/pods", "fieldSelector=metadata.name=x").unwrap();
     let resource = info.resource().unwrap();
     assert_eq!((resource.name, resource.path_name), ("x", ""));
+}
+
+#[test]
+fn where_the_namespace_and_the_verb_stood() {
+    let check = |target: &str, is_in_namespace: bool, is_verb_in_path: bool| {
+        let info = RequestInfo::parse(&Method::GET, target, "").unwrap();
+        let resource = info.resource().unwrap();
+        assert_eq!(
+            (resource.is_in_namespace, resource.is_verb_in_path),
+            (is_in_namespace, is_verb_in_path),
+            "{target}"
+        );
+    };
+    check("/api/v1/pods", false, false);
+    check("/api/v1/namespaces", false, false);
+    check("/api/v1/namespaces/a", false, false);
+    check("/api/v1/namespaces/a/status", false, false);
+    check("/api/v1/namespaces/a/pods", true, false);
+    check("/api/v1/namespaces/a/namespaces", true, false);
+    check("/api/v1/namespaces/a/namespaces/a", true, false);
+    check("/api/v1/watch/pods", false, true);
+    check("/api/v1/watch/namespaces/a", false, true);
+    check("/api/v1/watch/namespaces/a/pods/p", true, true);
+    check("/api/v1/proxy/namespaces/a/pods/p", true, true);
 }
 
 #[test]

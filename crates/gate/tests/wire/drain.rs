@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use portcullis_gate::{Body, Drained, Limits, Permitted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -72,29 +72,10 @@ async fn a_server_without_connections_ends_at_once() {
     assert_eq!(server.ended().await, Drained::Completely);
 }
 
-#[tokio::test]
-async fn an_http1_connection_can_become_a_stream() {
-    let (echoed, mut echoes) = mpsc::unbounded_channel();
-    let handler = move |mut permitted: Permitted| {
-        let upgrade = permitted.take_upgrade().unwrap();
-        let echoed = echoed.clone();
-        tokio::spawn(async move {
-            let mut stream = TokioIo::new(upgrade.await.unwrap());
-            let mut word = [0; 4];
-            stream.read_exact(&mut word).await.unwrap();
-            stream.write_all(&word).await.unwrap();
-            stream.shutdown().await.unwrap();
-            echoed.send(word).unwrap();
-        });
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        response.headers_mut().insert(header::CONNECTION, "upgrade".parse().unwrap());
-        response.headers_mut().insert(header::UPGRADE, "echo".parse().unwrap());
-        async { response }
-    };
-    let server = Server::start(handler, Limits::default()).await;
+/// A client whose connection has become a stream of bytes.
+async fn upgraded(server: &Server) -> TokioIo<hyper::upgrade::Upgraded> {
     let admin = server.ca.admin();
-    let mut client = Dial::to(&server, Some(&admin), Protocol::Http1).client().await;
+    let mut client = Dial::to(server, Some(&admin), Protocol::Http1).client().await;
     let request = Request::post("/api/v1/namespaces/a/pods/p/exec")
         .header("host", "localhost")
         .header("connection", "upgrade")
@@ -103,10 +84,67 @@ async fn an_http1_connection_can_become_a_stream() {
         .unwrap();
     let response = client.send(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-    let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    assert_eq!(response.headers()["upgrade"], "echo");
+    TokioIo::new(hyper::upgrade::on(response).await.unwrap())
+}
+
+#[tokio::test]
+async fn an_http1_connection_can_become_a_stream() {
+    let handler = async |mut permitted: Permitted| {
+        let upgrade = permitted.take_upgrade().unwrap();
+        assert!(permitted.take_upgrade().is_none());
+        upgrade.answer(HeaderValue::from_static("echo"), async |mut stream, _| {
+            let mut word = [0; 4];
+            stream.read_exact(&mut word).await.unwrap();
+            stream.write_all(&word).await.unwrap();
+            stream.shutdown().await.unwrap();
+        })
+    };
+    let server = Server::start(handler, Limits::default()).await;
+    let mut stream = upgraded(&server).await;
     stream.write_all(b"ping").await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "ping");
-    assert_eq!(echoes.recv().await.unwrap(), *b"ping");
+}
+
+#[tokio::test]
+async fn a_stream_hears_that_the_server_stops_and_is_waited_for() {
+    let handler = async |mut permitted: Permitted| {
+        let upgrade = permitted.take_upgrade().unwrap();
+        upgrade.answer(HeaderValue::from_static("echo"), async |mut stream, mut draining| {
+            stream.write_all(b"hello").await.unwrap();
+            draining.begun().await;
+            stream.write_all(b" and goodbye").await.unwrap();
+            stream.shutdown().await.unwrap();
+        })
+    };
+    let mut server = Server::start(handler, Limits::default()).await;
+    let mut stream = upgraded(&server).await;
+    let mut word = [0; 5];
+    stream.read_exact(&mut word).await.unwrap();
+    server.stop();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert_eq!((&word, text.as_str()), (b"hello", " and goodbye"));
+    assert_eq!(server.ended().await, Drained::Completely);
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_end_is_cut_off_at_the_deadline() {
+    let handler = async |mut permitted: Permitted| {
+        let upgrade = permitted.take_upgrade().unwrap();
+        upgrade.answer(HeaderValue::from_static("echo"), async |mut stream, _| {
+            stream.write_all(b"hello").await.unwrap();
+            std::future::pending::<()>().await;
+        })
+    };
+    let limits = Limits { drain_timeout: Duration::from_millis(50), ..Limits::default() };
+    let mut server = Server::start(handler, limits).await;
+    let mut stream = upgraded(&server).await;
+    let mut word = [0; 5];
+    stream.read_exact(&mut word).await.unwrap();
+    server.stop();
+    assert_eq!(server.ended().await, Drained::CutOff { connections: 1 });
+    assert!(stream.read_u8().await.is_err());
 }
