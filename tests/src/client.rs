@@ -82,6 +82,11 @@ impl Client {
         Ok(Self { address, tls: Arc::new(tls) })
     }
 
+    /// Where it asks and as whom, for connections of another shape.
+    pub(crate) fn identity(&self) -> (SocketAddr, &ClientConfig) {
+        (self.address, &self.tls)
+    }
+
     /// GET.
     pub fn get(&self, path: &str) -> Answer {
         self.send("GET", path, None).expect("an answer")

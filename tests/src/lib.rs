@@ -4,4 +4,10 @@
 
 pub mod build;
 pub mod client;
+pub mod history;
+pub mod object;
 pub mod program;
+pub mod random;
+pub mod reflector;
+pub mod session;
+pub mod watch;

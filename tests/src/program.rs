@@ -1,9 +1,10 @@
 //! A running `portcullis up`, and the end of it. Every process is ended by its own id.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, bail};
@@ -33,10 +34,13 @@ impl Server {
         Self::start_with(program(), data_dir, &[]).expect("the server starts")
     }
 
-    /// As [`Server::start`], with a program and more arguments.
+    /// As [`Server::start`], with a program and more arguments; `--secure-port` among them chooses the port.
     pub fn start_with(program: &Path, data_dir: &Path, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(program);
-        command.arg("up").arg("--data-dir").arg(data_dir).args(["--bind-address", "127.0.0.1", "--secure-port", "0"]);
+        command.arg("up").arg("--data-dir").arg(data_dir).args(["--bind-address", "127.0.0.1"]);
+        if !arguments.contains(&"--secure-port") {
+            command.args(["--secure-port", "0"]);
+        }
         command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot run the program")?;
@@ -124,6 +128,20 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A free port below those that the system gives away by itself: while a server is restarted, nobody gets it by chance. No two
+/// callers in a process get the same one, so that the second does not take it while the first restarts its server.
+pub fn port_to_keep() -> u16 {
+    const PORTS: std::ops::Range<u16> = 16_000..32_000;
+    /// Ports that one caller looks at before it meets those of the next.
+    const PORTS_OF_A_CALLER: u32 = 50;
+    static CALLERS: AtomicU32 = AtomicU32::new(0);
+    let caller = CALLERS.fetch_add(1, Ordering::Relaxed);
+    let first = std::process::id().wrapping_add(caller * PORTS_OF_A_CALLER) % u32::from(PORTS.end - PORTS.start);
+    let first = u16::try_from(first).unwrap_or_default();
+    let mut ports = PORTS.cycle().skip(usize::from(first)).take(PORTS.len());
+    ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
 }
 
 /// Runs the program to its end.

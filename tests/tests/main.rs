@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod arguments;
-mod durability;
+mod history;
 mod hostile;
+mod informers;
+mod kills;
 mod kubectl;
 mod lifecycle;
 mod listeners;
+mod watches;
+mod websocket;
