@@ -36,8 +36,8 @@ enum Task {
     },
     /// Replay the recorded answers of an upstream API server against a release build
     Replay(corpus::Options),
-    /// Measure the start and the memory of a release build
-    Bench,
+    /// Measure a release build: processor time, rate and latency of each kind of request, memory and start
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Task::Ci { steps } => ci::run(&steps),
         Task::Facts { check } => facts::run(check),
         Task::Replay(options) => corpus::run(&options),
-        Task::Bench => bench::run(),
+        Task::Bench(options) => bench::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
