@@ -1,23 +1,31 @@
 //! Where results become HTTP: the one place that makes a response out of an object, a list, or a status.
 //!
-//! JSON of a stored object is copied, not encoded ([`crate::body`]); YAML, protobuf, tables and metadata are made from it.
+//! JSON of a stored object is copied, not encoded ([`crate::body`]); protobuf, metadata and their gzip are kept beside it
+//! ([`crate::forms`]); YAML and tables are made for each answer. Lists leave piece by piece ([`crate::list_body`]).
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY};
 use http::{HeaderValue, Response, StatusCode};
 use portcullis_gate::Body as HttpBody;
-use portcullis_model::schema::decode_json::{self, FieldValidation};
+use portcullis_model::schema::encode_protobuf::Backwards;
 use portcullis_model::schema::{DecodeError, encode_json, encode_protobuf};
 use portcullis_model::status::{Status, StatusDetails};
 use portcullis_model::tree::{Scalar, Tree};
 use portcullis_model::yaml::{self, YamlError};
+use portcullis_store::Entry;
 
 use crate::body::{Body, BodyError};
-use crate::negotiate::{Accepted, Format, Shape};
-use crate::registry::Served;
-use crate::registry::metadata::metadata_of;
+use crate::forms::{self, Item, Show};
+use crate::list_body::{ENVELOPE_TAIL, ListBody, PLAIN_BYTES_MAX, push_envelope_head};
+use crate::negotiate::{Accepted, Format, MetaVersion, Shape};
+use crate::registry::{Registry, Served};
+use crate::segment::{self, Member, Segment};
 use crate::{pretty, table};
 
 /// `Warning`, which `http` does not name.
@@ -31,6 +39,8 @@ pub type Failure = Box<Status>;
 
 /// What a verb has to say.
 pub enum Answer {
+    /// One object, as it is stored.
+    Entry(Entry),
     /// One object.
     Object(ObjectAnswer),
     /// Several objects.
@@ -43,7 +53,7 @@ pub enum Answer {
     Ready(Response<HttpBody>),
 }
 
-/// One object as it is stored.
+/// One object by its text: one that is not stored yet, or has another version than the one it is stored with.
 pub struct ObjectAnswer {
     /// Its text in the served version, without type head and version.
     pub text: Bytes,
@@ -55,14 +65,18 @@ pub struct ObjectAnswer {
 
 /// Objects with the version they were read at.
 pub struct ListAnswer {
-    /// Each text in the served version, with its object's version.
-    pub items: Vec<(Bytes, u64)>,
+    /// Where the resource of the objects is found while they are on their way.
+    pub registry: Arc<Registry>,
+    /// The objects.
+    pub entries: Vec<Entry>,
     /// The version of the whole.
     pub version: u64,
     /// Where the next page begins; empty on the last.
     pub next: String,
     /// How many items follow, when that is known.
     pub remaining: Option<u64>,
+    /// What all items take in a protobuf list; 0 for other encodings.
+    pub message_bytes: usize,
 }
 
 /// An object that has no place in the store.
@@ -89,12 +103,18 @@ pub enum Unservable {
     /// It has no place for a version.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// The scan that it came into memory with could not follow it.
+    #[error("a stored object is no object of ours")]
+    Unreadable,
     /// It cannot be read.
     #[error("a stored object cannot be read: {0}")]
     Decode(#[from] DecodeError),
     /// It has no form in YAML.
     #[error("a stored object cannot be written as YAML: {0}")]
     Yaml(#[from] YamlError),
+    /// It cannot be compressed.
+    #[error("a stored object cannot be compressed: {0}")]
+    Gzip(#[from] io::Error),
 }
 
 impl From<Unservable> for Failure {
@@ -139,18 +159,12 @@ fn render(served: &Served, accepted: Accepted, answer: Answer, now: i64) -> Resu
         Answer::Ready(response) => Ok(response),
         Answer::Status(status) => Ok(status_in(accepted, &status)),
         Answer::Made(made) => made_in(served, accepted, &made),
+        Answer::Entry(entry) => Ok(entry_in(served, accepted, &entry, now)?),
         Answer::Object(object) => {
             let text = object_bytes(served, accepted, &object, now, true)?;
             Ok(typed(object.code, accepted, text))
         }
-        Answer::List(list) => {
-            let text = match accepted.shape {
-                Shape::Object => list_in(served, accepted.format, &list)?,
-                Shape::Table => table::of_list(served, accepted, &list, now)?,
-                Shape::Metadata | Shape::MetadataList => metadata_list_in(served, accepted, &list)?,
-            };
-            Ok(typed(StatusCode::OK, accepted, text))
-        }
+        Answer::List(list) => Ok(list_in(served, accepted, list, now)?),
     }
 }
 
@@ -162,11 +176,164 @@ pub fn object_bytes(
     now: i64,
     columns: bool,
 ) -> Result<Vec<u8>, Failure> {
-    match accepted.shape {
-        Shape::Object => Ok(object_in(served, accepted.format, object)?),
-        Shape::Table => table::of_object(served, accepted, object, now, columns),
-        Shape::Metadata | Shape::MetadataList => metadata_in(served, accepted, object),
+    let body = Body::of(&object.text)?;
+    if accepted.format != Format::Protobuf {
+        return Ok(text_of(served, accepted, &body, object.version, now, columns)?);
     }
+    let message = match accepted.shape {
+        Shape::Object => forms::message(served, &object.text, object.version),
+        _ => {
+            let mut json = Vec::with_capacity(512);
+            forms::push_partial(MetaVersion::V1, &body, object.version, &mut json);
+            forms::partial_message(served, json)
+        }
+    };
+    Ok(envelope(served, accepted, &message.map_err(Unservable::from)?))
+}
+
+/// The bytes of one stored object at its own version, as [`object_bytes`] gives them, out of what is kept beside it.
+pub fn entry_bytes(
+    served: &Served,
+    accepted: Accepted,
+    entry: &Entry,
+    now: i64,
+    columns: bool,
+) -> Result<Vec<u8>, Failure> {
+    Ok(bytes_of(Item::of(served, entry)?, accepted, now, columns)?)
+}
+
+fn bytes_of(item: Item<'_>, accepted: Accepted, now: i64, columns: bool) -> Result<Vec<u8>, Unservable> {
+    if accepted.format == Format::Protobuf {
+        let message = item.message_of(show_of(accepted))?;
+        return Ok(envelope(item.served(), accepted, &message));
+    }
+    let text = item.text()?;
+    text_of(item.served(), accepted, &item.body(&text)?, item.version(), now, columns)
+}
+
+/// JSON or YAML of one object.
+fn text_of(
+    served: &Served,
+    accepted: Accepted,
+    body: &Body<'_>,
+    version: u64,
+    now: i64,
+    columns: bool,
+) -> Result<Vec<u8>, Unservable> {
+    let mut json = Vec::new();
+    match accepted.shape {
+        Shape::Object => body.write(&served.head, version, &mut json),
+        Shape::Table => table::push_object(served, accepted, body, version, now, columns, &mut json)?,
+        Shape::Metadata | Shape::MetadataList => {
+            forms::push_partial(accepted.meta_version, body, version, &mut json);
+        }
+    }
+    to_yaml_if(accepted.format, json)
+}
+
+fn show_of(accepted: Accepted) -> Show {
+    match (accepted.format, accepted.shape) {
+        (Format::Protobuf, Shape::Object) => Show::Message,
+        (Format::Protobuf, _) => Show::PartialMessage,
+        (_, Shape::Object) => Show::Text,
+        _ => Show::Partial,
+    }
+}
+
+/// `apiVersion` and kind of one object, or of its metadata.
+fn head_of(served: &Served, accepted: Accepted) -> (&str, &'static str) {
+    match accepted.shape {
+        Shape::Object => (&served.resource.api_version, served.resource.kind),
+        _ => (accepted.meta_version.api_version(), "PartialObjectMetadata"),
+    }
+}
+
+/// What stands before a protobuf message of this length.
+fn envelope_head(served: &Served, accepted: Accepted, len: usize) -> Vec<u8> {
+    let (api_version, kind) = head_of(served, accepted);
+    let mut head = Backwards::with_capacity(api_version.len() + kind.len() + 24);
+    push_envelope_head(api_version, kind, len, &mut head);
+    head.finish()
+}
+
+fn envelope(served: &Served, accepted: Accepted, message: &[u8]) -> Vec<u8> {
+    let head = envelope_head(served, accepted, message.len());
+    [&head, message, &ENVELOPE_TAIL].concat()
+}
+
+/// One stored object: one copy, or its segment when it is long and the client takes gzip.
+fn entry_in(served: &Served, accepted: Accepted, entry: &Entry, now: i64) -> Result<Response<HttpBody>, Unservable> {
+    let item = Item::of(served, entry)?;
+    if accepted.gzip
+        && let Some((head, show, tail)) = joined_parts(served, accepted, item)?
+    {
+        let bytes = item.segment(show)?;
+        let segment = Segment::of(&bytes).ok_or(Unservable::Unreadable)?;
+        let (mut begin, mut end) = (Vec::with_capacity(head.len() + 16), Vec::with_capacity(32));
+        let mut member = Member::begin(&mut begin);
+        member.store(&head, &mut begin);
+        member.join(&segment);
+        member.store(tail, &mut end);
+        member.end(&mut end);
+        let pieces = [begin.into(), bytes.slice(segment.deflated_range()), end.into()];
+        return Ok(compressed(with_type(StatusCode::OK, accepted, HttpBody::from_pieces(pieces))));
+    }
+    Ok(typed(StatusCode::OK, accepted, bytes_of(item, accepted, now, true)?))
+}
+
+/// What stands around the segment of an object; nothing when it is not sent as one.
+fn joined_parts(
+    served: &Served,
+    accepted: Accepted,
+    item: Item<'_>,
+) -> Result<Option<(Vec<u8>, Show, &'static [u8])>, Unservable> {
+    let show = show_of(accepted);
+    Ok(match (accepted.format, accepted.shape) {
+        (Format::Protobuf, _) => {
+            let len = item.message_of(show)?.len();
+            let is_long = len + ENVELOPE_TAIL.len() > PLAIN_BYTES_MAX;
+            is_long.then(|| (envelope_head(served, accepted, len), show, &ENVELOPE_TAIL[..]))
+        }
+        (Format::Json, Shape::Object) if !accepted.pretty && item.text()?.len() > PLAIN_BYTES_MAX => {
+            Some((served.head.to_vec(), show, b"\n"))
+        }
+        _ => None,
+    })
+}
+
+/// A list: short ones at once, others piece by piece.
+fn list_in(
+    served: &Served,
+    accepted: Accepted,
+    list: ListAnswer,
+    now: i64,
+) -> Result<Response<HttpBody>, Unservable> {
+    let mut body = ListBody::new(served, accepted, list, now)?;
+    Ok(match body.begin()? {
+        Some(mut pieces) if pieces.len() == 1 => {
+            with_type(StatusCode::OK, accepted, HttpBody::from(pieces.pop_front().unwrap_or_default()))
+        }
+        Some(pieces) => with_type(StatusCode::OK, accepted, HttpBody::from_pieces(pieces)),
+        None if accepted.gzip => {
+            body.compress()?;
+            compressed(with_type(StatusCode::OK, accepted, HttpBody::from_stream(body)))
+        }
+        None => with_type(StatusCode::OK, accepted, HttpBody::from_stream(body)),
+    })
+}
+
+fn with_type(code: StatusCode, accepted: Accepted, body: HttpBody) -> Response<HttpBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(accepted.format.content_type()));
+    response
+}
+
+/// Says that the body is gzip.
+fn compressed(mut response: Response<HttpBody>) -> Response<HttpBody> {
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    response
 }
 
 /// A body of the accepted type. JSON arrives here without the line feed that ends it.
@@ -178,10 +345,14 @@ pub(crate) fn typed(code: StatusCode, accepted: Accepted, mut text: Vec<u8>) -> 
             text.push(b'\n');
         }
     }
-    let mut response = Response::new(HttpBody::from(text));
-    *response.status_mut() = code;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(accepted.format.content_type()));
-    response
+    if accepted.gzip && text.len() > PLAIN_BYTES_MAX {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::new(segment::LEVEL));
+        // Writing to memory does not fail; if it did, the text would go as it is.
+        if let Ok(gzip) = encoder.write_all(&text).and_then(|()| encoder.finish()) {
+            return compressed(with_type(code, accepted, HttpBody::from(gzip)));
+        }
+    }
+    with_type(code, accepted, HttpBody::from(text))
 }
 
 /// Sends a status in the accepted encoding.
@@ -200,120 +371,6 @@ pub fn status_in(accepted: Accepted, status: &Status) -> Response<HttpBody> {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
-}
-
-fn object_in(served: &Served, format: Format, object: &ObjectAnswer) -> Result<Vec<u8>, Unservable> {
-    let body = Body::of(&object.text)?;
-    let mut json = Vec::new();
-    match format {
-        Format::Json | Format::Yaml => body.write(&served.head, object.version, &mut json),
-        Format::Protobuf => {
-            let message = message(served, &object.text, object.version)?;
-            return Ok(encode_protobuf::envelope(&served.resource.api_version, served.resource.kind, &message));
-        }
-    }
-    to_yaml_if(format, json)
-}
-
-/// The protobuf message of an object with its version.
-fn message(served: &Served, text: &[u8], version: u64) -> Result<Vec<u8>, DecodeError> {
-    let mut tree =
-        decode_json::decode(served.schema, served.resource.type_id, text.to_vec(), FieldValidation::Ignore)?.tree;
-    if version != 0 {
-        let metadata = metadata_of(served, &mut tree);
-        tree.set(metadata, served.meta.resource_version, Scalar::String(itoa::Buffer::new().format(version)));
-    }
-    Ok(encode_protobuf::encode(served.schema, &tree))
-}
-
-fn list_in(served: &Served, format: Format, list: &ListAnswer) -> Result<Vec<u8>, Unservable> {
-    if format == Format::Protobuf {
-        return protobuf_list(served, list);
-    }
-    let bytes: usize = list.items.iter().map(|(text, _)| text.len() + 40).sum();
-    let mut json = Vec::with_capacity(served.list_head.len() + bytes + 128);
-    json.extend_from_slice(&served.list_head);
-    push_list_meta(list, &mut json);
-    json.extend_from_slice(br#","items":["#);
-    for (at, (text, version)) in list.items.iter().enumerate() {
-        if at > 0 {
-            json.push(b',');
-        }
-        Body::of(text)?.write(b"{", *version, &mut json);
-    }
-    json.extend_from_slice(b"]}");
-    to_yaml_if(format, json)
-}
-
-/// Writes a list's metadata from the value of `resourceVersion` to its end.
-pub(crate) fn push_list_meta(list: &ListAnswer, json: &mut Vec<u8>) {
-    json.extend_from_slice(itoa::Buffer::new().format(list.version).as_bytes());
-    json.push(b'"');
-    if !list.next.is_empty() {
-        json.extend_from_slice(br#","continue":""#);
-        json.extend_from_slice(list.next.as_bytes());
-        json.push(b'"');
-    }
-    if let Some(remaining) = list.remaining {
-        json.extend_from_slice(br#","remainingItemCount":"#);
-        json.extend_from_slice(itoa::Buffer::new().format(remaining).as_bytes());
-    }
-    json.push(b'}');
-}
-
-/// Every list type has its metadata in field 1 and its items in field 2.
-fn protobuf_list(served: &Served, list: &ListAnswer) -> Result<Vec<u8>, Unservable> {
-    let mut messages = Vec::with_capacity(list.items.len());
-    for (text, version) in &list.items {
-        messages.push(message(served, text, *version)?);
-    }
-    let api_version = &served.resource.api_version;
-    Ok(protobuf_list_of(api_version, &format!("{}List", served.resource.kind), list, &messages))
-}
-
-fn protobuf_list_of(api_version: &str, kind: &str, list: &ListAnswer, messages: &[Vec<u8>]) -> Vec<u8> {
-    let bytes: usize = messages.iter().map(|message| message.len() + 8).sum();
-    let mut out = encode_protobuf::Backwards::with_capacity(bytes + 128);
-    for message in messages.iter().rev() {
-        out.field_bytes(2, message);
-    }
-    let before = out.len();
-    if let Some(remaining) = list.remaining {
-        out.field_varint(4, remaining);
-    }
-    out.field_bytes(3, list.next.as_bytes());
-    out.field_bytes(2, itoa::Buffer::new().format(list.version).as_bytes());
-    out.field_bytes(1, b"");
-    out.close(1, before);
-    encode_protobuf::envelope(api_version, kind, &out.finish())
-}
-
-fn metadata_in(served: &Served, accepted: Accepted, object: &ObjectAnswer) -> Result<Vec<u8>, Failure> {
-    let mut json = Vec::with_capacity(object.text.len() + 64);
-    let body = Body::of(&object.text).map_err(Unservable::from)?;
-    push_partial(accepted, &body, object.version, &mut json);
-    match accepted.format {
-        Format::Json => Ok(json),
-        Format::Yaml => Ok(to_yaml_if(Format::Yaml, json)?),
-        Format::Protobuf => {
-            let message = partial_message(served, &json).map_err(Unservable::from)?;
-            Ok(encode_protobuf::envelope(accepted.meta_version.api_version(), "PartialObjectMetadata", &message))
-        }
-    }
-}
-
-pub(crate) fn push_partial(accepted: Accepted, body: &Body<'_>, version: u64, json: &mut Vec<u8>) {
-    json.extend_from_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":""#);
-    json.extend_from_slice(accepted.meta_version.api_version().as_bytes());
-    json.extend_from_slice(br#"","metadata":"#);
-    body.write_metadata(version, json);
-    json.push(b'}');
-}
-
-fn partial_message(served: &Served, json: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let ty = served.meta.partial_ty;
-    let tree = decode_json::decode(served.schema, ty, json.to_vec(), FieldValidation::Ignore)?.tree;
-    Ok(encode_protobuf::encode(served.schema, &tree))
 }
 
 /// The bytes of an object that is nothing but a version, as bookmarks are; `annotation` is set to `true` on it.
@@ -337,31 +394,6 @@ pub fn bookmark_bytes(served: &Served, accepted: Accepted, version: u64, annotat
     let mut json = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","#).into_bytes();
     json.extend_from_slice(encode_json::to_vec(served.schema, &tree).get(1..).unwrap_or_default());
     json
-}
-
-fn metadata_list_in(served: &Served, accepted: Accepted, list: &ListAnswer) -> Result<Vec<u8>, Failure> {
-    let mut items = Vec::with_capacity(list.items.len());
-    for (text, version) in &list.items {
-        let body = Body::of(text).map_err(Unservable::from)?;
-        let mut json = Vec::with_capacity(256);
-        push_partial(accepted, &body, *version, &mut json);
-        items.push(json);
-    }
-    let api_version = accepted.meta_version.api_version();
-    if accepted.format == Format::Protobuf {
-        let messages = items.iter().map(|json| partial_message(served, json)).collect::<Result<Vec<_>, _>>();
-        let messages = messages.map_err(Unservable::from)?;
-        return Ok(protobuf_list_of(api_version, "PartialObjectMetadataList", list, &messages));
-    }
-    let mut json = Vec::with_capacity(items.iter().map(|item| item.len() + 1).sum::<usize>() + 160);
-    json.extend_from_slice(br#"{"kind":"PartialObjectMetadataList","apiVersion":""#);
-    json.extend_from_slice(api_version.as_bytes());
-    json.extend_from_slice(br#"","metadata":{"resourceVersion":""#);
-    push_list_meta(list, &mut json);
-    json.extend_from_slice(br#","items":["#);
-    json.extend_from_slice(&items.join(&b","[..]));
-    json.extend_from_slice(b"]}");
-    Ok(to_yaml_if(accepted.format, json)?)
 }
 
 fn made_in(served: &Served, accepted: Accepted, made: &Made) -> Result<Response<HttpBody>, Failure> {

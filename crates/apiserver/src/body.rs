@@ -9,6 +9,9 @@ use thiserror::Error;
 
 /// How every stored object begins: `metadata` is the first field of every kind once its type head is gone.
 const BEGIN: &[u8] = br#"{"metadata":{"#;
+const VERSION_KEY: &[u8] = br#","resourceVersion":""#;
+/// The key, the digits of the largest version, a quote.
+const VERSION_BYTES_MAX: usize = VERSION_KEY.len() + 20 + 1;
 
 /// A stored value that is not an object of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -27,10 +30,16 @@ pub struct Body<'a> {
     text: &'a [u8],
     /// Offset just behind the uid.
     hole: usize,
-    uid: &'a [u8],
+    /// Offset just behind the metadata; 0 when nobody has looked yet.
+    metadata_end: usize,
 }
 
 impl<'a> Body<'a> {
+    /// A text whose places are known ([`portcullis_store::Index`]).
+    pub fn placed(text: &'a [u8], hole: usize, metadata_end: usize) -> Body<'a> {
+        Body { text, hole, metadata_end }
+    }
+
     /// Finds the place of the version. Looks at the first few members of `metadata` only: all of them are strings.
     pub fn of(text: &'a [u8]) -> Result<Body<'a>, BodyError> {
         if !text.starts_with(BEGIN) || !text.ends_with(b"}") {
@@ -44,8 +53,7 @@ impl<'a> Body<'a> {
             }
             let value = string_end(text, key + 1).ok_or(BodyError::NoUid)?;
             if text.get(at..key) == Some(br#""uid""#) {
-                let uid = text.get(key + 2..value - 1).unwrap_or_default();
-                return Ok(Body { text, hole: value, uid });
+                return Ok(Body { text, hole: value, metadata_end: 0 });
             }
             if text.get(value) != Some(&b',') {
                 return Err(BodyError::NoUid);
@@ -54,16 +62,19 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Returns the object's uid.
-    pub fn uid(&self) -> &'a str {
-        std::str::from_utf8(self.uid).unwrap_or_default()
-    }
-
     /// Returns `{...}` of the metadata, without the version.
     pub fn metadata(&self) -> &'a [u8] {
         let start = BEGIN.len() - 1;
-        let end = object_end(self.text, start).unwrap_or(self.text.len() - 1);
+        let end = match self.metadata_end {
+            0 => object_end(self.text, start).unwrap_or(self.text.len() - 1),
+            end => end,
+        };
         self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// Returns the offset where the version goes.
+    pub fn hole(&self) -> usize {
+        self.hole
     }
 
     /// Returns the stored text.
@@ -74,12 +85,10 @@ impl<'a> Body<'a> {
     /// Appends the whole object. `head` is `{"kind":"ConfigMap","apiVersion":"v1",`, or `{` for an item of a list. Version 0 is none:
     /// a dry run has made nothing that could have one.
     pub fn write(&self, head: &[u8], version: u64, out: &mut Vec<u8>) {
-        out.reserve(head.len() + self.text.len() + 48);
+        out.reserve(head.len() + self.text.len() + VERSION_BYTES_MAX + 1);
         out.extend_from_slice(head);
         out.extend_from_slice(self.text.get(1..self.hole).unwrap_or_default());
-        if version != 0 {
-            push_version(version, out);
-        }
+        out.extend_from_slice(VersionText::of(version).bytes());
         out.extend_from_slice(self.text.get(self.hole..).unwrap_or_default());
     }
 
@@ -89,17 +98,36 @@ impl<'a> Body<'a> {
         let metadata = self.metadata();
         let hole = (self.hole - start).min(metadata.len());
         out.extend_from_slice(metadata.get(..hole).unwrap_or_default());
-        if version != 0 {
-            push_version(version, out);
-        }
+        out.extend_from_slice(VersionText::of(version).bytes());
         out.extend_from_slice(metadata.get(hole..).unwrap_or_default());
     }
 }
 
-fn push_version(version: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#","resourceVersion":""#);
-    out.extend_from_slice(itoa::Buffer::new().format(version).as_bytes());
-    out.push(b'"');
+/// `,"resourceVersion":"7"`, as it goes into the hole. Version 0 is none.
+pub(crate) struct VersionText {
+    text: [u8; VERSION_BYTES_MAX],
+    len: usize,
+}
+
+impl VersionText {
+    pub(crate) fn of(version: u64) -> VersionText {
+        let mut text = [0; VERSION_BYTES_MAX];
+        let mut len = 0;
+        if version != 0 {
+            let mut digits = itoa::Buffer::new();
+            for piece in [VERSION_KEY, digits.format(version).as_bytes(), b"\""] {
+                if let Some(place) = text.get_mut(len..len + piece.len()) {
+                    place.copy_from_slice(piece);
+                    len += piece.len();
+                }
+            }
+        }
+        VersionText { text, len }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.text.get(..self.len).unwrap_or_default()
+    }
 }
 
 /// The offset behind the string that begins at `at`.
@@ -164,6 +192,15 @@ mod tests {
         let expected =
             r#"{"metadata":{"name":"\"uid\"","uid":"u","resourceVersion":"12","labels":{"a":"}"}},"data":{"x":"y"}}"#;
         check(big, "{", 12, expected);
+    }
+
+    #[test]
+    fn places_that_are_known_are_not_looked_for() {
+        let text = br#"{"metadata":{"name":"a","uid":"u-1","labels":{"a":"}"}},"spec":{}}"#;
+        let (found, placed) = (Body::of(text).unwrap(), Body::placed(text, 35, 55));
+        assert_eq!((found.hole(), found.metadata()), (placed.hole(), placed.metadata()));
+        let longest = VersionText::of(u64::MAX);
+        assert_eq!(longest.bytes(), br#","resourceVersion":"18446744073709551615""#);
     }
 
     #[test]

@@ -11,10 +11,12 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-/// Media ranges of `Accept`, encodings of `Accept-Encoding` and tags of `If-None-Match` that are looked at; the rest is ignored.
+use crate::negotiate::accepts_gzip;
+
+/// Media ranges of `Accept` and tags of `If-None-Match` that are looked at; the rest is ignored.
 const LIST_ITEMS_MAX: usize = 64;
 /// Most bytes that a document inflates to; the whole of OpenAPI v2 has about 4 MB.
 const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
@@ -186,20 +188,10 @@ fn has_tag(request: &HeaderMap, tag: &str) -> bool {
         .any(|held| held == "*" || held.trim_start_matches("W/") == tag)
 }
 
-fn accepts_gzip(request: &HeaderMap) -> bool {
-    let header = request.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    header.split(',').take(LIST_ITEMS_MAX).any(|coding| {
-        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let refused =
-            parameters.trim().strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()).is_some_and(|q| q <= 0.0);
-        name.trim() == "gzip" && !refused
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use http::header::HeaderName;
+    use http::header::{ACCEPT_ENCODING, HeaderName};
 
     use super::*;
 

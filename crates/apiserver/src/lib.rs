@@ -4,18 +4,21 @@
 //! touches a file, and has no code for one kind outside the tables of [`registry`] and the verbs that only one kind has ([`verbs::review`],
 //! [`verbs::binding`], [`verbs::component_status`]).
 //!
-//! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`body`] (how objects are stored),
-//! [`negotiate`] and [`answer`] (media types, responses), [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`],
-//! [`health`], [`version`], [`metrics`], and what the server is given: [`config`], [`mod@env`].
+//! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`body`] (how objects are stored), [`catalog`] (what the store knows of them),
+//! [`negotiate`] and [`answer`] (media types, responses), `forms` and `segment` (what is made of an object once), `list_body`, [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`],
+//! [`health`], [`version`], [`metrics`] and `store_metrics`, and what the server is given: [`config`], [`mod@env`].
 
 pub mod answer;
 pub mod body;
 pub mod bootstrap;
+pub mod catalog;
 pub mod config;
 pub mod discovery;
 mod document;
 pub mod env;
+mod forms;
 pub mod health;
+mod list_body;
 mod messages;
 pub mod metrics;
 pub mod negotiate;
@@ -26,13 +29,16 @@ pub mod path;
 pub mod pretty;
 pub mod registry;
 pub mod request;
+mod segment;
 mod server;
+mod store_metrics;
 pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod verbs;
 pub mod version;
 
+pub use catalog::Catalog;
 pub use config::{Cidr, Config};
 pub use env::{Env, SystemEnv};
 pub use server::ApiServer;

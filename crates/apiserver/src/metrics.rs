@@ -47,12 +47,28 @@ struct KindLabels {
     request_kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListLabels {
+    group: &'static str,
+    resource: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IndexLabels {
+    group: &'static str,
+    resource: &'static str,
+    index: &'static str,
+}
+
 /// Counters of what the server does.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     in_flight: Family<KindLabels, Gauge>,
+    lists: Family<IndexLabels, Counter>,
+    fetched: Family<IndexLabels, Counter>,
+    returned: Family<ListLabels, Counter>,
 }
 
 /// A request being answered. Dropped with it, however it ends.
@@ -78,10 +94,24 @@ impl Metrics {
         let help = "Time to answer a request, watches left out, in seconds";
         registry.register("apiserver_request_duration_seconds", help, durations.clone());
         registry.register("apiserver_current_inflight_requests", "Requests being answered", in_flight.clone());
+        let (lists, fetched) = (Family::<IndexLabels, Counter>::default(), Family::<IndexLabels, Counter>::default());
+        let returned = Family::<ListLabels, Counter>::default();
+        registry.register("apiserver_cache_list", "Lists by resource and by whether words found the objects", lists.clone());
+        registry.register("apiserver_cache_list_fetched_objects", "Objects looked at by lists", fetched.clone());
+        registry.register("apiserver_cache_list_returned_objects", "Objects given by lists", returned.clone());
         let started = Gauge::<f64, AtomicU64>::default();
         started.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
         registry.register("process_start_time_seconds", "When the process started, in seconds since 1970", started);
-        Metrics { registry, requests, durations, in_flight }
+        Metrics { registry, requests, durations, in_flight, lists, fetched, returned }
+    }
+
+    /// Counts a list: how many objects were looked at, found by words or one by one, and how many were meant.
+    pub fn count_list(&self, served: &Served, by_words: bool, fetched: usize, returned: usize) {
+        let (group, resource) = (served.resource.group, served.resource.name);
+        let labels = IndexLabels { group, resource, index: if by_words { "words" } else { "" } };
+        self.lists.get_or_create(&labels).inc();
+        self.fetched.get_or_create(&labels).inc_by(fetched as u64);
+        self.returned.get_or_create(&ListLabels { group, resource }).inc_by(returned as u64);
     }
 
     /// Counts a request in.
@@ -112,8 +142,8 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// Answers `/metrics`.
-    pub fn answer(&self) -> Response<Body> {
+    /// Answers `/metrics`. `rest` are lines of the same format about what is not counted here.
+    pub fn answer(&self, rest: &str) -> Response<Body> {
         let mut text = String::with_capacity(16 * 1024);
         if encode(&mut text, &self.registry).is_err() {
             return status_response(&Status::internal_error("the metrics cannot be written"));
@@ -121,6 +151,7 @@ impl Metrics {
         // Memory and processor time are read when somebody asks.
         let end = text.rfind("# EOF").unwrap_or(text.len());
         text.insert_str(end, &process_text());
+        text.insert_str(end, rest);
         let mut response = Response::new(Body::from(text));
         let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, content_type);

@@ -4,7 +4,7 @@
 //! as `application/*` is not understood there and therefore not here. CBOR is behind a gate that is off.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use portcullis_gate::Query;
 use portcullis_model::status::Status;
 
@@ -94,6 +94,8 @@ pub struct Accepted {
     pub include: Include,
     /// Whether JSON is indented.
     pub pretty: bool,
+    /// Whether the client takes gzip.
+    pub gzip: bool,
 }
 
 /// What the rows of a table carry besides their cells (`includeObject`).
@@ -115,6 +117,7 @@ impl Accepted {
         meta_version: MetaVersion::V1,
         include: Include::Metadata,
         pretty: false,
+        gzip: false,
     };
 }
 
@@ -126,6 +129,7 @@ pub fn accept(headers: &HeaderMap, query: Query<'_>) -> Result<Accepted, Box<Sta
     }
     .ok_or_else(|| Box::new(Status::not_acceptable(&AVAILABLE)))?;
     accepted.pretty |= pretty(headers, query);
+    accepted.gzip = accepts_gzip(headers);
     if accepted.shape == Shape::Table {
         accepted.include = match &*query.get("includeObject").unwrap_or_default() {
             "None" => Include::Nothing,
@@ -134,6 +138,15 @@ pub fn accept(headers: &HeaderMap, query: Query<'_>) -> Result<Accepted, Box<Sta
         };
     }
     Ok(accepted)
+}
+
+/// Whether the client takes gzip, and would not rather do without.
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let Some(header) = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()) else { return false };
+    header.split(',').take(ACCEPT_CLAUSES_MAX).any(|coding| {
+        let coding = clause(coding);
+        coding.range == "gzip" && coding.quality > 0.0
+    })
 }
 
 /// Whether JSON is to be indented: when the query says so, or when it says nothing and a person is reading.
@@ -293,6 +306,19 @@ mod tests {
         check("application/yaml", Some(Format::Yaml));
         check("text/plain", None);
         assert_eq!(body_format(&HeaderMap::new()).ok(), Some(Format::Json));
+    }
+
+    #[test]
+    fn content_codings() {
+        let check = |header: &str, expected: bool| {
+            let headers = headers(http::header::ACCEPT_ENCODING, header);
+            assert_eq!(accept(&headers, Query::new("")).unwrap().gzip, expected, "{header}");
+        };
+        check("gzip", true);
+        check("deflate, gzip;q=0.5", true);
+        check("gzip;q=0", false);
+        check("br", false);
+        check("", false);
     }
 
     #[test]

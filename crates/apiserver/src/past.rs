@@ -4,8 +4,9 @@
 //! held at it. Upstream reads such lists from etcd or from a snapshot of its watch cache.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use portcullis_store::{Engine, Entry, Key, Snapshot, SubscribeError};
+use portcullis_store::{Engine, Entry, Key, Snapshot, SubscribeError, Term};
 
 /// Entries as they were at one version.
 pub struct View {
@@ -35,22 +36,18 @@ impl View {
             Err(error) => return Err(error),
         };
         let mut before = BTreeMap::new();
-        while subscription.position() < newest.revision() {
-            // What is known is there at once; that nothing is there means that nothing under the prefix changed any more.
-            let batch = tokio::select! {
-                biased;
-                batch = subscription.next() => batch,
-                () = std::future::ready(()) => break,
-            };
-            let Ok(batch) = batch else { return Ok(None) };
-            if batch.revision > newest.revision() {
-                break;
-            }
-            for event in &batch.events {
-                before.entry(event.key.clone()).or_insert_with(|| event.previous.clone());
+        loop {
+            // All that belongs to the snapshot is there already.
+            match subscription.try_next() {
+                Ok(Some(batch)) if batch.revision <= newest.revision() => {
+                    for event in &batch.events {
+                        before.entry(event.key.clone()).or_insert_with(|| event.previous.clone());
+                    }
+                }
+                Ok(_) => return Ok(Some(View { snapshot: newest, revision, before })),
+                Err(_) => return Ok(None),
             }
         }
-        Ok(Some(View { snapshot: newest, revision, before }))
     }
 
     /// The version of the whole.
@@ -76,21 +73,90 @@ impl View {
         &'a self,
         prefix: &'a str,
         after: Option<&'a str>,
-    ) -> Box<dyn Iterator<Item = (&'a str, &'a Entry)> + Send + 'a> {
-        let held = self.snapshot.range(prefix, after).map(|(key, entry)| (&**key, entry));
+    ) -> Box<dyn Iterator<Item = (&'a Key, &'a Entry)> + Send + 'a> {
         if self.before.is_empty() {
-            return Box::new(held);
+            return Box::new(self.snapshot.range(prefix, after));
         }
-        let mut rows: BTreeMap<&str, &Entry> = held.collect();
-        for (key, entry) in &self.before {
-            if !key.starts_with(prefix) || after.is_some_and(|after| &**key <= after) {
-                continue;
+        let mut held = self.snapshot.range(prefix, after).peekable();
+        let first = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let before = self.before.range::<str, _>((first, Bound::Unbounded));
+        let mut before = before.take_while(move |(key, _)| key.starts_with(prefix)).peekable();
+        Box::new(std::iter::from_fn(move || {
+            loop {
+                let Some((key, entry)) = before.next_if(|(key, _)| held.peek().is_none_or(|(next, _)| *key <= next))
+                else {
+                    return held.next();
+                };
+                // What the key held then counts, not what it holds now.
+                held.next_if(|(next, _)| *next == key);
+                if let Some(entry) = entry {
+                    return Some((key, entry));
+                }
             }
-            match entry {
-                Some(entry) => rows.insert(key, entry),
-                None => rows.remove(&**key),
-            };
+        }))
+    }
+
+    /// As [`View::range`], leaving out some of the entries that do not have all of these words. Only the newest state knows which.
+    pub fn candidates<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        terms: &[Term],
+    ) -> Box<dyn Iterator<Item = (&'a Key, &'a Entry)> + Send + 'a> {
+        if self.before.is_empty() && !terms.is_empty() {
+            return self.snapshot.candidates(prefix, after, terms);
         }
-        Box::new(rows.into_iter())
+        self.range(prefix, after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::Bytes;
+    use portcullis_store::embedded::{Embedded, Options};
+    use portcullis_store::{Change, Commit, Condition, Operation};
+
+    use super::*;
+
+    fn operation(key: &str, value: &str) -> Operation {
+        let change = if value.is_empty() { Change::Delete } else { Change::Put(Bytes::from(value.to_owned())) };
+        Operation { key: format!("/registry/{key}").into(), condition: Condition::Any, change }
+    }
+
+    #[tokio::test]
+    async fn every_state_can_be_seen_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Embedded::open(Options::new(folder.path().join("store"))).unwrap();
+        let writes = [
+            vec![("a", "1"), ("c", "1"), ("other/x", "1")],
+            vec![("b", "1")],
+            vec![("a", "2"), ("c", "")],
+            vec![("c", "3")],
+            vec![("a", ""), ("b", "2")],
+            vec![("d", "1"), ("e", "1")],
+        ];
+        let mut states = vec![engine.snapshot()];
+        for write in writes {
+            let operations: Vec<Operation> =
+                write.iter().map(|(key, value)| operation(&format!("m/{key}"), value)).collect();
+            engine.commit(Commit::from(operations)).await.unwrap();
+            states.push(engine.snapshot());
+        }
+        let newest = engine.snapshot();
+        for state in states {
+            let view = View::at(&engine, newest.clone(), "/registry/m/", state.revision()).await.unwrap().unwrap();
+            for after in [None, Some("/registry/a"), Some("/registry/m/a"), Some("/registry/m/bb"), Some("/registry/m/z")] {
+                let seen: Vec<_> = view.range("/registry/m/", after).collect();
+                let expected: Vec<_> = state.range("/registry/m/", after).collect();
+                assert_eq!(seen, expected, "{} {after:?}", state.revision());
+            }
+            for (key, entry) in state.range("/registry/m/", None) {
+                assert_eq!(view.get(key), Some(entry));
+            }
+        }
     }
 }

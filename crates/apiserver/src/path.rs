@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Method, Response};
-use portcullis_gate::{Body, Permitted, Query, RequestBody, ResourceInfo, Verb, not_found, status_response};
+use portcullis_gate::{Body, Permitted, Query, RequestBody, ResourceInfo, Upgrade, Verb, not_found, status_response};
 use portcullis_kinds::resources::Subresource;
 use portcullis_model::status::Status;
 
@@ -18,8 +18,9 @@ use crate::request::Request;
 use crate::server::ApiServer;
 use crate::verbs::{
     binding, component_status, create, delete, delete_collection, get, list, patch, review, scale, update, watch,
+    watch_socket,
 };
-use crate::{health, version};
+use crate::{health, store_metrics, version};
 
 /// Subresources that are served: doors to the object itself, its scale, and its binding to a node.
 const DOORS: [&str; 5] = ["", "binding", "finalize", "scale", "status"];
@@ -27,12 +28,13 @@ const DOORS: [&str; 5] = ["", "binding", "finalize", "scale", "status"];
 /// Answers what passed the gate.
 pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Body> {
     let started = Instant::now();
-    let body = permitted.take_body();
+    let (body, upgrade) = (permitted.take_body(), permitted.take_upgrade());
     let in_flight = server.metrics.begin(permitted.method());
     let (response, served) = match permitted.info().resource() {
-        Some(info) => resource(server, &permitted, info, body).await,
+        Some(info) => resource(server, &permitted, info, body, upgrade).await,
         None => (path(server, &permitted).await, None),
     };
+    server.pages.trim(&*server.engine, server.env.now_micros());
     server.metrics.end(in_flight, &permitted, served, response.status(), started.elapsed());
     response
 }
@@ -50,7 +52,7 @@ async fn path(server: &ApiServer, permitted: &Permitted) -> Response<Body> {
     }
     match path {
         "/version" | "/version/" => version::answer(server),
-        "/metrics" => server.metrics.answer(),
+        "/metrics" => server.metrics.answer(&store_metrics::text(server)),
         path => nothing_at(path),
     }
 }
@@ -97,6 +99,7 @@ async fn resource<'a>(
     permitted: &Permitted,
     info: ResourceInfo<'_>,
     body: RequestBody,
+    upgrade: Option<Upgrade>,
 ) -> (Response<Body>, Option<&'a Served>) {
     let Some(served) = server.registry.find(info.group, info.version, info.resource) else {
         return (nothing_at(permitted.info().path()), None);
@@ -116,7 +119,12 @@ async fn resource<'a>(
     let warnings = Vec::new();
     let mut request = Request { permitted, info, query, served, subresource, accepted, body, warnings };
     let result = verb(server, &mut request).await;
-    (respond(served, accepted, &request.warnings, result, server.now_seconds()), Some(served))
+    let response = respond(served, accepted, &request.warnings, result, server.now_seconds());
+    let response = match info.verb {
+        Verb::Watch => watch_socket::switch(permitted.headers(), upgrade, response),
+        _ => response,
+    };
+    (response, Some(served))
 }
 
 /// Whether the path exists for this resource, and takes the method.
@@ -128,18 +136,27 @@ fn route<'a>(served: &'a Served, info: &ResourceInfo<'_>, method: &Method) -> Re
         "" => None,
         name => Some(resource.subresource(name).ok_or_else(no_such_path)?),
     };
-    let has_namespace = !info.namespace.is_empty();
     let is_object = !info.path_name.is_empty();
-    let is_namespaces = resource.group.is_empty() && resource.name == "namespaces";
-    if resource.namespaced && is_object && !has_namespace && !matches!(info.verb, Verb::Watch) {
+    let is_misplaced = if resource.namespaced { is_object && !info.is_in_namespace } else { info.is_in_namespace };
+    // Only behind a proxy does the path go on after a subresource.
+    if is_misplaced || !info.tail.is_empty() && info.subresource != "proxy" {
         return Err(no_such_path());
     }
-    if !resource.namespaced && has_namespace && !is_namespaces {
-        return Err(no_such_path());
+    if info.is_verb_in_path {
+        // `watch/` stands before collections and objects of what can be watched; `proxy/` is no longer served.
+        let is_watch = info.verb == Verb::Watch && subresource.is_none() && resource.has_verb("watch");
+        return match is_watch {
+            false => Err(no_such_path()),
+            true if method == Method::GET => Ok(None),
+            true => Err(method_not_allowed()),
+        };
     }
     let verbs = subresource.map_or(&resource.verbs, |subresource| &subresource.verbs);
+    if info.verb == Verb::Watch && method == Method::GET && resource.has_verb("list") && !resource.has_verb("watch") {
+        return Err(Box::new(Status::method_not_supported(resource.group, resource.name, info.verb.as_str())));
+    }
     // Only collections of one namespace, or of a resource without any, take what changes them.
-    let is_across = resource.namespaced && !has_namespace && !is_object;
+    let is_across = resource.namespaced && !info.is_in_namespace && !is_object;
     let reads = matches!(info.verb, Verb::Get | Verb::List | Verb::Watch);
     let misplaced = is_object && info.verb == Verb::Create && subresource.is_none()
         || !is_object && matches!(info.verb, Verb::Update | Verb::Patch);

@@ -6,44 +6,64 @@ const INDENTED_LEVELS_MAX: usize = 100;
 /// Indents compact JSON and ends it with nothing, as upstream. What is not JSON comes out as it came, only longer.
 pub fn indent(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 2);
-    let mut depth = 0usize;
-    let mut in_string = false;
-    let mut escaped = false;
-    let mut bytes = json.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        if in_string {
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-            out.push(byte);
-            continue;
+    Indenter::default().push(json, &mut out);
+    out
+}
+
+/// Indents JSON that comes in parts, cut anywhere.
+#[derive(Debug, Default)]
+pub(crate) struct Indenter {
+    depth: usize,
+    in_string: bool,
+    is_escaped: bool,
+    /// The last byte opened an object or a list, which may be empty.
+    has_opened: bool,
+}
+
+impl Indenter {
+    /// Appends the next part.
+    pub(crate) fn push(&mut self, json: &[u8], out: &mut Vec<u8>) {
+        for byte in json.iter().copied() {
+            if self.in_string {
+                self.in_string = self.is_escaped || byte != b'"';
+                self.is_escaped = !self.is_escaped && byte == b'\\';
+                out.push(byte);
+                continue;
+            }
+            if std::mem::take(&mut self.has_opened) {
+                if matches!(byte, b'}' | b']') {
+                    out.push(byte);
+                    continue;
+                }
+                self.depth += 1;
+                break_line(self.depth, out);
+            }
+            self.push_token(byte, out);
         }
+    }
+
+    fn push_token(&mut self, byte: u8, out: &mut Vec<u8>) {
         match byte {
             b'{' | b'[' => {
                 out.push(byte);
-                if matches!(bytes.peek(), Some(b'}' | b']')) {
-                    out.extend(bytes.next());
-                } else {
-                    depth += 1;
-                    break_line(depth, &mut out);
-                }
+                self.has_opened = true;
             }
             b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                break_line(depth, &mut out);
+                self.depth = self.depth.saturating_sub(1);
+                break_line(self.depth, out);
                 out.push(byte);
             }
             b',' => {
                 out.push(byte);
-                break_line(depth, &mut out);
+                break_line(self.depth, out);
             }
             b':' => out.extend_from_slice(b": "),
             byte => {
-                in_string = byte == b'"';
+                self.in_string = byte == b'"';
                 out.push(byte);
             }
         }
     }
-    out
 }
 
 fn break_line(depth: usize, out: &mut Vec<u8>) {
@@ -60,6 +80,9 @@ mod tests {
     fn indentation() {
         let check = |json: &str, expected: &str| {
             assert_eq!(String::from_utf8(indent(json.as_bytes())).unwrap(), expected, "{json}");
+            let (mut indenter, mut out) = (Indenter::default(), Vec::new());
+            json.as_bytes().chunks(1).for_each(|part| indenter.push(part, &mut out));
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{json} in parts");
         };
         check("{}", "{}");
         check(r#"{"a":[],"b":{}}"#, "{\n  \"a\": [],\n  \"b\": {}\n}");

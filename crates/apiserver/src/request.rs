@@ -1,9 +1,13 @@
 //! A request for a resource as the verbs see it: what was permitted, and what of it was understood before the verb began.
 
-use bytes::Bytes;
-use portcullis_gate::{Permitted, Query, ResourceInfo};
-use portcullis_kinds::resources::Subresource;
+use std::borrow::Cow;
 
+use bytes::Bytes;
+use portcullis_gate::{Permitted, Query, ResourceInfo, selected_name};
+use portcullis_kinds::resources::Subresource;
+use portcullis_model::status::Status;
+
+use crate::answer::Failure;
 use crate::negotiate::Accepted;
 use crate::registry::Served;
 
@@ -39,8 +43,54 @@ impl<'a> Request<'a> {
         self.info.path_name
     }
 
+    /// Returns the field selector: the query's, or one for the name in the path (a watch of one object, the old way).
+    ///
+    /// # Errors
+    /// 400 when the path and the query name different objects.
+    pub fn field_selector(&self) -> Result<Cow<'a, str>, Failure> {
+        let given = self.query.get("fieldSelector").unwrap_or_default();
+        select_named(self.path_name(), given)
+    }
+
     /// Whether the request is for this subresource.
     pub fn is_for(&self, subresource: &str) -> bool {
         self.info.subresource == subresource
+    }
+}
+
+fn select_named<'a>(name: &str, given: Cow<'a, str>) -> Result<Cow<'a, str>, Failure> {
+    if name.is_empty() {
+        return Ok(given);
+    }
+    if given.chars().all(|letter| letter == ',') {
+        let escaped = name.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+        return Ok(Cow::Owned(format!("metadata.name={escaped}")));
+    }
+    if selected_name(&given).is_none_or(|selected| selected != name) {
+        return Err(Box::new(Status::bad_request("fieldSelector metadata.name doesn't match requested name")));
+    }
+    Ok(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_the_path_selects() {
+        let check = |name: &str, given: &str, expected: Option<&str>| {
+            let selector = select_named(name, Cow::Borrowed(given)).ok();
+            assert_eq!(selector.as_deref(), expected, "{name} {given}");
+        };
+        check("", "metadata.name=a", Some("metadata.name=a"));
+        check("", "", Some(""));
+        check("a", "", Some("metadata.name=a"));
+        check("a", ",", Some("metadata.name=a"));
+        check("a,b=c\\", "", Some("metadata.name=a\\,b\\=c\\\\"));
+        check("a", "metadata.name=a,metadata.namespace=n", Some("metadata.name=a,metadata.namespace=n"));
+        check("a", "metadata.name==a", Some("metadata.name==a"));
+        check("a", "metadata.name=b", None);
+        check("a", "metadata.name!=b", None);
+        check("a", "metadata.namespace=n", None);
     }
 }

@@ -38,9 +38,13 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Makes a server over a store. Nothing is read or written yet: [`ApiServer::bootstrap`] makes the objects that a cluster begins with.
-    pub fn new(engine: Arc<dyn Engine>, config: Config, env: Arc<dyn Env>) -> Arc<ApiServer> {
-        let registry = Arc::new(Registry::new());
+    /// Makes a server over a store that was opened with the catalog of the same registry. Nothing is read or written yet: [`ApiServer::bootstrap`] makes the objects that a cluster begins with.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        registry: Arc<Registry>,
+        config: Config,
+        env: Arc<dyn Env>,
+    ) -> Arc<ApiServer> {
         let resources = portcullis_kinds::resources();
         let address = format!("{}:{}", config.service_cidr.first_host(), config.secure_port);
         let discovery = Discovery::new(resources, &address, &OTHER_PATHS);

@@ -4,12 +4,13 @@
 //! cells need code of their kind, which comes with the kinds' files; until then they are `<unknown>`, of any column type.
 
 use portcullis_model::go_text::push_json_string;
+use portcullis_model::schema::DecodeError;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
 use portcullis_model::time::push_time;
 use portcullis_model::tree::{Kind, NodeId, Tree};
 
-use crate::answer::{Failure, ListAnswer, ObjectAnswer, push_list_meta, push_partial, to_yaml_if, unreadable};
 use crate::body::Body;
+use crate::forms::push_partial;
 use crate::negotiate::{Accepted, Include};
 use crate::registry::Served;
 use crate::registry::metadata::Metadata;
@@ -97,39 +98,27 @@ const CELLS: &[(&str, &str, &str, Cell)] = &[
     ("storage.k8s.io", "volumeattributesclasses", "DriverName", Cell::Field("driverName", r#""""#)),
 ];
 
-/// A table of one row. Events of a watch name the columns once.
-pub fn of_object(
+/// Appends a table of one row. Events of a watch name the columns once.
+pub(crate) fn push_object(
     served: &Served,
     accepted: Accepted,
-    object: &ObjectAnswer,
+    body: &Body<'_>,
+    version: u64,
     now: i64,
     columns: bool,
-) -> Result<Vec<u8>, Failure> {
-    let mut json = head(accepted);
-    json.extend_from_slice(itoa::Buffer::new().format(object.version).as_bytes());
+    json: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    json.extend_from_slice(&head(accepted));
+    json.extend_from_slice(itoa::Buffer::new().format(version).as_bytes());
     json.extend_from_slice(br#""}"#);
-    push_columns(served, columns, &mut json);
-    push_row(served, accepted, &object.text, object.version, now, &mut json)?;
+    push_columns(served, columns, json);
+    push_row(served, accepted, body, version, now, json)?;
     json.extend_from_slice(b"]}");
-    Ok(to_yaml_if(accepted.format, json)?)
+    Ok(())
 }
 
-/// A table of a list.
-pub fn of_list(served: &Served, accepted: Accepted, list: &ListAnswer, now: i64) -> Result<Vec<u8>, Failure> {
-    let mut json = head(accepted);
-    push_list_meta(list, &mut json);
-    push_columns(served, true, &mut json);
-    for (at, (text, version)) in list.items.iter().enumerate() {
-        if at > 0 {
-            json.push(b',');
-        }
-        push_row(served, accepted, text, *version, now, &mut json)?;
-    }
-    json.extend_from_slice(b"]}");
-    Ok(to_yaml_if(accepted.format, json)?)
-}
-
-fn head(accepted: Accepted) -> Vec<u8> {
+/// What a table begins with, up to the value of `resourceVersion`.
+pub(crate) fn head(accepted: Accepted) -> Vec<u8> {
     let api_version = accepted.meta_version.api_version();
     format!(r#"{{"kind":"Table","apiVersion":"{api_version}","metadata":{{"resourceVersion":""#).into_bytes()
 }
@@ -151,16 +140,17 @@ pub(crate) fn push_columns(served: &Served, columns: bool, json: &mut Vec<u8>) {
     json.extend_from_slice(br#"],"rows":["#);
 }
 
-fn push_row(
+/// Appends a row.
+pub(crate) fn push_row(
     served: &Served,
     accepted: Accepted,
-    text: &[u8],
+    body: &Body<'_>,
     version: u64,
     now: i64,
     json: &mut Vec<u8>,
-) -> Result<(), Failure> {
-    let decoded = decode_json::decode(served.schema, served.resource.type_id, text.to_vec(), FieldValidation::Ignore);
-    let tree = decoded.map_err(unreadable)?.tree;
+) -> Result<(), DecodeError> {
+    let text = body.text().to_vec();
+    let tree = decode_json::decode(served.schema, served.resource.type_id, text, FieldValidation::Ignore)?.tree;
     json.extend_from_slice(br#"{"cells":["#);
     for (at, column) in served.resource.columns.iter().enumerate() {
         if at > 0 {
@@ -169,12 +159,11 @@ fn push_row(
         push_cell(served, &tree, &column.name, now, json);
     }
     json.push(b']');
-    let body = Body::of(text)?;
     match accepted.include {
         Include::Nothing => json.extend_from_slice(br#","object":null"#),
         Include::Metadata => {
             json.extend_from_slice(br#","object":"#);
-            push_partial(accepted, &body, version, json);
+            push_partial(accepted.meta_version, body, version, json);
         }
         Include::Object => {
             json.extend_from_slice(br#","object":"#);

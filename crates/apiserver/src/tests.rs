@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod managed;
+mod paths;
 mod reviews;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +20,8 @@ use portcullis_store::embedded::{Embedded, Options};
 use serde_json::{Value, json};
 
 use crate::env::NoRandomness;
-use crate::{ApiServer, Config, Env};
+use crate::registry::Registry;
+use crate::{ApiServer, Catalog, Config, Env};
 
 /// A clock that stands still until it is set, and bytes that differ from call to call.
 struct FixedEnv {
@@ -87,10 +90,18 @@ const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 impl Cluster {
     async fn new() -> Cluster {
         let folder = tempfile::tempdir().unwrap();
-        let engine = Arc::new(Embedded::open(Options::new(folder.path().join("store"))).unwrap());
+        let registry = Arc::new(Registry::new());
+        let catalog = Arc::new(Catalog::new(Arc::clone(&registry)));
+        let options = Options { catalog, ..Options::new(folder.path().join("store")) };
+        let engine = Arc::new(Embedded::open(options).unwrap());
         let env = Arc::new(FixedEnv { micros: AtomicU64::new(1_800_000_000_000_000), drawn: AtomicU64::new(1) });
         let server =
-            ApiServer::new(Arc::clone(&engine) as Arc<dyn Engine>, Config::default(), Arc::clone(&env) as Arc<dyn Env>);
+            ApiServer::new(
+                Arc::clone(&engine) as Arc<dyn Engine>,
+                registry,
+                Config::default(),
+                Arc::clone(&env) as Arc<dyn Env>,
+            );
         server.bootstrap().await.unwrap();
         let groups = vec![GROUP_MASTERS.to_owned(), GROUP_AUTHENTICATED.to_owned()];
         let admin = Identity { name: "admin".to_owned(), groups, ..Identity::default() };
@@ -526,7 +537,12 @@ async fn the_first_objects_are_made_once() {
     }
     let before = cluster.engine.snapshot().revision();
     let env = Arc::new(FixedEnv { micros: AtomicU64::new(0), drawn: AtomicU64::new(9) });
-    let again = ApiServer::new(Arc::clone(&cluster.engine) as Arc<dyn Engine>, Config::default(), env);
+    let again = ApiServer::new(
+        Arc::clone(&cluster.engine) as Arc<dyn Engine>,
+        Arc::new(Registry::new()),
+        Config::default(),
+        env,
+    );
     again.bootstrap().await.unwrap();
     assert_eq!(cluster.engine.snapshot().revision(), before);
 }

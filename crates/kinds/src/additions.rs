@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-const ADDITIONS: &str = include_str!("../facts/additions.facts");
+pub(crate) const ADDITIONS: &str = include_str!("../facts/additions.facts");
 
 /// One line of the additions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

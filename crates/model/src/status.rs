@@ -129,6 +129,8 @@ pub struct StatusDetails {
 pub struct Status {
     /// Success or failure.
     pub outcome: Outcome,
+    /// Where a list that cannot go on as it began may go on, as its `metadata.continue`; empty otherwise.
+    pub continue_token: String,
     /// For people; clients parse some.
     pub message: Cow<'static, str>,
     /// For programs.
@@ -203,7 +205,8 @@ impl Status {
         message: impl Into<Cow<'static, str>>,
         details: Option<StatusDetails>,
     ) -> Self {
-        Self { outcome: Outcome::Failure, message: message.into(), reason, details: details.map(Box::new), code }
+        let (outcome, continue_token) = (Outcome::Failure, String::new());
+        Self { outcome, continue_token, message: message.into(), reason, details: details.map(Box::new), code }
     }
 
     /// The answer to a successful delete of an object that is gone at once. It has no code in its body.
@@ -212,6 +215,7 @@ impl Status {
         let details = StatusDetails { uid: uid.to_owned(), ..about(group, resource, name) };
         Self {
             outcome: Outcome::Success,
+            continue_token: String::new(),
             message: Cow::Borrowed(""),
             reason: Reason::Unknown,
             details: Some(Box::new(details)),
@@ -222,7 +226,14 @@ impl Status {
     /// A success that shows nothing, such as 201 for a binding.
     #[must_use]
     pub fn success(code: u16) -> Self {
-        Self { outcome: Outcome::Success, message: Cow::Borrowed(""), reason: Reason::Unknown, details: None, code }
+        Self {
+            outcome: Outcome::Success,
+            continue_token: String::new(),
+            message: Cow::Borrowed(""),
+            reason: Reason::Unknown,
+            details: None,
+            code,
+        }
     }
 
     /// 400.
@@ -440,6 +451,13 @@ impl Status {
         self
     }
 
+    /// Says where a list may go on.
+    #[must_use]
+    pub fn with_continue(mut self, token: impl Into<String>) -> Self {
+        self.continue_token = token.into();
+        self
+    }
+
     /// Adds a cause.
     #[must_use]
     pub fn with_cause(mut self, cause: StatusCause) -> Self {
@@ -464,7 +482,9 @@ impl Status {
 
     /// Appends the JSON object without the line feed, for the events of a watch.
     pub fn push_json(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(br#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"#);
+        out.extend_from_slice(br#"{"kind":"Status","apiVersion":"v1","metadata":{"#);
+        Members { out, first: true }.text("continue", &self.continue_token);
+        out.extend_from_slice(br#"},"status":"#);
         push_json_string(out, self.outcome.as_str());
         let mut object = Members { out, first: false };
         object.text("message", &self.message);

@@ -59,6 +59,9 @@ pub(crate) struct Up {
     /// The addresses that Services get
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
     pub(crate) service_cluster_ip_range: AddressRange,
+    /// MiB of memory that stored objects, what is made of them for readers, and history may take [default: half of the machine's]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..))]
+    pub(crate) memory_budget: Option<u32>,
     /// Which defaults are in force
     #[arg(long, value_name = "PROFILE", value_enum, default_value = "locked")]
     pub(crate) defaults: Defaults,

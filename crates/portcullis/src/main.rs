@@ -7,6 +7,7 @@ mod apiserver;
 mod arguments;
 mod configuration;
 mod kubeconfig;
+mod memory;
 mod pki;
 mod refused;
 mod up;

@@ -12,6 +12,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
 use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial};
+use portcullis_apiserver::Catalog;
+use portcullis_apiserver::registry::Registry;
 use portcullis_store::embedded::{Embedded, Options};
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,7 +22,7 @@ use tracing_subscriber::EnvFilter;
 use crate::arguments::Up;
 use crate::configuration::Defaults;
 use crate::pki::{self, Pair, pem};
-use crate::{addresses, kubeconfig, version};
+use crate::{addresses, kubeconfig, memory, version};
 
 /// Threads that run requests; more do not serve faster, and each holds memory.
 const WORKERS_MAX: usize = 8;
@@ -41,7 +43,12 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     // From here on a signal is an orderly end, also while everything is being made.
     let signals = Signals::new()?;
     pki::files::make_private_directory(data_dir)?;
-    let store = Arc::new(Embedded::open(Options::new(data_dir.join("store")))?);
+    let registry = Arc::new(Registry::new());
+    let store = Arc::new(Embedded::open(Options {
+        catalog: Arc::new(Catalog::new(Arc::clone(&registry))),
+        memory_bytes_max: memory::budget(arguments.memory_budget),
+        ..Options::new(data_dir.join("store"))
+    })?);
     let host = addresses::Host::here();
     let names = addresses::serving_names(&host, arguments.bind_address, arguments.service_cluster_ip_range.first());
     let cluster = pki::Directory::of(data_dir).prepare(names, OffsetDateTime::now_utc())?;
@@ -55,7 +62,7 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     let listening = listener.local_addr()?;
     let admin = data_dir.join("admin.kubeconfig");
     kubeconfig::write(&admin, listening, cluster.authority.certificate(), &cluster.admin)?;
-    let api = crate::apiserver::start(arguments, store, listening).await?;
+    let api = crate::apiserver::start(arguments, store, registry, listening).await?;
     let gate = Arc::new(Gate::new(api, config.limits));
     say_what_is(&cluster.made, listening, &admin, begun)?;
     let drained = listener.serve(gate, signals.stop()).await;

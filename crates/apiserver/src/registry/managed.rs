@@ -42,7 +42,7 @@ pub fn account(
     let served = request.served;
     prepare::label_namespace(served, tree);
     let before = old.map(|old| stored(served, old)).unwrap_or_default();
-    let mut managers = given(request, tree).unwrap_or_else(|| before.clone());
+    let mut managers = given(request, tree, &before).unwrap_or_else(|| before.clone());
     let metadata = metadata_of(served, tree);
     tree.remove(metadata, served.meta.managed_fields);
     // Whoever had its managers forgotten gets none again, until somebody applies.
@@ -70,11 +70,11 @@ pub fn account(
 fn stored(served: &Served, old: &Tree) -> Managers {
     let metadata = old.field(old.root(), served.fields.metadata);
     let list = metadata.and_then(|metadata| old.field(metadata, served.meta.managed_fields));
-    list.and_then(|list| Managers::read(served.schema, old, list).ok()).unwrap_or_default()
+    list.and_then(|list| Managers::stored(served.schema, old, list).ok()).unwrap_or_default()
 }
 
 /// The managers that the client sent; none when those that are stored stay.
-fn given(request: &Request<'_>, tree: &Tree) -> Option<Managers> {
+fn given(request: &Request<'_>, tree: &Tree, stored: &Managers) -> Option<Managers> {
     let served = request.served;
     if !request.info.subresource.is_empty() {
         return None;
@@ -84,7 +84,7 @@ fn given(request: &Request<'_>, tree: &Tree) -> Option<Managers> {
     if Managers::is_reset(tree, list) {
         return Some(Managers::default());
     }
-    Managers::read(served.schema, tree, list).ok().filter(|managers| !managers.entries.is_empty())
+    Managers::read_beside(served.schema, tree, list, stored).ok().filter(|managers| !managers.entries.is_empty())
 }
 
 /// What this door to the object does not write (upstream: `GetResetFields` of strategies).

@@ -140,6 +140,11 @@ impl<'a> Metadata<'a> {
         self.field(self.fields.creation_timestamp).and_then(|node| self.tree.time(node))
     }
 
+    /// `deletionTimestamp`, seconds since 1970.
+    pub fn deletion(&self) -> Option<i64> {
+        self.field(self.fields.deletion_timestamp).and_then(|node| self.tree.time(node))
+    }
+
     /// Whether the object is being deleted.
     pub fn is_deleting(&self) -> bool {
         self.field(self.fields.deletion_timestamp).is_some()

@@ -34,6 +34,8 @@ pub struct Served {
     pub meta: &'static MetaFields,
     /// Numbers of the object's own fields.
     pub fields: TopFields,
+    /// The number of each selectable field of the rules in the index of stored objects.
+    pub field_numbers: Vec<usize>,
     /// The type in which objects are stored; that of another version for two kinds.
     pub stored_type: TypeId,
     /// `{"kind":"ConfigMap","apiVersion":"v1",`.
@@ -84,6 +86,7 @@ impl Served {
             rules: Rules::of(resource),
             meta,
             fields,
+            field_numbers: Vec::new(),
             stored_type,
             head: format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","#).into(),
             list_head: format!(
@@ -158,7 +161,8 @@ impl Served {
         } else {
             convert::to_stored(self, tree, &mut out)?;
         }
-        Ok(out.into())
+        // Without the spare room of the buffer, which would be held as long as the object.
+        Ok(out.into_boxed_slice().into())
     }
 
     /// Returns the text of a stored object in the version served here, without type head and version.
@@ -200,7 +204,13 @@ impl Registry {
             portcullis_kinds::resources().all().iter().map(|resource| Served::new(resource, schema, meta)).collect();
         let names = served.iter().map(|served| (served.resource.group, served.resource.version, served.resource.name));
         let by_name = names.enumerate().map(|(at, name)| (name, at)).collect();
-        Registry { served, by_name }
+        let mut registry = Registry { served, by_name };
+        let numbers: Vec<_> =
+            registry.served.iter().map(|served| crate::catalog::field_numbers(&registry, served)).collect();
+        for (served, numbers) in registry.served.iter_mut().zip(numbers) {
+            served.field_numbers = numbers;
+        }
+        registry
     }
 
     /// The resource of a path.

@@ -2,6 +2,7 @@
 //! `rest.BeforeUpdate` and the `PrepareFor*` methods of strategies, as far as they are the same for all kinds).
 
 use portcullis_model::names;
+use portcullis_model::schema::managed::is_same;
 use portcullis_model::schema::{TypeRef, canonical, encode_json};
 use portcullis_model::tree::{NodeId, Scalar, Tree};
 
@@ -57,9 +58,10 @@ pub fn for_create(served: &Served, tree: &mut Tree, namespace: &str, env: &dyn E
     for owned in [meta.deletion_timestamp, meta.deletion_grace_period_seconds, meta.self_link, meta.generation] {
         tree.remove(metadata, owned);
     }
-    let mut random = [0u8; 24];
+    let mut random = [0u8; 40];
     env.fill_random(&mut random)?;
-    let (for_uid, for_name) = random.split_at(16);
+    let (for_uid, rest) = random.split_at(16);
+    let (for_own_name, for_name) = rest.split_at(16);
     tree.set(metadata, meta.uid, Scalar::String(&uuid_v4(for_uid)));
     tree.set(metadata, meta.creation_timestamp, Scalar::Time(seconds(env)));
     if served.rules.generation {
@@ -70,6 +72,8 @@ pub fn for_create(served: &Served, tree: &mut Tree, namespace: &str, env: &dyn E
         let draw = for_name.iter().fold(0u64, |draw, byte| draw << 8 | u64::from(*byte));
         let name = names::generate_name(known.generate_name(), draw);
         set_string(served, tree, meta.name, &name);
+    } else if known.name().is_empty() && served.rules.names_itself {
+        set_string(served, tree, meta.name, &uuid_v4(for_own_name));
     }
     if served.resource.group.is_empty() && served.resource.name == "namespaces" {
         new_namespace(served, tree);
@@ -200,12 +204,14 @@ fn count_generation(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
         !head.contains(&Some(number))
             && !same(served, field.ty, (tree, tree.field(tree.root(), number)), (old, old.field(old.root(), number)))
     });
-    if served.rules.annotations_count && !changed {
-        let annotations = |tree: &Tree| {
+    let counting =
+        [(served.rules.annotations_count, served.meta.annotations), (served.rules.labels_count, served.meta.labels)];
+    for (_, number) in counting.into_iter().filter(|(counts, _)| *counts) {
+        let held = |tree: &Tree| {
             let metadata = tree.field(tree.root(), served.fields.metadata)?;
-            tree.field(metadata, served.meta.annotations)
+            tree.field(metadata, number)
         };
-        changed = !same(served, TypeRef::Json, (tree, annotations(tree)), (old, annotations(old)));
+        changed |= !same(served, TypeRef::Json, (tree, held(tree)), (old, held(old)));
     }
     if changed {
         let metadata = metadata_of(served, tree);
@@ -214,6 +220,11 @@ fn count_generation(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
 }
 
 fn same(served: &Served, ty: TypeRef, new: (&Tree, Option<NodeId>), old: (&Tree, Option<NodeId>)) -> bool {
+    match (new.1, old.1) {
+        (None, None) => return true,
+        (Some(at_new), Some(at_old)) if is_same((new.0, at_new), (old.0, at_old)) => return true,
+        _ => {}
+    }
     let write = |(tree, node): (&Tree, Option<NodeId>)| {
         let mut out = Vec::new();
         if let Some(node) = node {
@@ -224,18 +235,43 @@ fn same(served: &Served, ty: TypeRef, new: (&Tree, Option<NodeId>), old: (&Tree,
     write(new) == write(old)
 }
 
-/// Marks an object as being deleted, `grace` seconds from now.
-pub fn mark_deleting(served: &Served, tree: &mut Tree, grace: i64, env: &dyn Env) {
+/// Marks an object whose kind takes its time as being deleted: it goes at `at`, `grace` seconds from now.
+pub fn mark_deleting(served: &Served, tree: &mut Tree, at: i64, grace: i64) {
+    mark_time(served, tree, at);
     let generation = Metadata::of(served, tree).generation();
     let metadata = metadata_of(served, tree);
-    tree.set(metadata, served.meta.deletion_timestamp, Scalar::Time(seconds(env).saturating_add(grace)));
-    if served.rules.marks_time_only {
-        return;
-    }
     tree.set(metadata, served.meta.deletion_grace_period_seconds, Scalar::Int(grace));
     if generation > 0 {
         tree.set(metadata, served.meta.generation, Scalar::Int(generation.saturating_add(1)));
     }
+}
+
+/// Marks an object as being deleted that only its finalizers hold. One that was marked for later is marked for now.
+pub fn mark_without_grace(served: &Served, tree: &mut Tree, now: i64) {
+    let held = Metadata::of(served, tree);
+    let (at, is_first) = (held.deletion().filter(|at| *at <= now), held.deletion_grace_period().is_none());
+    if is_first {
+        mark_deleting(served, tree, at.unwrap_or(now), 0);
+        return;
+    }
+    mark_time(served, tree, at.unwrap_or(now));
+    let metadata = metadata_of(served, tree);
+    tree.set(metadata, served.meta.deletion_grace_period_seconds, Scalar::Int(0));
+}
+
+/// Gives an object that is ending less time, counted from when it was told to.
+pub fn shorten_grace(served: &Served, tree: &mut Tree, grace: i64) {
+    let held = Metadata::of(served, tree);
+    let since = held.deletion().unwrap_or_default().saturating_sub(held.deletion_grace_period().unwrap_or_default());
+    mark_time(served, tree, since.saturating_add(grace));
+    let metadata = metadata_of(served, tree);
+    tree.set(metadata, served.meta.deletion_grace_period_seconds, Scalar::Int(grace));
+}
+
+/// Says when an object goes.
+pub fn mark_time(served: &Served, tree: &mut Tree, at: i64) {
+    let metadata = metadata_of(served, tree);
+    tree.set(metadata, served.meta.deletion_timestamp, Scalar::Time(at));
 }
 
 /// A namespace that is being deleted says so in its phase.
@@ -270,8 +306,8 @@ pub fn has_spec_finalizers(served: &Served, tree: &Tree) -> bool {
     number.and_then(|number| tree.field(spec, number)).is_some_and(|list| tree.len(list) > 0)
 }
 
-/// Puts the garbage collector's finalizers in or takes them out, keeping all others in order. Says whether anything changed.
-pub fn propagate(served: &Served, tree: &mut Tree, orphan: bool, foreground: bool) -> bool {
+/// Puts the garbage collector's finalizers in or takes them out, keeping all others in order.
+pub fn propagate(served: &Served, tree: &mut Tree, orphan: bool, foreground: bool) {
     let before: Vec<String> = Metadata::of(served, tree).finalizers().map(str::to_owned).collect();
     let mut after: Vec<String> = before
         .iter()
@@ -293,7 +329,6 @@ pub fn propagate(served: &Served, tree: &mut Tree, orphan: bool, foreground: boo
     if changed {
         set_finalizers(served, tree, &after);
     }
-    changed
 }
 
 fn seconds(env: &dyn Env) -> i64 {

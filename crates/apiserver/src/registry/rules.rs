@@ -25,6 +25,19 @@ pub struct SelectableField {
     pub paths: &'static [&'static str],
     /// What an absent value reads as.
     pub absent: &'static str,
+    /// Whether objects are found by it: a field that clients watch by, with many values.
+    pub posted: bool,
+}
+
+/// What becomes of the objects that an object owns, when the client who deletes it does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    /// The garbage collector deletes them.
+    Deleted,
+    /// They stay, without their owner.
+    Orphaned,
+    /// It owns none, whatever a client says.
+    None,
 }
 
 /// All that differs.
@@ -40,8 +53,10 @@ pub struct Rules {
     pub needs_version: bool,
     /// DELETE answers with the object, not with a Status (`ReturnDeletedObject`).
     pub delete_shows_object: bool,
-    /// Dependents are orphaned when the client says nothing (`DefaultGarbageCollectionPolicy`).
-    pub orphans_by_default: bool,
+    /// What becomes of dependents when the client says nothing (`DefaultGarbageCollectionPolicy`).
+    pub dependents: Dependents,
+    /// The group that complaints about an object name: that of the type it is handled as.
+    pub kind_group: &'static str,
     /// How its objects may be named.
     pub name: NameRule,
     /// The kind's own validation of an update checks the metadata in full once more.
@@ -50,6 +65,10 @@ pub struct Rules {
     pub status_keeps_labels: bool,
     /// A deletion that waits is only marked with its time (namespaces and definitions, which have their own finalisation).
     pub marks_time_only: bool,
+    /// An object without a name is given its own, as unique as its uid (limit ranges).
+    pub names_itself: bool,
+    /// A change of labels counts as one of the spec (endpoint slices).
+    pub labels_count: bool,
     /// Deletion gives the object time to end (pods).
     pub graceful: bool,
     /// How an unknown field selector is refused.
@@ -172,20 +191,32 @@ const NAMED_OTHERWISE: &[(&str, &str, NameRule)] = &[
     ("rbac.authorization.k8s.io", "roles", NameRule::PathSegment),
     ("", "replicationcontrollers", NameRule::SubdomainBytes),
     ("apiregistration.k8s.io", "apiservices", NameRule::PathSegment),
+    // The older events are not validated beyond what every name must be.
+    ("", "events", NameRule::PathSegment),
     // Must be an IP address, which the kind's own validation says.
     ("networking.k8s.io", "ipaddresses", NameRule::Any),
 ];
 
 const fn field(label: &'static str, paths: &'static [&'static str]) -> SelectableField {
-    SelectableField { label, paths, absent: "" }
+    SelectableField { label, paths, absent: "", posted: false }
+}
+
+/// A field that objects are found by.
+const fn posted(label: &'static str, paths: &'static [&'static str]) -> SelectableField {
+    SelectableField { label, paths, absent: "", posted: true }
+}
+
+/// A field that reads as this when it is absent.
+const fn field_or(label: &'static str, paths: &'static [&'static str], absent: &'static str) -> SelectableField {
+    SelectableField { label, paths, absent, posted: false }
 }
 
 /// Selectable fields of the core event and of the one of `events.k8s.io`, which is stored as the former.
 const EVENT_FIELDS: &[SelectableField] = &[
     field("involvedObject.kind", &["involvedObject.kind"]),
     field("involvedObject.namespace", &["involvedObject.namespace"]),
-    field("involvedObject.name", &["involvedObject.name"]),
-    field("involvedObject.uid", &["involvedObject.uid"]),
+    posted("involvedObject.name", &["involvedObject.name"]),
+    posted("involvedObject.uid", &["involvedObject.uid"]),
     field("involvedObject.apiVersion", &["involvedObject.apiVersion"]),
     field("involvedObject.resourceVersion", &["involvedObject.resourceVersion"]),
     field("involvedObject.fieldPath", &["involvedObject.fieldPath"]),
@@ -198,8 +229,8 @@ const EVENT_FIELDS: &[SelectableField] = &[
 const EVENTS_K8S_IO_FIELDS: &[SelectableField] = &[
     field("regarding.kind", &["involvedObject.kind"]),
     field("regarding.namespace", &["involvedObject.namespace"]),
-    field("regarding.name", &["involvedObject.name"]),
-    field("regarding.uid", &["involvedObject.uid"]),
+    posted("regarding.name", &["involvedObject.name"]),
+    posted("regarding.uid", &["involvedObject.uid"]),
     field("regarding.apiVersion", &["involvedObject.apiVersion"]),
     field("regarding.resourceVersion", &["involvedObject.resourceVersion"]),
     field("regarding.fieldPath", &["involvedObject.fieldPath"]),
@@ -214,35 +245,31 @@ const FIELDS: &[(&str, &str, &[SelectableField])] = &[
         "",
         "pods",
         &[
-            field("spec.nodeName", &["spec.nodeName"]),
-            field("spec.host", &["spec.nodeName"]),
+            posted("spec.nodeName", &["spec.nodeName"]),
+            posted("spec.host", &["spec.nodeName"]),
             field("spec.restartPolicy", &["spec.restartPolicy"]),
             field("spec.schedulerName", &["spec.schedulerName"]),
             field("spec.serviceAccountName", &["spec.serviceAccountName"]),
-            SelectableField { label: "spec.hostNetwork", paths: &["spec.hostNetwork"], absent: "false" },
+            field_or("spec.hostNetwork", &["spec.hostNetwork"], "false"),
             field("status.phase", &["status.phase"]),
             field("status.podIP", &["status.podIP"]),
             field("status.podIPs", &["status.podIP"]),
             field("status.nominatedNodeName", &["status.nominatedNodeName"]),
         ],
     ),
-    ("", "nodes", &[SelectableField { label: "spec.unschedulable", paths: &["spec.unschedulable"], absent: "false" }]),
-    (
-        "",
-        "replicationcontrollers",
-        &[SelectableField { label: "status.replicas", paths: &["status.replicas"], absent: "0" }],
-    ),
+    ("", "nodes", &[field_or("spec.unschedulable", &["spec.unschedulable"], "false")]),
+    ("", "replicationcontrollers", &[field_or("status.replicas", &["status.replicas"], "0")]),
     ("", "events", EVENT_FIELDS),
     ("events.k8s.io", "events", EVENTS_K8S_IO_FIELDS),
     ("", "namespaces", &[field("status.phase", &["status.phase"])]),
     ("", "secrets", &[field("type", &["type"])]),
     ("", "services", &[field("spec.clusterIP", &["spec.clusterIP"]), field("spec.type", &["spec.type"])]),
-    ("batch", "jobs", &[SelectableField { label: "status.successful", paths: &["status.succeeded"], absent: "0" }]),
+    ("batch", "jobs", &[field_or("status.successful", &["status.succeeded"], "0")]),
     ("certificates.k8s.io", "certificatesigningrequests", &[field("spec.signerName", &["spec.signerName"])]),
     (
         "resource.k8s.io",
         "resourceslices",
-        &[field("spec.nodeName", &["spec.nodeName"]), field("spec.driver", &["spec.driver"])],
+        &[posted("spec.nodeName", &["spec.nodeName"]), posted("spec.driver", &["spec.driver"])],
     ),
 ];
 
@@ -259,10 +286,18 @@ impl Rules {
             put_creates: listed(PUT_CREATES),
             needs_version: listed(NEEDS_VERSION),
             delete_shows_object: listed(DELETE_SHOWS_OBJECT),
-            orphans_by_default: listed(ORPHANS_BY_DEFAULT),
+            dependents: match key {
+                (_, "events") => Dependents::None,
+                _ if listed(ORPHANS_BY_DEFAULT) => Dependents::Orphaned,
+                _ => Dependents::Deleted,
+            },
+            // Both events are handled as the core one.
+            kind_group: if key == ("events.k8s.io", "events") { "" } else { resource.group },
             update_checks_all_metadata: !listed(UPDATE_CHECKS_SPEC_ONLY),
             status_keeps_labels: key == ("apps", "deployments"),
             marks_time_only: [("", "namespaces"), ("apiextensions.k8s.io", "customresourcedefinitions")].contains(&key),
+            names_itself: key == ("", "limitranges"),
+            labels_count: key == ("discovery.k8s.io", "endpointslices"),
             graceful: key == ("", "pods"),
             name: name.map_or(NameRule::Subdomain, |entry| entry.2),
             unknown_field: match key {

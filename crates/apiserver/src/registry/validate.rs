@@ -48,7 +48,7 @@ fn refuse_if_any(served: &Served, name: &str, errors: Vec<FieldError>) -> Result
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Box::new(Status::invalid(served.resource.group, served.resource.kind, name, &errors)))
+    Err(Box::new(Status::invalid(served.rules.kind_group, served.resource.kind, name, &errors)))
 }
 
 /// The metadata of an object in the form that the rules read.

@@ -12,6 +12,7 @@ use portcullis_store::{Commit, CommitError, Operation};
 
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
+use super::turns;
 use crate::answer::{Answer, Failure, unreadable};
 use crate::negotiate;
 use crate::request::Request;
@@ -71,6 +72,7 @@ async fn bind(
     let missing = || Box::new(Status::not_found("", "pods", name));
     let pods = server.registry.find("", "v1", "pods").ok_or_else(missing)?;
     let key = pods.key(request.namespace(), name).ok_or_else(missing)?;
+    let mut turn = None;
     for _ in 0..ATTEMPTS_MAX {
         let snapshot = server.newest().await?;
         let entry = snapshot.get(&key).ok_or_else(missing)?;
@@ -87,6 +89,7 @@ async fn bind(
         }
         match server.engine.commit(Commit::from(Operation::update(key.as_str(), version, value))).await {
             Ok(_) => return Ok(bound()),
+            Err(CommitError::Conflict { .. }) if turn.is_none() => turn = turns::take(&key).await,
             Err(CommitError::Conflict { .. }) => {}
             Err(error) => return Err(commit_failure(error)),
         }

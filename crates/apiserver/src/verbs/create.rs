@@ -5,10 +5,11 @@ use http::StatusCode;
 use portcullis_model::schema::default;
 use portcullis_model::status::{Status, StatusCause};
 use portcullis_model::tree::Tree;
-use portcullis_store::{Change, Commit, CommitError, Condition, Operation, Snapshot};
+use portcullis_store::{Change, Commit, CommitError, Condition, Entry, Operation, Snapshot};
 
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
+use super::update;
 use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
 use crate::body::Body;
 use crate::negotiate;
@@ -46,7 +47,7 @@ pub async fn create_object(
     managed::account(&server.registry, request, &options.field_manager, &mut tree, None, now);
     let given_version = Metadata::of(served, &tree).resource_version().parse().unwrap_or(0);
     let is_generated = Metadata::of(served, &tree).name().is_empty();
-    let mut last_name = String::new();
+    let mut taken = None;
     for _ in 0..NAME_ATTEMPTS_MAX {
         let snapshot = server.newest().await?;
         let namespace_check = living_namespace(server, request, &tree, &snapshot)?;
@@ -54,40 +55,39 @@ pub async fn create_object(
         prepare::for_create(served, &mut tree, namespace, &*server.env)
             .map_err(|error| Box::new(Status::internal_error(&error.to_string())))?;
         validate::on_create(served, &tree)?;
-        last_name = Metadata::of(served, &tree).name().to_owned();
-        let Some(key) = served.key(namespace, &last_name) else { return Err(Box::new(Status::no_such_path())) };
+        let Some(key) = served.key(namespace, Metadata::of(served, &tree).name()) else {
+            return Err(Box::new(Status::no_such_path()));
+        };
         let value = served.store(&mut tree).map_err(unreadable)?;
-        if options.dry_run {
-            if snapshot.get(&key).is_some() {
-                return Err(exists(served, &last_name));
+        let held = if options.dry_run {
+            let Some(held) = snapshot.get(&key) else { return created(served, &value, given_version) };
+            Some(held.clone())
+        } else {
+            if given_version != 0 {
+                let why = "resourceVersion should not be set on objects to be created";
+                return Err(Box::new(Status::unexpected(why)));
             }
-            return created(served, &value, given_version);
-        }
-        if given_version != 0 {
-            return Err(Box::new(Status::unexpected("resourceVersion should not be set on objects to be created")));
-        }
-        let mut operations = vec![Operation::create(key.as_str(), value.clone())];
-        operations.extend(namespace_check);
-        match server.engine.commit(Commit::from(operations)).await {
-            Ok(committed) => return created(served, &value, committed.revision),
-            Err(CommitError::Conflict { key: held, .. }) if *held == *key => {
-                if !is_generated {
-                    return Err(exists(served, &last_name));
-                }
-                let metadata = metadata_of(served, &mut tree);
-                tree.remove(metadata, served.meta.name);
+            let mut operations = vec![Operation::create(key.as_str(), value.clone())];
+            operations.extend(namespace_check);
+            match server.engine.commit(Commit::from(operations)).await {
+                Ok(committed) => return created(served, &value, committed.revision),
+                Err(CommitError::Conflict { key: lost, current }) if *lost == *key => current,
+                // The namespace changed meanwhile: it may have gone, or may be on its way out.
+                Err(CommitError::Conflict { .. }) => continue,
+                Err(error) if update::is_too_large(&error) && update::drop_managers(served, &mut tree) => continue,
+                Err(error) => return Err(commit_failure(error)),
             }
-            // The namespace changed meanwhile: it may have gone, or may be on its way out.
-            Err(CommitError::Conflict { .. }) => {}
-            Err(error) => return Err(commit_failure(error)),
+        };
+        let failure = exists(served, &tree, held.as_ref())?;
+        if !is_generated {
+            return Err(failure);
         }
+        taken = Some(failure);
+        let metadata = metadata_of(served, &mut tree);
+        tree.remove(metadata, served.meta.name);
     }
     let (group, resource) = (served.resource.group, served.resource.name);
-    Err(Box::new(if is_generated {
-        Status::generate_name_conflict(group, resource, &last_name, 1)
-    } else {
-        Status::server_timeout(group, resource, "create", 1)
-    }))
+    Err(taken.unwrap_or_else(|| Box::new(Status::server_timeout(group, resource, "create", 1))))
 }
 
 fn created(served: &Served, value: &Bytes, version: u64) -> Result<Answer, Failure> {
@@ -95,8 +95,21 @@ fn created(served: &Served, value: &Bytes, version: u64) -> Result<Answer, Failu
     Ok(Answer::Object(ObjectAnswer { text, version, code: StatusCode::CREATED }))
 }
 
-fn exists(served: &Served, name: &str) -> Failure {
-    Box::new(Status::already_exists(served.resource.group, served.resource.name, name))
+/// The name is taken. Who asked for a generated name is told to try again, even if it gave a name, too.
+fn exists(served: &Served, tree: &Tree, held: Option<&Entry>) -> Result<Failure, Failure> {
+    let metadata = Metadata::of(served, tree);
+    let (group, resource, name) = (served.resource.group, served.resource.name, metadata.name());
+    let mut status = if metadata.generate_name().is_empty() {
+        Status::already_exists(group, resource, name)
+    } else {
+        Status::generate_name_conflict(group, resource, name, 1)
+    };
+    if let Some(held) = held
+        && is_terminating(&held.value)?
+    {
+        status.message = format!("object is being deleted: {}", status.message).into();
+    }
+    Ok(Box::new(status))
 }
 
 /// An object may name its namespace, but no other than the path's.

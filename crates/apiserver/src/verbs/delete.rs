@@ -1,25 +1,31 @@
-//! DELETE of one object: at once, or by a mark that finalizers and graceful kinds wait behind (upstream: `store.Delete`).
+//! DELETE of one object: at once, or by a mark that finalizers and graceful kinds wait behind (upstream: `store.Delete`,
+//! `rest.BeforeDelete`, and the namespace's own first step).
 
 use bytes::Bytes;
 use http::StatusCode;
+use portcullis_model::schema::FieldValidation;
 use portcullis_model::status::Status;
 use portcullis_model::tree::{NodeId, Tree};
 use portcullis_store::{Commit, CommitError, Entry, Operation};
 
 use super::input::{self, Expected};
 use super::options::{DeleteFields, DeleteOptions, Propagation};
+use super::turns;
 use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
 use crate::negotiate;
 use crate::registry::metadata::Metadata;
+use crate::registry::rules::Dependents;
 use crate::registry::validate::named;
 use crate::registry::{Served, prepare};
 use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
 
-/// How often a deletion is tried again when a write came first.
+/// How often a deletion is tried again when a write came first. After that the client is told that the object was modified.
 const ATTEMPTS_MAX: usize = 5;
 /// Seconds a pod has to end when neither it nor the client says.
 const GRACE_SECONDS_DEFAULT: i64 = 30;
+/// What less than no time means.
+const GRACE_SECONDS_NEGATIVE: i64 = 1;
 /// Namespaces that the cluster cannot be without.
 const IMMORTAL_NAMESPACES: [&str; 3] = ["default", "kube-public", "kube-system"];
 
@@ -49,8 +55,10 @@ pub async fn delete(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
     if deleted.is_gone && !served.rules.delete_shows_object {
         return Ok(Status::deleted(served.resource.group, served.resource.name, name, &deleted.uid).into());
     }
+    // Only who asks in the old words for dependents to go too learns from the code that the object waits for them.
+    let code = if !deleted.is_gone && options.orphans_nothing { StatusCode::ACCEPTED } else { StatusCode::OK };
     let text = served.serve(&deleted.value).map_err(unreadable)?;
-    Ok(Answer::Object(ObjectAnswer { text, version: deleted.version, code: StatusCode::OK }))
+    Ok(Answer::Object(ObjectAnswer { text, version: deleted.version, code }))
 }
 
 fn is_namespaces(served: &Served) -> bool {
@@ -69,7 +77,7 @@ pub fn read_options(request: &mut Request<'_>) -> Result<DeleteOptions, Failure>
     };
     // Clients name the resource's group and version, `v1` or `meta.k8s.io/v1`.
     let expected = Expected { schema, ty, api_version: "", kind: "DeleteOptions" };
-    let validation = portcullis_model::schema::FieldValidation::Ignore;
+    let validation = FieldValidation::Ignore;
     let tree = input::decode(expected, format, request.body.clone(), validation, &mut request.warnings)?;
     fields_of(request.served, &tree).checked()
 }
@@ -77,10 +85,8 @@ pub fn read_options(request: &mut Request<'_>) -> Result<DeleteOptions, Failure>
 fn fields_of(served: &Served, tree: &Tree) -> DeleteFields {
     let root = tree.root();
     let at = |object: NodeId, name: &str| named(served.schema, tree, object, name);
-    let text =
-        |object: NodeId, name: &str| at(object, name).and_then(|node| tree.string(node)).unwrap_or_default().to_owned();
+    let text = |object: NodeId, name: &str| at(object, name).and_then(|node| tree.string(node)).map(str::to_owned);
     let preconditions = at(root, "preconditions");
-    let precondition = |name: &str| preconditions.map(|object| text(object, name)).unwrap_or_default();
     DeleteFields {
         dry_run: at(root, "dryRun")
             .into_iter()
@@ -90,9 +96,21 @@ fn fields_of(served: &Served, tree: &Tree) -> DeleteFields {
         grace_period: at(root, "gracePeriodSeconds").and_then(|node| tree.int(node)),
         orphan_dependents: at(root, "orphanDependents").and_then(|node| tree.bool(node)),
         propagation: text(root, "propagationPolicy"),
-        uid: precondition("uid"),
-        resource_version: precondition("resourceVersion"),
+        uid: preconditions.and_then(|object| text(object, "uid")),
+        resource_version: preconditions.and_then(|object| text(object, "resourceVersion")),
     }
+}
+
+/// What deleting means for an object as it is now.
+enum Plan {
+    /// It waits already, and nothing about it changes.
+    Wait,
+    /// It is marked, and waits.
+    Mark(Bytes),
+    /// It is marked and then removed: whoever watches a graceful kind sees both.
+    MarkAndRemove(Bytes),
+    /// It is removed.
+    Remove,
 }
 
 /// Deletes an object or marks it; nothing when it is not there.
@@ -102,16 +120,14 @@ pub async fn delete_one(
     key: &str,
     options: &DeleteOptions,
 ) -> Result<Option<Deleted>, Failure> {
+    let mut turn = None;
     for _ in 0..ATTEMPTS_MAX {
         let snapshot = server.newest().await?;
         let Some(entry) = snapshot.get(key) else { return Ok(None) };
-        let (operation, mut deleted) = plan(server, served, key, entry, options)?;
-        let Some(operation) = operation.filter(|_| !options.dry_run) else { return Ok(Some(deleted)) };
-        match server.engine.commit(Commit::from(operation)).await {
-            Ok(committed) => {
-                deleted.version = committed.revision;
-                return Ok(Some(deleted));
-            }
+        let (plan, uid) = plan(server, served, entry, options)?;
+        match carry_out(server, key, entry, plan, uid, options.dry_run).await {
+            Ok(deleted) => return Ok(Some(deleted)),
+            Err(CommitError::Conflict { .. }) if turn.is_none() => turn = turns::take(key).await,
             Err(CommitError::Conflict { .. }) => {}
             Err(error) => return Err(commit_failure(error)),
         }
@@ -120,77 +136,156 @@ pub async fn delete_one(
     Err(Box::new(Status::modified(served.resource.group, served.resource.name, name)))
 }
 
-/// Decides what deleting means for an object as it is now; no operation when it waits already.
+async fn carry_out(
+    server: &ApiServer,
+    key: &str,
+    entry: &Entry,
+    plan: Plan,
+    uid: String,
+    dry_run: bool,
+) -> Result<Deleted, CommitError> {
+    let (value, marked, is_gone) = match plan {
+        Plan::Wait => (entry.value.clone(), false, false),
+        Plan::Mark(value) => (value, true, false),
+        Plan::MarkAndRemove(value) => (value, true, true),
+        Plan::Remove => (entry.value.clone(), false, true),
+    };
+    let mut version = entry.version;
+    if !dry_run {
+        if marked {
+            let operation = Operation::update(key, version, value.clone());
+            version = server.engine.commit(Commit::from(operation)).await?.revision;
+        }
+        // A write between the two is a conflict; the next attempt finds the mark and removes what it marks.
+        if is_gone {
+            version = server.engine.commit(Commit::from(Operation::delete(key, version))).await?.revision;
+        }
+    }
+    Ok(Deleted { value, version, uid, is_gone })
+}
+
+/// Decides what deleting means, and says the uid of what is deleted.
 fn plan(
     server: &ApiServer,
     served: &Served,
-    key: &str,
     entry: &Entry,
     options: &DeleteOptions,
-) -> Result<(Option<Operation>, Deleted), Failure> {
+) -> Result<(Plan, String), Failure> {
     let mut tree = served.load(&entry.value).map_err(unreadable)?;
     check_preconditions(served, &tree, entry.version, options)?;
+    let now = server.now_seconds();
     let uid = Metadata::of(served, &tree).uid().to_owned();
-    let mut deleted = Deleted { value: entry.value.clone(), version: entry.version, uid, is_gone: false };
-    let was_deleting = Metadata::of(served, &tree).is_deleting();
-    let orphan = match options.propagation {
-        Some(propagation) => propagation == Propagation::Orphan,
-        None => {
-            served.rules.orphans_by_default
-                || Metadata::of(served, &tree).finalizers().any(|held| held == prepare::FINALIZER_ORPHAN)
+    if served.rules.marks_time_only {
+        if !Metadata::of(served, &tree).is_deleting() {
+            propagate(served, &mut tree, options);
+            if !is_namespaces(served) && Metadata::of(served, &tree).finalizers().next().is_none() {
+                return Ok((Plan::Remove, uid));
+            }
+            prepare::mark_time(served, &mut tree, now);
+            if is_namespaces(served) {
+                prepare::mark_terminating(served, &mut tree);
+            }
+            return Ok((Plan::Mark(served.store(&mut tree).map_err(unreadable)?), uid));
         }
-    };
-    let foreground = match options.propagation {
-        Some(propagation) => propagation == Propagation::Foreground,
-        None => Metadata::of(served, &tree).finalizers().any(|held| held == prepare::FINALIZER_FOREGROUND),
-    };
-    let propagated = prepare::propagate(served, &mut tree, orphan, foreground);
+        if prepare::has_spec_finalizers(served, &tree) {
+            return Ok((Plan::Wait, uid));
+        }
+    }
     let grace = grace(served, &tree, options);
-    let waits =
-        Metadata::of(served, &tree).finalizers().next().is_some() || prepare::has_spec_finalizers(served, &tree);
-    if grace == 0 && !waits {
-        deleted.is_gone = true;
-        return Ok((Some(Operation::delete(key, entry.version)), deleted));
+    if grace == Grace::Pending {
+        return Ok((Plan::Wait, uid));
     }
-    let shortens = Metadata::of(served, &tree).deletion_grace_period().is_some_and(|held| grace < held);
-    if was_deleting && !shortens && !propagated {
-        return Ok((None, deleted));
-    }
-    if !was_deleting || shortens {
-        prepare::mark_deleting(served, &mut tree, grace, &*server.env);
-    }
-    if is_namespaces(served) {
-        prepare::mark_terminating(served, &mut tree);
-    }
-    deleted.value = served.store(&mut tree).map_err(unreadable)?;
-    Ok((Some(Operation::update(key, entry.version, deleted.value.clone())), deleted))
+    propagate(served, &mut tree, options);
+    let has_finalizers = Metadata::of(served, &tree).finalizers().next().is_some();
+    let seconds = match grace {
+        Grace::First(seconds) => {
+            prepare::mark_deleting(served, &mut tree, now.saturating_add(seconds), seconds);
+            seconds
+        }
+        Grace::Shorter(seconds) => {
+            prepare::shorten_grace(served, &mut tree, seconds);
+            seconds
+        }
+        Grace::Pending | Grace::None if has_finalizers => {
+            prepare::mark_without_grace(served, &mut tree, now);
+            0
+        }
+        Grace::Pending | Grace::None => return Ok((Plan::Remove, uid)),
+    };
+    let value = served.store(&mut tree).map_err(unreadable)?;
+    let plan = match (has_finalizers || seconds > 0, value == entry.value) {
+        (false, _) => Plan::MarkAndRemove(value),
+        (true, true) => Plan::Wait,
+        (true, false) => Plan::Mark(value),
+    };
+    Ok((plan, uid))
 }
 
 fn check_preconditions(served: &Served, tree: &Tree, version: u64, options: &DeleteOptions) -> Result<(), Failure> {
     let metadata = Metadata::of(served, tree);
-    let why = if !options.uid.is_empty() && options.uid != metadata.uid() {
-        format!(
-            "the UID in the precondition ({}) does not match the UID in record ({}). \
-             The object might have been deleted and then recreated",
-            options.uid,
-            metadata.uid()
-        )
-    } else if !options.resource_version.is_empty() && options.resource_version != version.to_string() {
-        format!(
-            "the ResourceVersion in the precondition ({}) does not match the ResourceVersion in record ({version}). \
-             The object might have been modified",
-            options.resource_version
-        )
-    } else {
-        return Ok(());
-    };
-    Err(Box::new(Status::conflict(served.resource.group, served.resource.kind, metadata.name(), &why)))
+    let version = version.to_string();
+    let resource = served.resource;
+    let pairs = [
+        ("UID", &options.uid, metadata.uid(), "The object might have been deleted and then recreated"),
+        ("ResourceVersion", &options.resource_version, version.as_str(), "The object might have been modified"),
+    ];
+    for (what, wanted, held, perhaps) in pairs {
+        let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != held) else { continue };
+        return Err(Box::new(if served.rules.marks_time_only {
+            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {held}");
+            Status::conflict(resource.group, resource.name, metadata.name(), &why)
+        } else {
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({held}). {perhaps}"
+            );
+            Status::conflict(served.rules.kind_group, resource.kind, metadata.name(), &why)
+        }));
+    }
+    Ok(())
 }
 
-/// Seconds the object has to end. A pod that was never bound, or has ended, needs none.
-fn grace(served: &Served, tree: &Tree, options: &DeleteOptions) -> i64 {
+/// Puts in or takes out the finalizers that the garbage collector waits behind: as the client says, else as they are, else as the
+/// kind's clients expect.
+fn propagate(served: &Served, tree: &mut Tree, options: &DeleteOptions) {
+    let held = |finalizer: &str| Metadata::of(served, tree).finalizers().any(|held| held == finalizer);
+    let (orphan, foreground) = match (served.rules.dependents, options.propagation) {
+        (Dependents::None, _) => (false, false),
+        (_, Some(propagation)) => (propagation == Propagation::Orphan, propagation == Propagation::Foreground),
+        (by_default, None) => {
+            let (orphan, foreground) = (held(prepare::FINALIZER_ORPHAN), held(prepare::FINALIZER_FOREGROUND));
+            (orphan || (by_default == Dependents::Orphaned && !foreground), foreground && !orphan)
+        }
+    };
+    prepare::propagate(served, tree, orphan, foreground);
+}
+
+/// How much time an object gets to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grace {
+    /// Its kind needs none, or it had it.
+    None,
+    /// It is ending, and nobody asks for less time.
+    Pending,
+    /// It is told to end now, with so many seconds.
+    First(i64),
+    /// It is ending, and has only so many seconds in all.
+    Shorter(i64),
+}
+
+/// Decides the time. A pod that was never bound, or has ended, needs none, but is marked all the same.
+fn grace(served: &Served, tree: &Tree, options: &DeleteOptions) -> Grace {
     if !served.rules.graceful {
-        return 0;
+        return Grace::None;
+    }
+    let positive = |seconds: i64| if seconds < 0 { GRACE_SECONDS_NEGATIVE } else { seconds };
+    let asked = options.grace_period.map(positive);
+    let metadata = Metadata::of(served, tree);
+    if metadata.is_deleting() {
+        return match (metadata.deletion_grace_period().map(positive), asked) {
+            (None | Some(0), _) => Grace::None,
+            (Some(held), Some(asked)) if asked < held => Grace::Shorter(asked),
+            _ => Grace::Pending,
+        };
     }
     let under = |parent: Option<u16>, name: &str| {
         let parent = tree.field(tree.root(), parent?)?;
@@ -199,8 +294,8 @@ fn grace(served: &Served, tree: &Tree, options: &DeleteOptions) -> i64 {
     let node_name = under(served.fields.spec, "nodeName").and_then(|node| tree.string(node)).unwrap_or_default();
     let phase = under(served.fields.status, "phase").and_then(|node| tree.string(node)).unwrap_or_default();
     if node_name.is_empty() || matches!(phase, "Failed" | "Succeeded") {
-        return 0;
+        return Grace::First(0);
     }
     let own = under(served.fields.spec, "terminationGracePeriodSeconds").and_then(|node| tree.int(node));
-    options.grace_period.or(own).unwrap_or(GRACE_SECONDS_DEFAULT).max(0)
+    Grace::First(asked.unwrap_or_else(|| own.map_or(GRACE_SECONDS_DEFAULT, positive)))
 }

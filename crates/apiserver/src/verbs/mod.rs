@@ -1,8 +1,8 @@
 //! What can be done to a resource, one file a verb. Each takes the server and a [`crate::request::Request`], which only a permitted
 //! request makes, and gives an answer or a failure; HTTP begins and ends elsewhere.
 //!
-//! Reading order: [`options`] and [`input`] (what the client says), [`create`], [`get`], [`list`] with [`select`], [`update`], [`patch`] with [`strategic`],
-//! [`delete`], [`delete_collection`], [`watch`], [`scale`], [`binding`],
+//! Reading order: [`options`] and [`input`] (what the client says), [`create`], [`get`], [`list`] with [`select`], [`update`] with `turns`, [`patch`] with [`strategic`],
+//! [`delete`], [`delete_collection`], [`watch`] with [`watch_socket`], [`scale`], [`binding`],
 //! [`review`], [`component_status`].
 
 pub mod binding;
@@ -19,5 +19,7 @@ pub mod review;
 pub mod scale;
 pub mod select;
 pub mod strategic;
+mod turns;
 pub mod update;
 pub mod watch;
+pub mod watch_socket;

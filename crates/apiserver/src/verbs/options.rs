@@ -1,10 +1,12 @@
 //! Query parameters and `DeleteOptions`, read once and checked (upstream: `metav1.*Options` and their validation).
 
 use portcullis_gate::Query;
+use portcullis_model::go_text::quoted;
 use portcullis_model::schema::decode_json::FieldValidation;
 use portcullis_model::status::{BadValue, FieldError, Status};
 
 use crate::answer::Failure;
+use crate::pages::ContinueToken;
 
 /// Bytes of a field manager's name.
 const FIELD_MANAGER_BYTES_MAX: usize = 128;
@@ -88,8 +90,8 @@ pub struct ListOptions {
     pub at: ReadAt,
     /// Most items of a page; 0 for all.
     pub limit: usize,
-    /// Where the page begins; empty for the first.
-    pub continue_token: String,
+    /// Where the page begins; none for the first.
+    pub continue_token: Option<ContinueToken>,
     /// Labels.
     pub label_selector: String,
     /// Fields.
@@ -99,16 +101,20 @@ pub struct ListOptions {
 /// Reads the options of a list.
 pub fn list(query: Query<'_>) -> Result<ListOptions, Failure> {
     let limit = integer(query, "limit")?.unwrap_or_default();
-    let continue_token = query.get("continue").unwrap_or_default().into_owned();
+    let continue_token = query.get("continue").unwrap_or_default();
     let version = query.get("resourceVersion").unwrap_or_default();
     let matching = query.get("resourceVersionMatch").unwrap_or_default();
     let mut errors = Vec::new();
+    check_match(&matching, &version, &continue_token, &mut errors);
     if query.get("sendInitialEvents").is_some() {
         errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
     }
-    check_match(&matching, &version, &continue_token, &mut errors);
     checked("ListOptions", &errors)?;
-    if !continue_token.is_empty() && !version.is_empty() && version != "0" {
+    let continue_token = match &*continue_token {
+        "" => None,
+        token => Some(ContinueToken::decode(token)?),
+    };
+    if continue_token.is_some() && !matches!(&*version, "" | "0") {
         let why = "specifying resource version is not allowed when using continue";
         return Err(Box::new(Status::bad_request(why)));
     }
@@ -119,9 +125,11 @@ pub fn list(query: Query<'_>) -> Result<ListOptions, Failure> {
         (Some(version), "") if limit > 0 => ReadAt::Exact(version),
         (Some(version), _) => ReadAt::NotOlderThan(version),
     };
+    // Whatever is at hand is given whole, as upstream's cache does.
+    let limit = if at == ReadAt::Any { 0 } else { usize::try_from(limit).unwrap_or_default() };
     Ok(ListOptions {
         at,
-        limit: usize::try_from(limit).unwrap_or_default(),
+        limit,
         continue_token,
         label_selector: query.get("labelSelector").unwrap_or_default().into_owned(),
         field_selector: query.get("fieldSelector").unwrap_or_default().into_owned(),
@@ -151,7 +159,10 @@ fn check_match(matching: &str, version: &str, continue_token: &str, errors: &mut
 
 /// Reads the version a GET asks for.
 pub fn get(query: Query<'_>) -> Result<ReadAt, Failure> {
-    Ok(match resource_version(&query.get("resourceVersion").unwrap_or_default())? {
+    let version = query.get("resourceVersion").unwrap_or_default();
+    // Unlike in a list, an error without a reason.
+    let version = parse_version(&version).map_err(|error| Box::new(Status::unexpected(error.to_string())))?;
+    Ok(match version {
         None => ReadAt::Newest,
         Some(0) => ReadAt::Any,
         Some(version) => ReadAt::NotOlderThan(version),
@@ -160,27 +171,38 @@ pub fn get(query: Query<'_>) -> Result<ReadAt, Failure> {
 
 /// Reads a version; nothing for an empty text.
 pub fn resource_version(text: &str) -> Result<Option<u64>, Failure> {
+    let refuse = |error| Box::new(Status::bad_request(format!("invalid resource version: {error}")));
+    parse_version(text).map_err(refuse)
+}
+
+fn parse_version(text: &str) -> Result<Option<u64>, FieldError> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| {
-        let parse = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-        let error = FieldError::invalid("resourceVersion", text, parse);
-        Box::new(Status::bad_request(format!("invalid resource version: {error}")))
-    })
+    // Go takes no sign here.
+    let parsed = text.parse().ok().filter(|_| !text.starts_with('+'));
+    let refuse = || FieldError::invalid("resourceVersion", text, go_parse_error("ParseUint", text, text));
+    parsed.map(Some).ok_or_else(refuse)
 }
 
 /// Reads a whole number.
 pub fn integer(query: Query<'_>, name: &str) -> Result<Option<i64>, Failure> {
     let Some(text) = query.get(name) else { return Ok(None) };
-    text.parse()
-        .map(Some)
-        .map_err(|_| Box::new(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))))
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(&text);
+    let refuse = |_| Box::new(Status::bad_request(go_parse_error("ParseInt", &text, digits)));
+    text.parse().map(Some).map_err(refuse)
+}
+
+/// What Go says about a text that is no number, or too large a one.
+fn go_parse_error(function: &str, text: &str, digits: &str) -> String {
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if is_number { "value out of range" } else { "invalid syntax" };
+    format!("strconv.{function}: parsing {}: {why}", quoted(text))
 }
 
 /// Reads a flag as Go does: present and neither `false` nor `0` is true.
 pub fn flag(query: Query<'_>, name: &str) -> Option<bool> {
-    query.get(name).map(|value| !matches!(&*value, "false" | "0"))
+    query.get(name).map(|value| *value != *"0" && !value.eq_ignore_ascii_case("false"))
 }
 
 /// What becomes of the dependents of a deleted object.
@@ -203,10 +225,12 @@ pub struct DeleteOptions {
     pub grace_period: Option<i64>,
     /// What becomes of dependents; nothing when the client does not say.
     pub propagation: Option<Propagation>,
-    /// The uid the object must have; empty for any.
-    pub uid: String,
-    /// The version the object must have; empty for any.
-    pub resource_version: String,
+    /// The client says in the old words, `orphanDependents: false`, that dependents go too.
+    pub orphans_nothing: bool,
+    /// The uid the object must have.
+    pub uid: Option<String>,
+    /// The version the object must have.
+    pub resource_version: Option<String>,
 }
 
 /// The fields of `DeleteOptions` as they stand in a body or in the query.
@@ -219,42 +243,42 @@ pub struct DeleteFields {
     /// `orphanDependents`.
     pub orphan_dependents: Option<bool>,
     /// `propagationPolicy`.
-    pub propagation: String,
+    pub propagation: Option<String>,
     /// `preconditions.uid`.
-    pub uid: String,
+    pub uid: Option<String>,
     /// `preconditions.resourceVersion`.
-    pub resource_version: String,
+    pub resource_version: Option<String>,
 }
 
 impl DeleteFields {
-    /// Reads them from the query: what kubectl does not do, but curl does.
+    /// Reads them from the query: what kubectl does not do, but curl does. Preconditions stand beside the others there.
     pub fn of_query(query: Query<'_>) -> Result<DeleteFields, Failure> {
+        let text = |name: &str| query.get(name).filter(|value| !value.is_empty()).map(std::borrow::Cow::into_owned);
         Ok(DeleteFields {
             dry_run: query.all("dryRun").map(std::borrow::Cow::into_owned).collect(),
             grace_period: integer(query, "gracePeriodSeconds")?,
             orphan_dependents: flag(query, "orphanDependents"),
-            propagation: query.get("propagationPolicy").unwrap_or_default().into_owned(),
-            uid: String::new(),
-            resource_version: String::new(),
+            propagation: query.get("propagationPolicy").map(std::borrow::Cow::into_owned),
+            uid: text("uid"),
+            resource_version: text("resourceVersion"),
         })
     }
 
     /// Checks them.
     pub fn checked(self) -> Result<DeleteOptions, Failure> {
         let mut errors = Vec::new();
-        let both = self.orphan_dependents.is_some() && !self.propagation.is_empty();
-        if both {
+        if let Some(policy) = self.propagation.as_deref().filter(|_| self.orphan_dependents.is_some()) {
             let why = "orphanDependents and deletionPropagation cannot be both set";
-            errors.push(FieldError::invalid("propagationPolicy", self.propagation.as_str(), why));
+            errors.push(FieldError::invalid("propagationPolicy", policy, why));
         }
-        let propagation = match &*self.propagation {
-            "" => {
+        let propagation = match self.propagation.as_deref() {
+            None => {
                 self.orphan_dependents.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background })
             }
-            "Orphan" => Some(Propagation::Orphan),
-            "Background" => Some(Propagation::Background),
-            "Foreground" => Some(Propagation::Foreground),
-            other => {
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some(other) => {
                 let supported = ["Foreground", "Background", "Orphan", "nil"];
                 errors.push(FieldError::not_supported("propagationPolicy", other, &supported));
                 None
@@ -266,6 +290,7 @@ impl DeleteFields {
             dry_run,
             grace_period: self.grace_period,
             propagation,
+            orphans_nothing: self.orphan_dependents == Some(false),
             uid: self.uid,
             resource_version: self.resource_version,
         })
@@ -323,6 +348,51 @@ mod tests {
             Err("ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: \
                  resourceVersionMatch is forbidden unless resourceVersion is provided"),
         );
-        check("continue=x&resourceVersion=5", Err("specifying resource version is not allowed when using continue"));
+        let token = ContinueToken::after(7, "default/a").encode();
+        check(&format!("continue={token}"), Ok((ReadAt::Newest, 0)));
+        check(&format!("continue={token}&resourceVersion=0"), Ok((ReadAt::Any, 0)));
+        check(
+            &format!("continue={token}&resourceVersion=5"),
+            Err("specifying resource version is not allowed when using continue"),
+        );
+        check(
+            "continue=e30&resourceVersion=5",
+            Err("invalid continue token: continue key is not valid: server does not recognize this encoded version "),
+        );
+        check(
+            "continue=e30&resourceVersion=5&resourceVersionMatch=Roughly&sendInitialEvents=true",
+            Err("ListOptions.meta.k8s.io \"\" is invalid: \
+                 [resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided, \
+                 resourceVersionMatch: Unsupported value: \"Roughly\": supported values: \"Exact\", \"NotOlderThan\", \"\", \
+                 sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list]"),
+        );
+        check("resourceVersion=0&limit=5", Ok((ReadAt::Any, 0)));
+        check("resourceVersion=7&limit=5&resourceVersionMatch=NotOlderThan", Ok((ReadAt::NotOlderThan(7), 5)));
+        check("resourceVersion=7&resourceVersionMatch=Exact", Ok((ReadAt::Exact(7), 0)));
+        check(
+            "resourceVersion=99999999999999999999",
+            Err("invalid resource version: resourceVersion: Invalid value: \"99999999999999999999\": \
+                 strconv.ParseUint: parsing \"99999999999999999999\": value out of range"),
+        );
+        check("limit=-99999999999999999999", Err("strconv.ParseInt: parsing \"-99999999999999999999\": value out of range"));
+    }
+
+    #[test]
+    fn gets() {
+        let check = |query: &str, expected: Result<ReadAt, (u16, &str)>| {
+            let read = get(Query::new(query)).map_err(|status| (status.code, status.message.into_owned()));
+            assert_eq!(read, expected.map_err(|(code, message)| (code, message.to_owned())), "{query}");
+        };
+        check("", Ok(ReadAt::Newest));
+        check("resourceVersion=", Ok(ReadAt::Newest));
+        check("resourceVersion=0", Ok(ReadAt::Any));
+        check("resourceVersion=7", Ok(ReadAt::NotOlderThan(7)));
+        check(
+            "resourceVersion=+7",
+            Err((
+                500,
+                "resourceVersion: Invalid value: \" 7\": strconv.ParseUint: parsing \" 7\": invalid syntax",
+            )),
+        );
     }
 }

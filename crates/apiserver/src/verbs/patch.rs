@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::input::Expected;
 use super::options::{self, WriteOptions};
-use super::strategic;
+use super::strategic::{self, StrategicError};
 use super::update::{Old, check_name, missing, replace};
 use crate::answer::{Answer, Failure};
 use crate::body::Body;
@@ -27,6 +27,9 @@ const OPERATIONS_MAX: usize = 10_000;
 /// Bytes that `copy` and `add` may make of an object while a JSON patch is applied (upstream: `AccumulatedCopySizeLimit`).
 const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
 
+/// Where the metadata begin in the text of every stored object: behind `{"metadata":`.
+const METADATA_AT: usize = 12;
+
 /// A patch that was read.
 pub enum Patch {
     /// Operations.
@@ -35,6 +38,29 @@ pub enum Patch {
     Merge(Value),
     /// What is merged by the schema.
     Strategic(Value),
+}
+
+impl Patch {
+    /// Whether it is certain that the patch says nothing of managers, neither sets nor looks at them.
+    fn leaves_managers(&self) -> bool {
+        match self {
+            Patch::Merge(patch) | Patch::Strategic(patch) => match patch.get("metadata") {
+                None => true,
+                Some(Value::Object(metadata)) => !metadata.keys().any(|key| key.contains("managedFields")),
+                Some(_) => false,
+            },
+            Patch::Json(operations) => operations.iter().all(|operation| {
+                let from = match operation {
+                    PatchOperation::Copy(operation) => operation.from.as_str(),
+                    PatchOperation::Move(operation) => operation.from.as_str(),
+                    _ => "/",
+                };
+                [operation.path().as_str(), from].iter().all(|path| {
+                    !path.is_empty() && *path != "/metadata" && !path.starts_with("/metadata/managedFields")
+                })
+            }),
+        }
+    }
 }
 
 /// Answers a PATCH of an object or of its status.
@@ -127,7 +153,8 @@ fn unprocessable() -> Failure {
     Box::new(Status::generic(422, "", "", "", ""))
 }
 
-/// Applies a patch to what is stored and reads the outcome.
+/// Applies a patch to what is stored and reads the outcome. Managers are half of many objects and what no patch is about: unless it is, it
+/// is applied without them, which changes nothing but what a complaint shows.
 fn apply(
     served: &Served,
     old: &Old,
@@ -136,11 +163,32 @@ fn apply(
     warnings: &mut Vec<String>,
 ) -> Result<Tree, Failure> {
     let text = served.serve(&old.value).map_err(crate::answer::unreadable)?;
-    let mut json = Vec::new();
-    Body::of(&text)?.write(&served.head, old.version, &mut json);
-    let value: Value = serde_json::from_slice(&json)
-        .map_err(|_| Box::new(Status::unexpected("the object is nested too deeply to be patched")))?;
-    apply_to(Expected::of(served), value, patch, options, warnings)
+    let mut apply_to_text = |text: &[u8]| {
+        let mut json = Vec::new();
+        Body::of(text)?.write(&served.head, old.version, &mut json);
+        let value: Value = serde_json::from_slice(&json)
+            .map_err(|_| Box::new(Status::unexpected("the object is nested too deeply to be patched")))?;
+        apply_to(Expected::of(served), value, patch, options, warnings)
+    };
+    if patch.leaves_managers()
+        && let Some(text) = without_managers(&text)?
+        && let Ok(tree) = apply_to_text(&text)
+    {
+        return Ok(tree);
+    }
+    apply_to_text(&text)
+}
+
+/// The text of a stored object without its managers, which are the last of its metadata. None: it has none.
+fn without_managers(text: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    let metadata = Body::of(text)?.metadata();
+    // No string has a quote in it without a backslash, and nothing else in the metadata is a list of this name.
+    let Some(begin) = memchr::memmem::rfind(metadata, br#","managedFields":["#) else { return Ok(None) };
+    let (Some(before), Some(after)) = (metadata.get(..begin), text.get(METADATA_AT + metadata.len() - 1..)) else {
+        return Ok(None);
+    };
+    let kept = [text.get(..METADATA_AT).unwrap_or_default(), before, after].concat();
+    Ok(Some(kept))
 }
 
 /// Applies a patch to a value and reads the outcome as an object of the expected type.
@@ -155,8 +203,7 @@ pub fn apply_to(
         Patch::Json(operations) => apply_operations(&mut value, operations)?,
         Patch::Merge(patch) => json_patch::merge(&mut value, patch),
         Patch::Strategic(patch) => {
-            strategic::apply(expected.schema, expected.ty, &mut value, patch)
-                .map_err(|error| Box::new(Status::unexpected(error.to_string())))?;
+            strategic::apply(expected.schema, expected.ty, &mut value, patch).map_err(unmergeable)?;
         }
     }
     let patched = value.to_string();
@@ -174,6 +221,15 @@ pub fn apply_to(
         }
     }
     Ok(decoded.tree)
+}
+
+/// A strategic merge patch that cannot be applied. Upstream has a code for two of its complaints; the others are a 500 there, too.
+fn unmergeable(error: StrategicError) -> Failure {
+    match error {
+        StrategicError::NotRetained => unprocessable(),
+        StrategicError::MalformedRetainKeys => Box::new(Status::bad_request(error.to_string())),
+        error => Box::new(Status::unexpected(error.to_string())),
+    }
 }
 
 fn undecodable_outcome(patch: &Patch, patched: String, error: &DecodeError) -> Failure {

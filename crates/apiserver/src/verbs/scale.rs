@@ -30,7 +30,7 @@ const KIND: &str = "Scale";
 /// Answers a request for the scale of an object.
 pub async fn scale(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     let answer = match request.info.verb {
-        Verb::Get => get::get(server, request).await?,
+        Verb::Get => get::text(server, request).await?,
         Verb::Update => update(server, request).await?,
         Verb::Patch => patched(server, request).await?,
         _ => return Err(Box::new(Status::method_not_allowed())),

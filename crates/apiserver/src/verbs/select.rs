@@ -1,17 +1,14 @@
-//! Label and field selectors over stored objects. Names come from the key; labels are read out of the metadata alone, and other fields
-//! out of the whole object only when a selector asks for one.
+//! Label and field selectors over stored objects. Names come from the key, everything else from the index that the store keeps beside
+//! each object ([`crate::catalog`]): no selector reads an object.
 
-use portcullis_model::schema::decode_json::{self, FieldValidation};
-use portcullis_model::selectors::{FieldSelector, Selector, UnknownField as Words};
+use portcullis_model::selectors::{FieldOperator, FieldSelector, Operator, Selector, UnknownField as Words};
 use portcullis_model::status::Status;
 use portcullis_model::tree::{Kind, NodeId, Tree};
+use portcullis_store::{Entry, Term};
 
-use crate::answer::{Failure, unreadable};
-use crate::body::Body;
+use crate::answer::{Failure, Unservable};
 use crate::registry::Served;
-use crate::registry::metadata::Metadata;
-use crate::registry::rules::{SelectableField, UnknownField};
-use crate::registry::validate::named;
+use crate::registry::rules::UnknownField;
 
 const FIELD_NAME: &str = "metadata.name";
 const FIELD_NAMESPACE: &str = "metadata.namespace";
@@ -21,7 +18,9 @@ const FIELD_NAMESPACE: &str = "metadata.namespace";
 pub struct Selection {
     labels: Selector,
     fields: FieldSelector,
-    asks_for_content: bool,
+    /// Where the content of each field term is in the index, and what it reads as when it is absent; nothing for names.
+    contents: Vec<Option<(usize, &'static str)>>,
+    terms: Vec<Term>,
 }
 
 impl Selection {
@@ -30,9 +29,23 @@ impl Selection {
         let labels = Selector::parse(labels).map_err(|error| refuse(error.to_string()))?;
         let fields = FieldSelector::parse(fields).map_err(|error| refuse(error.to_string()))?;
         check_fields(served, &fields)?;
-        let asks_for_content =
-            fields.terms().iter().any(|term| ![FIELD_NAME, FIELD_NAMESPACE].contains(&term.field.as_str()));
-        Ok(Selection { labels, fields, asks_for_content })
+        let known = |label: &str| served.rules.fields.iter().zip(&served.field_numbers).find(|(field, _)| field.label == label);
+        let content = |label: &str| known(label).map(|(field, number)| (*number, field.absent));
+        let contents = fields.terms().iter().map(|term| content(&term.field)).collect();
+        let mut terms = Vec::new();
+        for requirement in labels.requirements() {
+            if let (Operator::In | Operator::Equals, [value]) = (requirement.operator(), requirement.values()) {
+                terms.push(Term::label(requirement.key(), value));
+            }
+        }
+        for term in fields.terms().iter().filter(|term| term.operator == FieldOperator::Equals && !term.value.is_empty()) {
+            if let Some((field, number)) = known(&term.field)
+                && field.posted
+            {
+                terms.push(Term::field(*number, &term.value));
+            }
+        }
+        Ok(Selection { labels, fields, contents, terms })
     }
 
     /// Whether all objects are meant.
@@ -45,43 +58,38 @@ impl Selection {
         self.fields.required_value(FIELD_NAME)
     }
 
-    /// Whether a stored object is meant.
-    pub fn matches(&self, served: &Served, key: &str, value: &[u8]) -> Result<bool, Failure> {
-        if !self.fields.is_everything() && !self.matches_fields(served, key, value)? {
-            return Ok(false);
-        }
-        if self.labels.is_everything() {
-            return Ok(true);
-        }
-        let tree = metadata_alone(served, value)?;
-        let labels: Vec<(&str, &str)> = labels_of(served, &tree);
-        Ok(self.labels.matches(|key| {
-            let at = labels.binary_search_by(|(held, _)| (*held).cmp(key)).ok()?;
-            labels.get(at).map(|(_, value)| *value)
-        }))
+    /// Words that every object that is meant is found by; none when there is no such word.
+    pub fn terms(&self) -> &[Term] {
+        &self.terms
     }
 
-    fn matches_fields(&self, served: &Served, key: &str, value: &[u8]) -> Result<bool, Failure> {
-        let (namespace, name) = served.names(key);
-        let tree = if self.asks_for_content {
-            let text = value.to_vec();
-            let decoded = decode_json::decode(served.schema, served.stored_type, text, FieldValidation::Ignore);
-            Some(decoded.map_err(unreadable)?.tree)
-        } else {
-            None
-        };
-        let mut contents = Vec::new();
-        for term in self.fields.terms() {
-            let known = served.rules.fields.iter().find(|field| field.label == term.field);
-            let content =
-                known.zip(tree.as_ref()).map(|(field, tree)| content(served, tree, field)).unwrap_or_default();
-            contents.push((term.field.as_str(), content));
+    /// Whether a stored object is meant. One that cannot be read might be, so it is an error.
+    pub fn matches(&self, served: &Served, key: &str, entry: &Entry) -> Result<bool, Failure> {
+        if entry.index.is_unreadable() {
+            return Err(Unservable::Unreadable.into());
         }
-        Ok(self.fields.matches(|field| match field {
-            FIELD_NAME => name,
-            FIELD_NAMESPACE => namespace,
-            other => contents.iter().find(|(held, _)| *held == other).map_or("", |(_, content)| content.as_str()),
-        }))
+        Ok(self.matches_fields(served, key, entry) && self.labels.matches(|name| entry.label(name)))
+    }
+
+    fn matches_fields(&self, served: &Served, key: &str, entry: &Entry) -> bool {
+        if self.fields.is_everything() {
+            return true;
+        }
+        let (namespace, name) = served.names(key);
+        let mut contents = self.contents.iter();
+        self.fields.terms().iter().all(|term| {
+            let content = contents.next().copied().flatten();
+            let held = match (term.field.as_str(), content) {
+                (FIELD_NAME, _) => name,
+                (FIELD_NAMESPACE, _) => namespace,
+                (_, Some((number, absent))) => match entry.field(number) {
+                    "" => absent,
+                    held => held,
+                },
+                (_, None) => "",
+            };
+            term.matches(held)
+        })
     }
 }
 
@@ -103,37 +111,6 @@ fn check_fields(served: &Served, fields: &FieldSelector) -> Result<(), Failure> 
         }
     };
     fields.check_fields(&known, words).map_err(|error| refuse(error.to_string()))
-}
-
-/// The metadata of a stored object as a tree of `PartialObjectMetadata`.
-fn metadata_alone(served: &Served, value: &[u8]) -> Result<Tree, Failure> {
-    let metadata = Body::of(value)?.metadata();
-    let mut text = Vec::with_capacity(metadata.len() + 16);
-    text.extend_from_slice(br#"{"metadata":"#);
-    text.extend_from_slice(metadata);
-    text.push(b'}');
-    let decoded = decode_json::decode(served.schema, served.meta.partial_ty, text, FieldValidation::Ignore);
-    Ok(decoded.map_err(unreadable)?.tree)
-}
-
-fn labels_of<'a>(served: &'a Served, tree: &'a Tree) -> Vec<(&'a str, &'a str)> {
-    let number = served.schema.ty(served.meta.partial_ty).find("metadata");
-    let node = number.and_then(|number| tree.field(tree.root(), number));
-    Metadata::at(served, tree, node).labels().collect()
-}
-
-/// What a selectable field holds, as text.
-fn content(served: &Served, tree: &Tree, field: &SelectableField) -> String {
-    let held = field.paths.iter().find_map(|path| at_path(served, tree, path));
-    held.filter(|text| !text.is_empty()).unwrap_or_else(|| field.absent.to_owned())
-}
-
-fn at_path(served: &Served, tree: &Tree, path: &str) -> Option<String> {
-    let mut node = tree.root();
-    for name in path.split('.') {
-        node = named(served.schema, tree, node, name)?;
-    }
-    scalar_text(tree, node)
 }
 
 /// A scalar as it stands in a field selector.

@@ -33,11 +33,25 @@ pub enum StrategicError {
         /// The key.
         key: String,
     },
-    /// A directive's value has not the form it must have.
-    #[error("invalid patch format: {directive} must be a list")]
-    Malformed {
-        /// The directive.
-        directive: String,
+    /// The keys that are to stay are no list.
+    #[error("invalid patch format of retainKeys")]
+    MalformedRetainKeys,
+    /// The patch sets a member that is not among those that are to stay.
+    #[error("patch content doesn't match retainKeys list")]
+    NotRetained,
+    /// An order is no list.
+    #[error("expected a []interface {{}}, but received a {found}")]
+    MalformedOrder {
+        /// What it is, as Go calls it.
+        found: &'static str,
+    },
+    /// A list of the patch has elements that its order does not have, or has them in another one.
+    #[error("The order in patch list:\n{list}\n doesn't match $setElementOrder list:\n{order}\n")]
+    OrderMismatch {
+        /// The list.
+        list: String,
+        /// The order.
+        order: String,
     },
     /// Elements of one list are of different types.
     #[error("list element types are not identical")]
@@ -92,8 +106,8 @@ fn merge_map(
             continue;
         }
         if let Some(list) = key.strip_prefix(DELETE_FROM_LIST) {
-            let gone = value.as_array().ok_or_else(|| StrategicError::Malformed { directive: key.clone() })?;
-            if let Some(Value::Array(held)) = object.get_mut(list) {
+            // What is no list deletes nothing.
+            if let (Some(Value::Array(held)), Some(gone)) = (object.get_mut(list), value.as_array()) {
                 let gone = Places::of(gone, "");
                 held.retain(|element| gone.of_key(element).is_none());
             }
@@ -102,17 +116,44 @@ fn merge_map(
         merge_member(schema, ty, object, key, value)?;
     }
     for (key, value) in patch {
-        if let Some(list) = key.strip_prefix(ELEMENT_ORDER) {
-            let order = value.as_array().ok_or_else(|| StrategicError::Malformed { directive: key.clone() })?;
-            let (_, attributes) = member(schema, ty, list);
-            let merge_key = attributes.and_then(|attributes| attributes.patch_merge_key.as_deref()).unwrap_or_default();
-            if let Some(Value::Array(held)) = object.get_mut(list) {
-                let before = held.clone();
-                put_in_order(held, order, &before, merge_key);
-            }
+        let Some(list) = key.strip_prefix(ELEMENT_ORDER) else { continue };
+        let order = value.as_array().ok_or(StrategicError::MalformedOrder { found: go_type(value) })?;
+        let (_, attributes) = member(schema, ty, list);
+        let merge_key = attributes.and_then(|attributes| attributes.patch_merge_key.as_deref()).unwrap_or_default();
+        if let Some(Value::Array(given)) = patch.get(list) {
+            check_order(given, order, merge_key)?;
+        }
+        if let Some(Value::Array(held)) = object.get_mut(list) {
+            let before = held.clone();
+            put_in_order(held, order, &before, merge_key);
         }
     }
     Ok(())
+}
+
+/// What a patch adds or changes must stand in its order as it stands in the list; the order may name more.
+fn check_order(list: &[Value], order: &[Value], merge_key: &str) -> Result<(), StrategicError> {
+    let key = |value: &Value| if merge_key.is_empty() { Some(value.clone()) } else { value.get(merge_key).cloned() };
+    let mut rest = order.iter();
+    let stands = |item: &Value| is_directive(item) || rest.any(|next| key(next) == key(item));
+    if list.iter().all(stands) {
+        return Ok(());
+    }
+    let shown = |list: &[Value]| go_text(&Value::Array(list.to_vec()));
+    Err(StrategicError::OrderMismatch { list: shown(list), order: shown(order) })
+}
+
+/// The type of a decoded value, as Go names it.
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
 }
 
 fn unknown(directive: &str, patch: &Map<String, Value>) -> StrategicError {
@@ -121,7 +162,14 @@ fn unknown(directive: &str, patch: &Map<String, Value>) -> StrategicError {
 
 fn retain_keys(object: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), StrategicError> {
     let Some(keys) = patch.get(RETAIN_KEYS) else { return Ok(()) };
-    let keys = keys.as_array().ok_or_else(|| StrategicError::Malformed { directive: RETAIN_KEYS.to_owned() })?;
+    let keys = keys.as_array().ok_or(StrategicError::MalformedRetainKeys)?;
+    let is_kept = |key: &str| keys.iter().any(|kept| kept.as_str() == Some(key));
+    let is_directive = |key: &str| {
+        key == RETAIN_KEYS || key == DIRECTIVE || key.starts_with(DELETE_FROM_LIST) || key.starts_with(ELEMENT_ORDER)
+    };
+    if patch.iter().any(|(key, value)| !value.is_null() && !is_directive(key) && !is_kept(key)) {
+        return Err(StrategicError::NotRetained);
+    }
     object.retain(|key, _| keys.iter().any(|kept| kept.as_str() == Some(key)));
     Ok(())
 }
@@ -370,6 +418,21 @@ mod tests {
             json!({"spec": {"nodeSelector": {"$patch": "replace", "b": "2"}}}),
             json!({"spec": {"nodeSelector": {"b": "2"}}}),
         );
+        check(
+            json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}),
+            json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate", "rollingUpdate": null}}}),
+            json!({"spec": {"strategy": {"type": "Recreate"}}}),
+        );
+        check(
+            json!({"metadata": {"finalizers": ["a/a"]}}),
+            json!({"metadata": {"$deleteFromPrimitiveList/finalizers": "a/a"}}),
+            json!({"metadata": {"finalizers": ["a/a"]}}),
+        );
+        check(
+            containers(json!([{"name": "a"}, {"name": "b"}])),
+            json!({"spec": {"$setElementOrder/containers": [{"name": "c"}, {"name": "a"}, {"name": "b"}], "containers": [{"name": "c"}, {"$patch": "delete", "name": "b"}]}}),
+            containers(json!([{"name": "c"}, {"name": "a"}])),
+        );
         check(json!({}), json!({"spec": {"x": null, "nodeName": "n"}}), json!({"spec": {"nodeName": "n"}}));
     }
 
@@ -388,6 +451,27 @@ mod tests {
             containers(json!([{"name": "a"}])),
             containers(json!([{"$patch": "explode", "name": "a"}])),
             "unknown patch type: explode in map: map[$patch:explode name:a]",
+        );
+        let spec = |spec: Value| json!({"spec": spec});
+        check(
+            spec(json!({"securityContext": {"a": 1}})),
+            spec(json!({"securityContext": {"$retainKeys": ["b"], "a": 2}})),
+            "patch content doesn't match retainKeys list",
+        );
+        check(
+            spec(json!({"securityContext": {"a": 1}})),
+            spec(json!({"securityContext": {"$retainKeys": "b"}})),
+            "invalid patch format of retainKeys",
+        );
+        check(
+            containers(json!([{"name": "a"}, {"name": "b"}])),
+            spec(json!({"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "a", "image": "x"}]})),
+            "The order in patch list:\n[map[image:x name:a]]\n doesn't match $setElementOrder list:\n[map[name:b]]\n",
+        );
+        check(
+            containers(json!([{"name": "a"}])),
+            spec(json!({"$setElementOrder/containers": "a"})),
+            "expected a []interface {}, but received a string",
         );
     }
 }

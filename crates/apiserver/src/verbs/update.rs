@@ -5,11 +5,12 @@ use http::StatusCode;
 use portcullis_model::schema::{FieldValidation, default};
 use portcullis_model::status::{FieldError, Status};
 use portcullis_model::tree::{Scalar, Tree};
-use portcullis_store::{Commit, CommitError, Operation};
+use portcullis_store::{Commit, CommitError, Operation, Refusal};
 
 use super::create::{check_namespace_matches, create_object};
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
+use super::turns;
 use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
 use crate::negotiate;
 use crate::registry::metadata::{Metadata, metadata_of};
@@ -18,7 +19,9 @@ use crate::registry::{Served, managed, validate};
 use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
 
-/// How often a write that names no version is tried again when another came first (upstream: 5 for patches).
+/// How often a write that names no version is tried again when another came first. The second and later attempts have the turn at the
+/// object, so that they are only lost to first attempts of others; who loses all is told that the object was modified, as if it had named
+/// a version: every client knows to read again then.
 const ATTEMPTS_MAX: usize = 5;
 
 /// What is stored now.
@@ -88,7 +91,7 @@ pub fn check_name(served: &Served, tree: &Tree, name: &str) -> Result<(), Failur
 }
 
 /// Replaces what is stored by what `make` makes of it; nothing when nothing is stored. Tries again when another write came first,
-/// which a write that names a version then finds out.
+/// which a write that names a version then finds out. An object that is too large only with its managers loses them (upstream likewise).
 pub async fn replace(
     server: &ApiServer,
     request: &Request<'_>,
@@ -97,6 +100,7 @@ pub async fn replace(
 ) -> Result<Option<Answer>, Failure> {
     let served = request.served;
     let Some(key) = served.key(request.namespace(), request.path_name()) else { return Ok(None) };
+    let (mut turn, mut keeps_managers) = (None, true);
     for _ in 0..ATTEMPTS_MAX {
         let snapshot = server.newest().await?;
         let Some(entry) = snapshot.get(&key) else { return Ok(None) };
@@ -109,6 +113,9 @@ pub async fn replace(
         prepare::for_update(served, &mut tree, &old.tree, Door::of(request.info.subresource));
         validate::on_update(served, &tree, &old.tree)?;
         let is_gone = prepare::deletion_is_complete(served, &tree);
+        if !keeps_managers {
+            drop_managers(served, &mut tree);
+        }
         let value = served.store(&mut tree).map_err(unreadable)?;
         if value == old.value && !is_gone {
             return answer(served, &value, old.version).map(Some);
@@ -123,11 +130,26 @@ pub async fn replace(
         };
         match server.engine.commit(Commit::from(operation)).await {
             Ok(committed) => return answer(served, &value, committed.revision).map(Some),
+            Err(CommitError::Conflict { .. }) if turn.is_none() => turn = turns::take(&key).await,
             Err(CommitError::Conflict { .. }) => {}
+            Err(error) if keeps_managers && is_too_large(&error) => keeps_managers = false,
             Err(error) => return Err(commit_failure(error)),
         }
     }
     Err(Box::new(Status::modified(served.resource.group, served.resource.name, request.path_name())))
+}
+
+/// Whether a commit was refused for the size of what it writes.
+pub fn is_too_large(error: &CommitError) -> bool {
+    matches!(error, CommitError::Refused(Refusal::ValueTooLarge { .. } | Refusal::CommitTooLarge { .. }))
+}
+
+/// Forgets who set what, and says whether there was anything to forget.
+pub fn drop_managers(served: &Served, tree: &mut Tree) -> bool {
+    let metadata = metadata_of(served, tree);
+    let had_any = tree.field(metadata, served.meta.managed_fields).is_some();
+    tree.remove(metadata, served.meta.managed_fields);
+    had_any
 }
 
 fn answer(served: &Served, value: &Bytes, version: u64) -> Result<Answer, Failure> {

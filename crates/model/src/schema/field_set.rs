@@ -21,6 +21,9 @@ use crate::go_text::push_json_string;
 /// Most steps that a set that was read may have: the managers of one object, written as densely as JSON allows, stay below.
 const STEPS_MAX: usize = 1 << 20;
 
+/// Most steps of a set whose paths are looked for in a text one by one.
+const SOUGHT_MAX: usize = 64;
+
 /// A text that is no field set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FieldSetError {
@@ -208,6 +211,14 @@ impl PathSet {
 
     /// Reads `fieldsV1`.
     pub fn read(text: &str) -> Result<PathSet, FieldSetError> {
+        match read::in_order(text)? {
+            Some(lines) => Ok(PathSet { lines }),
+            None => PathSet::read_in_any_order(text),
+        }
+    }
+
+    /// Reads `fieldsV1` whose members are not in the order in which sets are written.
+    fn read_in_any_order(text: &str) -> Result<PathSet, FieldSetError> {
         let mut reader = Reader::new(text);
         let mut builder = PathSetBuilder::default();
         // The lines whose objects are open, and whether anything was in them.
@@ -313,6 +324,12 @@ impl PathSet {
 
     /// The paths of either.
     pub fn union(&self, other: &PathSet) -> PathSet {
+        if other.is_empty() {
+            return self.clone();
+        }
+        if self.is_empty() {
+            return other.clone();
+        }
         self.combine(other, |mine, theirs| mine || theirs)
     }
 
@@ -324,6 +341,20 @@ impl PathSet {
     /// The paths that the other does not have.
     pub fn difference(&self, other: &PathSet) -> PathSet {
         self.combine(other, |mine, theirs| mine && !theirs)
+    }
+
+    /// Whether the other has all paths.
+    pub fn is_within(&self, other: &PathSet) -> bool {
+        Walk::new(self, other).all(|(mine, theirs)| {
+            let in_set = |line: Option<&Line>| line.is_some_and(|line| line.is_member);
+            !in_set(mine) || in_set(theirs)
+        })
+    }
+
+    /// Whether a set that is still text may have one of these paths. It is looked for in the text, without reading the rest of it; a set
+    /// too large for that may always.
+    pub fn may_meet(&self, text: &str) -> bool {
+        self.lines.len() > SOUGHT_MAX || read::meets(&self.lines, text).unwrap_or(true)
     }
 
     /// The paths that the other does not have and that do not begin with one it has.
@@ -479,6 +510,9 @@ impl PathSetBuilder {
 
     /// The set of those lines for which the answer is yes.
     pub fn select(&self, is_member: impl Fn(u32) -> bool) -> PathSet {
+        if !(0..self.lines.len() as u32).any(&is_member) {
+            return PathSet::default();
+        }
         let mut lines = Vec::new();
         for (at, (parent, line, _)) in (0u32..).zip(&self.lines) {
             lines.push((*parent, Line { is_member: is_member(at), ..line.clone() }, false));

@@ -59,6 +59,14 @@ pub struct FieldTerm {
     pub value: String,
 }
 
+impl FieldTerm {
+    /// Says whether the comparison holds of what the field has.
+    #[must_use]
+    pub fn matches(&self, held: &str) -> bool {
+        (held == self.value) == (self.operator == FieldOperator::Equals)
+    }
+}
+
 /// Comparisons that must all hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSelector {
@@ -124,10 +132,7 @@ impl FieldSelector {
 
     /// Says whether an object is selected whose fields `field` looks up; one that it does not have is empty.
     pub fn matches<'a>(&self, field: impl Fn(&str) -> &'a str) -> bool {
-        self.terms.iter().all(|term| {
-            let is_equal = field(&term.field) == term.value;
-            is_equal == (term.operator == FieldOperator::Equals)
-        })
+        self.terms.iter().all(|term| term.matches(field(&term.field)))
     }
 }
 

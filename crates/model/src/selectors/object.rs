@@ -46,7 +46,7 @@ impl LabelSelector {
         let mut requirements = Vec::with_capacity(self.match_labels.len() + self.match_expressions.len());
         let failed = |errors: Vec<FieldError>| SelectorError::Object(aggregate(&errors));
         for (key, value) in &self.match_labels {
-            requirements.push(Requirement::new(key, Operator::In, vec![value.clone()]).map_err(failed)?);
+            requirements.push(Requirement::new(key, Operator::Equals, vec![value.clone()]).map_err(failed)?);
         }
         for expression in &self.match_expressions {
             let operator = operator(&expression.operator).ok_or_else(|| {

@@ -144,7 +144,7 @@ fn selectors_of_objects_select() {
         match_expressions: vec![expression("c", "NotIn", &["x"]), expression("d", "Exists", &[])],
     };
     let selector = selector.to_selector().unwrap();
-    assert_eq!(selector.to_string(), "a in (b),c notin (x),d");
+    assert_eq!(selector.to_string(), "a=b,c notin (x),d");
     assert!(selector.matches(look_up(&[("a", "b"), ("d", "")])));
     assert!(!selector.matches(look_up(&[("a", "b"), ("c", "x"), ("d", "")])));
     assert!(LabelSelector::default().to_selector().unwrap().is_everything());

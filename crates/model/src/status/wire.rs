@@ -7,15 +7,17 @@ use super::{Status, StatusCause, StatusDetails};
 const ENVELOPE_MAGIC: [u8; 4] = *b"k8s\0";
 /// `typeMeta` of a status: `apiVersion: v1`, `kind: Status`.
 const TYPE_META: &[u8] = b"\x0a\x02v1\x12\x06Status";
-/// `metadata`: a `ListMeta` of three empty strings.
-const EMPTY_LIST_META: &[u8] = b"\x0a\x00\x12\x00\x1a\x00";
+/// What `metadata` begins with: `selfLink` and `resourceVersion`, both empty.
+const LIST_META_BEGIN: &[u8] = b"\x0a\x00\x12\x00";
 
 impl Status {
     /// Returns the protobuf body in its envelope.
     #[must_use]
     pub fn to_protobuf(&self) -> Vec<u8> {
         let mut raw = Vec::with_capacity(128 + self.message.len());
-        push_bytes(&mut raw, 1, EMPTY_LIST_META);
+        let mut list_meta = LIST_META_BEGIN.to_vec();
+        push_bytes(&mut list_meta, 3, self.continue_token.as_bytes());
+        push_bytes(&mut raw, 1, &list_meta);
         push_bytes(&mut raw, 2, self.outcome.as_str().as_bytes());
         push_bytes(&mut raw, 3, self.message.as_bytes());
         push_bytes(&mut raw, 4, self.reason.as_str().as_bytes());

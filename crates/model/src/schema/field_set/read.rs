@@ -1,6 +1,9 @@
 //! The little JSON that field sets are made of, read from front to back without recursion.
 
-use super::{FieldSetError, StepKeys, StepValue};
+use std::borrow::Cow;
+
+use super::super::DEPTH_MAX;
+use super::{FieldSetError, Line, STEPS_MAX, Step, StepKeys, StepValue};
 
 /// Reads JSON from front to back.
 pub struct Reader<'a> {
@@ -40,8 +43,8 @@ impl<'a> Reader<'a> {
         if self.take(b'{') { Ok(()) } else { Err(self.not_an_object()) }
     }
 
-    /// A string, without its escapes.
-    pub fn string(&mut self) -> Option<String> {
+    /// A string, without its escapes. One that has none is not copied.
+    pub fn string(&mut self) -> Option<Cow<'a, str>> {
         if !self.take(b'"') {
             return None;
         }
@@ -49,11 +52,16 @@ impl<'a> Reader<'a> {
         loop {
             let rest = self.text.get(self.at..)?;
             let end = memchr::memchr2(b'"', b'\\', rest.as_bytes())?;
-            out.push_str(rest.get(..end)?);
+            let plain = rest.get(..end)?;
             self.at += end + 1;
             if rest.as_bytes().get(end) == Some(&b'"') {
-                return Some(out);
+                if out.is_empty() {
+                    return Some(Cow::Borrowed(plain));
+                }
+                out.push_str(plain);
+                return Some(Cow::Owned(out));
             }
+            out.push_str(plain);
             let escape = self.text.as_bytes().get(self.at).copied()?;
             self.at += 1;
             out.push(match escape {
@@ -66,6 +74,20 @@ impl<'a> Reader<'a> {
                 b'u' => self.unicode()?,
                 _ => return None,
             });
+        }
+    }
+
+    /// Goes past a string.
+    fn skip_string(&mut self) -> Option<()> {
+        self.at += 1;
+        loop {
+            let rest = self.text.as_bytes().get(self.at..)?;
+            let end = memchr::memchr2(b'"', b'\\', rest)?;
+            if rest.get(end) == Some(&b'"') {
+                self.at += end + 1;
+                return Some(());
+            }
+            self.at += end + 2;
         }
     }
 
@@ -98,7 +120,7 @@ impl<'a> Reader<'a> {
         let mut depth = 0usize;
         loop {
             match self.peek()? {
-                b'"' => _ = self.string()?,
+                b'"' => self.skip_string()?,
                 b'{' | b'[' => {
                     depth += 1;
                     self.at += 1;
@@ -164,4 +186,110 @@ impl<'a> Reader<'a> {
         keys.sort_by(|a, b| a.0.cmp(&b.0));
         Some(keys.into())
     }
+}
+
+/// The lines of a set whose members stand in order, which is how sets are written. None: they do not.
+pub fn in_order(text: &str) -> Result<Option<Vec<Line>>, FieldSetError> {
+    let mut reader = Reader::new(text);
+    // A step has ten bytes or more in the sets that there are.
+    let mut lines: Vec<Line> = Vec::with_capacity(text.len() / 16 + 1);
+    // Of each open object: its line, and the last line right below it.
+    let mut open: Vec<(Option<usize>, Option<usize>)> = vec![(None, None)];
+    reader.begin_object()?;
+    let mut is_first = true;
+    while let Some((parent, last)) = open.last_mut() {
+        if reader.take(b'}') {
+            // An object without steps is a member; one with steps says so itself.
+            if let (Some(line), None) = (parent.and_then(|at| lines.get_mut(at)), last) {
+                line.is_member = true;
+            }
+            open.pop();
+            is_first = false;
+            continue;
+        }
+        if !is_first && !reader.take(b',') {
+            return Err(reader.not_an_object());
+        }
+        is_first = false;
+        let offset = reader.at;
+        let name = reader.string().ok_or(FieldSetError::NotAnObject(offset))?;
+        if !reader.take(b':') {
+            return Err(reader.not_an_object());
+        }
+        if name == "." {
+            reader.skip_value().ok_or(FieldSetError::NotAnObject(offset))?;
+            if let Some(line) = parent.and_then(|at| lines.get_mut(at)) {
+                line.is_member = true;
+            }
+            continue;
+        }
+        let Some(step) = Step::read(&name, offset)? else {
+            reader.skip_value().ok_or(FieldSetError::NotAnObject(offset))?;
+            continue;
+        };
+        if last.and_then(|at| lines.get(at)).is_some_and(|before| before.step >= step) {
+            return Ok(None);
+        }
+        reader.begin_object()?;
+        *last = Some(lines.len());
+        if open.len() >= DEPTH_MAX || lines.len() >= STEPS_MAX {
+            return Err(FieldSetError::TooLarge);
+        }
+        let depth = open.len() as u32;
+        open.push((Some(lines.len()), None));
+        lines.push(Line { depth, is_member: false, step });
+        is_first = true;
+    }
+    if reader.is_done() { Ok(Some(lines)) } else { Err(reader.not_an_object()) }
+}
+
+/// Whether one of the members among these lines stands in a text as a step. None: the text cannot be read.
+pub fn meets(lines: &[Line], text: &str) -> Option<bool> {
+    let mut reader = Reader::new(text);
+    // Of each open object that leads on: the lines below it.
+    let mut open = vec![lines];
+    reader.begin_object().ok()?;
+    let mut is_first = true;
+    while let Some(below) = open.last().copied() {
+        if reader.take(b'}') {
+            open.pop();
+            is_first = false;
+            continue;
+        }
+        if !is_first && !reader.take(b',') {
+            return None;
+        }
+        is_first = false;
+        let name = reader.string()?;
+        if !reader.take(b':') {
+            return None;
+        }
+        let Some(at) = place_of(below, &name) else {
+            reader.skip_value()?;
+            continue;
+        };
+        let (line, rest) = below.get(at..)?.split_first()?;
+        if line.is_member {
+            return Some(true);
+        }
+        reader.begin_object().ok()?;
+        let end = rest.iter().position(|next| next.depth <= line.depth).unwrap_or(rest.len());
+        open.push(rest.get(..end)?);
+        is_first = true;
+    }
+    Some(false)
+}
+
+/// Where the step of this name is among the topmost of these lines.
+fn place_of(lines: &[Line], name: &str) -> Option<usize> {
+    let depth = lines.first()?.depth;
+    let read = if name.starts_with("f:") { None } else { Step::read(name, 0).ok().flatten() };
+    lines.iter().position(|line| {
+        line.depth == depth
+            && match (&line.step, &read) {
+                (Step::Field(field), _) => name.strip_prefix("f:") == Some(field),
+                (step, Some(read)) => step == read,
+                (_, None) => false,
+            }
+    })
 }

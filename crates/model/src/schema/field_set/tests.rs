@@ -135,8 +135,34 @@ fn laws() {
         assert_eq!(both.len() + rest.len(), a.len(), "seed {seed}");
         assert_eq!(a.union(&b).difference(&b), rest, "seed {seed}");
         assert!(rest.intersection(&b).is_empty() && a.difference(&a).is_empty(), "seed {seed}");
+        // What is looked for in a text is found there, whatever the order of its members.
+        assert!(rest == a || b.may_meet(&a.to_json()), "seed {seed}");
+        assert!(!PathSet::default().may_meet(&a.to_json()), "seed {seed}");
+        assert_eq!(PathSet::read_in_any_order(&a.to_json()), Ok(a.clone()), "seed {seed}");
+        assert_eq!(a.is_within(&b), rest.is_empty(), "seed {seed}");
         let below = a.difference_below(&b);
         assert_eq!(below.difference(&rest), PathSet::default(), "seed {seed}");
         assert_eq!(below.difference_below(&b), below, "seed {seed}");
     }
+}
+
+#[test]
+fn paths_are_found_in_texts() {
+    let check = |sought: &str, text: &str, expected: bool| {
+        assert_eq!(set(sought).may_meet(text), expected, "{sought} in {text}");
+    };
+    let text =
+        r#"{"f:a":{".":{},"f:b":{}},"f:l":{"k:{\"name\":\"x\",\"port\":1}":{".":{},"f:c":{}}},"f:s":{"v:\"q\"":{}}}"#;
+    check(r#"{"f:a":{}}"#, text, true);
+    check(r#"{"f:a":{"f:b":{}}}"#, text, true);
+    check(r#"{"f:a":{"f:c":{}}}"#, text, false);
+    check(r#"{"f:b":{}}"#, text, false);
+    check(r#"{"f:l":{"k:{\"port\":1,\"name\":\"x\"}":{"f:c":{}}}}"#, text, true);
+    check(r#"{"f:l":{"k:{\"port\":2,\"name\":\"x\"}":{"f:c":{}}}}"#, text, false);
+    check(r#"{"f:s":{"v:\"q\"":{}}}"#, text, true);
+    check(r#"{"f:s":{"v:\"r\"":{}}}"#, text, false);
+    // Another order, another way to escape, and blanks.
+    check(r#"{"f:a":{"f:b":{}}}"#, " { \"f:z\" : {} , \"f:\\u0061\" : { \"f:b\" : { } } } ", true);
+    // What cannot be read must be looked at closely.
+    check(r#"{"f:a":{}}"#, "{", true);
 }

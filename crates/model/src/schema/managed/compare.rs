@@ -1,14 +1,15 @@
 //! What differs between two states of an object, as sets of paths (upstream: `TypedValue.Compare` of structured-merge-diff).
 //!
 //! Both trees are walked side by side along the schema. Values that Go writes though nobody set them count as there: a new `spec` is no
-//! addition when an empty object has one too. What is the same costs no path: the steps to a place become lines only when something
-//! below it differs.
+//! addition when an empty object has one too. What is the same costs no path: it is not looked into, and the steps to a place become lines
+//! only when something below it differs.
 
 use std::iter::Peekable;
 
 use super::super::encode_json;
 use super::super::field_set::{PathSet, PathSetBuilder, Step};
 use super::super::{Attributes, Presence, Schema, TypeId, TypeRef};
+use super::same::SameValues;
 use super::shape::{CompareError, Shape, Shapes};
 use crate::tree::{Children, Kind, NodeId, Tree};
 
@@ -37,6 +38,7 @@ pub fn compare(schema: &Schema, old: &Tree, new: &Tree) -> Result<Comparison, Co
         shapes: Shapes { schema },
         old,
         new,
+        same: SameValues::new(old, new),
         builder: PathSetBuilder::default(),
         marks: Vec::new(),
         open: Vec::new(),
@@ -111,6 +113,7 @@ struct Walker<'a> {
     shapes: Shapes<'a>,
     old: &'a Tree,
     new: &'a Tree,
+    same: SameValues<'a>,
     builder: PathSetBuilder,
     /// What was found at each line of the builder.
     marks: Vec<Option<Mark>>,
@@ -122,6 +125,11 @@ impl<'a> Walker<'a> {
         let Child { name, pair, ty, attributes, known } = child;
         if let Some(mark) = known {
             self.mark_leaf(&name, mark);
+            return Ok(());
+        }
+        if let (Value::Node(old), Value::Node(new)) = (pair.old, pair.new)
+            && self.same.are(old, new)
+        {
             return Ok(());
         }
         let has_parts = self.has_parts(self.old, pair.old, ty) || self.has_parts(self.new, pair.new, ty);

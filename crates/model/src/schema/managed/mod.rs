@@ -3,10 +3,12 @@
 //!
 //! Pure functions: [`compare()`] says what differs, [`fields()`] what an object holds, [`Managers::update`] gives it to whoever made the change. Nothing here reads a clock.
 //!
-//! Reading order: this file, `compare`, `fields`, `shape`, and `field_set` beside it.
+//! Reading order: this file, `owned`, `compare` with `same`, `fields`, `shape`, and `field_set` beside it.
 
 mod compare;
 mod fields;
+mod owned;
+mod same;
 mod shape;
 
 use std::sync::OnceLock;
@@ -15,6 +17,8 @@ use thiserror::Error;
 
 pub use compare::{Comparison, compare};
 pub use fields::fields;
+pub use owned::OwnedFields;
+pub use same::is_same;
 pub use shape::CompareError;
 
 use super::field_set::{FieldSetError, PathSet};
@@ -140,7 +144,7 @@ pub struct Entry {
     /// Since when, in seconds since 1970.
     pub time: Option<i64>,
     /// Which paths.
-    pub fields: PathSet,
+    pub fields: OwnedFields,
 }
 
 /// A change that is to be accounted for.
@@ -164,8 +168,38 @@ pub struct Managers {
 }
 
 impl Managers {
-    /// Reads a `managedFields` list.
+    /// Reads a `managedFields` list that anybody may have sent.
     pub fn read(schema: &Schema, tree: &Tree, list: NodeId) -> Result<Managers, ManagedError> {
+        Managers::read_beside(schema, tree, list, &Managers::default())
+    }
+
+    /// Reads a `managedFields` list that most likely holds what is stored. What is the same there is known to be well formed.
+    pub fn read_beside(
+        schema: &Schema,
+        tree: &Tree,
+        list: NodeId,
+        stored: &Managers,
+    ) -> Result<Managers, ManagedError> {
+        Managers::read_entries(schema, tree, list, |manager, text| {
+            let held = stored.entries.iter().find(|entry| entry.manager == *manager);
+            match held {
+                Some(held) if held.fields.text() == Some(text) => Ok(held.fields.clone()),
+                _ => Ok(PathSet::read(text)?.into()),
+            }
+        })
+    }
+
+    /// Reads a `managedFields` list that was checked when it was stored. Whose fields nobody asks for, they are not read.
+    pub fn stored(schema: &Schema, tree: &Tree, list: NodeId) -> Result<Managers, ManagedError> {
+        Managers::read_entries(schema, tree, list, |_, text| Ok(OwnedFields::unread(text)))
+    }
+
+    fn read_entries(
+        schema: &Schema,
+        tree: &Tree,
+        list: NodeId,
+        mut read: impl FnMut(&Manager, &str) -> Result<OwnedFields, ManagedError>,
+    ) -> Result<Managers, ManagedError> {
         if tree.len(list) > MANAGERS_MAX {
             return Err(ManagedError::TooMany);
         }
@@ -194,8 +228,8 @@ impl Managers {
                 subresource: text("subresource").to_owned(),
             };
             let fields = match text("fieldsV1") {
-                "" | "null" => PathSet::default(),
-                fields => PathSet::read(fields)?,
+                "" | "null" => PathSet::default().into(),
+                fields => read(&manager, fields)?,
             };
             managers.put(Entry { manager, time: field("time").and_then(|node| tree.time(node)), fields });
         }
@@ -260,17 +294,15 @@ impl Managers {
         let mut taken = TakenByVersion::new(&manager.api_version, taken(comparison, ignored));
         self.entries.retain_mut(|entry| {
             let Some(taken) = taken.of(&entry.manager.api_version, ignored, in_version) else { return false };
-            if !taken.is_empty() {
-                entry.fields = entry.fields.difference(taken);
-            }
+            entry.fields.take(taken);
             !entry.fields.is_empty()
         });
         let own = set_by_this.difference_below(ignored).difference(stripped());
         if own.is_empty() {
             return;
         }
-        let held = self.entries.iter().find(|held| held.manager == *manager).map(|held| held.fields.union(&own));
-        self.put(Entry { manager: manager.clone(), time: *now, fields: held.unwrap_or(own) });
+        let held = self.entries.iter().find(|held| held.manager == *manager).map(|held| held.fields.set().union(&own));
+        self.put(Entry { manager: manager.clone(), time: *now, fields: held.unwrap_or(own).into() });
         self.merge_oldest();
     }
 
@@ -309,7 +341,7 @@ impl Managers {
             }
             // Its time is the newer one.
             for entry in self.entries.iter_mut().filter(|entry| entry.manager == bucket) {
-                entry.fields = entry.fields.union(&update.fields);
+                entry.fields = entry.fields.set().union(update.fields.set()).into();
                 entry.time = update.time;
             }
             if update.manager != bucket {
@@ -331,7 +363,7 @@ impl Managers {
 impl Comparison {
     /// Whether nothing differs that anybody can own.
     pub fn is_same_but_for_identity(&self) -> bool {
-        [&self.modified, &self.added, &self.removed].iter().all(|set| set.difference(stripped()).is_empty())
+        [&self.modified, &self.added, &self.removed].iter().all(|set| set.is_within(stripped()))
     }
 }
 

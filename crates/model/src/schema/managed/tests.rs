@@ -136,7 +136,7 @@ fn manager(name: &str) -> Manager {
 }
 
 fn entry(name: &str, operation: Operation, time: i64, fields: &str) -> Entry {
-    Entry { manager: Manager { operation, ..manager(name) }, time: Some(time), fields: set(fields) }
+    Entry { manager: Manager { operation, ..manager(name) }, time: Some(time), fields: set(fields).into() }
 }
 
 #[test]
@@ -186,7 +186,11 @@ fn owners() {
     );
     check(&[], ["{}", r#"{"f:metadata":{".":{},"f:name":{},"f:uid":{}},"f:kind":{}}"#, "{}"], "{}", &[]);
     // Entries of a version that is not served end.
-    let old = Entry { manager: Manager { api_version: "v0".to_owned(), ..manager("old") }, time: None, fields: set(a) };
+    let old = Entry {
+        manager: Manager { api_version: "v0".to_owned(), ..manager("old") },
+        time: None,
+        fields: set(a).into(),
+    };
     check(&[old], ["{}", b, "{}"], "{}", &[entry("me", Update, 9, b)]);
 }
 
@@ -207,6 +211,6 @@ fn the_oldest_updates_are_put_together() {
     }
     assert_eq!(managers.entries.len(), UPDATE_MANAGERS_MAX);
     let bucket = managers.entries.iter().find(|entry| entry.manager.name == OLD_UPDATES_MANAGER).unwrap();
-    assert_eq!(bucket.fields, (0..4).fold(PathSet::default(), |all, number| all.union(&set(&field(number)))));
+    assert_eq!(*bucket.fields.set(), (0..4).fold(PathSet::default(), |all, number| all.union(&set(&field(number)))));
     assert_eq!(bucket.time, Some(3));
 }

@@ -1,0 +1,42 @@
+//! How much memory the store may take when nobody says: half of what this process may have at all.
+
+use std::fs;
+
+/// Where the kernel says how much a control group may have, and how much there is.
+const GROUP_LIMIT: &str = "/sys/fs/cgroup/memory.max";
+const MACHINE: &str = "/proc/meminfo";
+const MIB: usize = 1 << 20;
+
+/// The budget in bytes: as given, in MiB, or half of the group's or machine's memory.
+pub(crate) fn budget(given: Option<u32>) -> usize {
+    if let Some(mib) = given {
+        return usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(MIB);
+    }
+    let group = fs::read_to_string(GROUP_LIMIT).ok().and_then(|text| text.trim().parse().ok());
+    let machine = fs::read_to_string(MACHINE).ok().and_then(|text| total(&text));
+    match group.into_iter().chain(machine).min() {
+        Some(bytes) => bytes / 2,
+        None => portcullis_store::budget::LIMIT_BYTES_DEFAULT,
+    }
+}
+
+/// The total of the machine, in bytes.
+fn total(meminfo: &str) -> Option<usize> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals() {
+        let check = |text: &str, expected: Option<usize>| assert_eq!(total(text), expected, "{text}");
+        check("MemTotal:       24684852 kB\nMemFree: 1 kB\n", Some(24_684_852 * 1024));
+        check("MemFree: 1 kB\n", None);
+        check("MemTotal: many\n", None);
+        assert_eq!(budget(Some(64)), 64 * MIB);
+    }
+}
