@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use super::{Stage, text};
+use bytes::Bytes;
+
 use crate::{
     Change,
     Condition::{Absent, Any, Present},
-    SubscribeError,
+    SubscribeError, SubscriptionError,
 };
 
 const WRITERS: u64 = 6;
 const WRITES: u64 = 30;
+/// More than a ring keeps of replaced values, in pieces that every engine takes.
+const PIECES: u64 = 90;
+const PIECE_BYTES: usize = 512 << 10;
 
 pub(super) async fn events_tell_before_and_after(stage: Stage) {
     let mut events = stage.subscribe(stage.newest().await.revision()).await;
@@ -132,5 +137,59 @@ pub(super) async fn positions_out_of_reach_are_refused(stage: Stage) {
             stage.engine.subscribe((&stage.prefix).into(), oldest).await.map(|_| ()).unwrap();
         }
         other => panic!("a revision before all history: {other:?}"),
+    }
+}
+
+/// What others write moves a subscription on, so that a client who is told its position need not read that again.
+pub(super) async fn an_idle_subscription_moves_on(stage: Stage) {
+    let prefix = stage.key("quiet/");
+    let mut events = stage.engine.subscribe((&prefix).into(), stage.newest().await.revision()).await.unwrap();
+    let last = stage.put("busy/a", "1").await;
+    let last = stage.put("busy/a", "2").await.max(last);
+    stage.newest().await;
+    assert_eq!(events.try_next().unwrap(), None);
+    assert!(events.position() >= last, "{} after {last}", events.position());
+    let revision = stage.put("quiet/a", "1").await;
+    assert_eq!(events.next().await.unwrap().revision, revision);
+}
+
+/// A wait that was given up takes nothing with it.
+pub(super) async fn a_wait_that_is_dropped_loses_nothing(stage: Stage) {
+    let mut events = stage.subscribe(stage.newest().await.revision()).await;
+    for number in 0..10 {
+        tokio::select! {
+            biased;
+            batch = events.next() => panic!("nothing was written, but there is {batch:?}"),
+            () = std::future::ready(()) => {}
+        }
+        let revision = stage.put("a", &format!("{number}")).await;
+        assert_eq!(events.next().await.unwrap().revision, revision);
+    }
+}
+
+/// History has an end. Whoever is behind it is told so, each time he asks, and what is kept is kept without a gap.
+pub(super) async fn who_is_too_slow_is_told(stage: Stage) {
+    let begin = stage.put("a", "1").await;
+    let mut slow = stage.subscribe(begin).await;
+    let mut revisions = Vec::new();
+    for number in 0..PIECES {
+        let value = Change::Put(Bytes::from(vec![number as u8; PIECE_BYTES]));
+        revisions.push(stage.commit(vec![stage.operation("a", Any, value)]).await.unwrap());
+    }
+    stage.newest().await;
+    let Err(SubscriptionError::Lagged { after, oldest }) = slow.next().await else {
+        panic!("nothing was lost, or it was not told");
+    };
+    assert_eq!(after, begin);
+    assert!(matches!(slow.next().await, Err(SubscriptionError::Lagged { .. })));
+    match stage.engine.subscribe((&stage.prefix).into(), begin).await.map(|_| ()) {
+        Err(SubscribeError::Expired { after, oldest: again }) => assert_eq!((after, again), (begin, oldest)),
+        other => panic!("from before all history: {other:?}"),
+    }
+    let mut rest = stage.subscribe(oldest).await;
+    let kept: Vec<u64> = revisions.into_iter().filter(|revision| *revision > oldest).collect();
+    assert!(!kept.is_empty());
+    for expected in kept {
+        assert_eq!(rest.next().await.unwrap().revision, expected);
     }
 }
