@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use portcullis_tests::build::workspace;
 
-use crate::{corpus, dependencies, facts, lockdown};
+use crate::{corpus, dependencies, facts, instructions, lockdown};
 
 /// A check and its name.
 type Step = (&'static str, fn() -> Result<()>);
@@ -21,6 +21,7 @@ const STEPS: &[Step] = &[
     ("dependencies", dependencies::run),
     ("lockdown", lockdown::run),
     ("corpus", || corpus::run(&corpus::Options::default())),
+    ("instructions", || instructions::run(&instructions::Options::default())),
 ];
 
 /// Runs every step, or those that are named; fails when one did.

@@ -1,4 +1,4 @@
-//! Tasks of the project: `cargo xtask ci`, `facts`, `replay`, `bench`.
+//! Tasks of the project: `cargo xtask ci`, `facts`, `replay`, `bench`, `instructions`.
 //!
 //! A check that a person or CI runs is here once; `.ci/run` only prepares a machine and calls it.
 
@@ -7,6 +7,7 @@ mod ci;
 mod corpus;
 mod dependencies;
 mod facts;
+mod instructions;
 mod lockdown;
 
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Task {
     Replay(corpus::Options),
     /// Measure a release build: processor time, rate and latency of each kind of request, memory and start
     Bench(bench::Options),
+    /// Count the instructions of the hottest paths, and compare them with those that are held
+    Instructions(instructions::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Facts { check } => facts::run(check),
         Task::Replay(options) => corpus::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Instructions(options) => instructions::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,6 +34,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use portcullis_tests::build::{self, Profile, workspace};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::client::{Call, Protocol};
 use self::measures::{Measures, Metric};
@@ -143,7 +144,12 @@ async fn measure(options: &Options, selected: &[&'static Workload]) -> Result<()
             None => None,
         },
     ];
-    let rows = take_turns(&mut own, peer.as_mut(), &plan, rounds, selected).await;
+    let mut rows: Vec<Row> = selected.iter().map(|workload| Row::new(workload.name)).collect();
+    // An interrupted run ends its server, removes its store, and shows what it has found.
+    let end = tokio::select! {
+        () = take_turns(&mut own, peer.as_mut(), &plan, rounds, selected, &mut rows) => None,
+        interrupted = interrupted() => Some(interrupted?),
+    };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let load = [before, load_average()?];
     let circumstances =
@@ -153,7 +159,10 @@ async fn measure(options: &Options, selected: &[&'static Workload]) -> Result<()
         let json = serde_json::to_string_pretty(&report::to_json(&circumstances, &rows))?;
         std::fs::write(file, json + "\n").with_context(|| file.display().to_string())?;
     }
-    Ok(())
+    match end {
+        Some(signal) => bail!("interrupted by {signal}"),
+        None => Ok(()),
+    }
 }
 
 /// Every workload in every round, on both servers; which of them begins changes from round to round.
@@ -163,11 +172,11 @@ async fn take_turns(
     plan: &Plan,
     rounds: u32,
     selected: &[&'static Workload],
-) -> Vec<Row> {
+    rows: &mut [Row],
+) {
     let stamps = Stamps::new();
-    let mut rows: Vec<Row> = selected.iter().map(|workload| Row::new(workload.name)).collect();
     for round in 0..rounds {
-        for (workload, row) in selected.iter().zip(&mut rows) {
+        for (workload, row) in selected.iter().zip(rows.iter_mut()) {
             if round > 0 && workload.is_run_once() {
                 continue;
             }
@@ -186,7 +195,15 @@ async fn take_turns(
             }
         }
     }
-    rows
+}
+
+/// Waits for a signal that ends a program, and names it.
+async fn interrupted() -> Result<&'static str> {
+    let mut term = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = term.recv() => Ok("SIGTERM"),
+        pressed = tokio::signal::ctrl_c() => pressed.map(|()| "SIGINT").context("no signals"),
+    }
 }
 
 /// One line of progress.

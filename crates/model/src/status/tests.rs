@@ -154,3 +154,17 @@ fn protobuf_writes_empty_fields_too() {
         String::from_utf8_lossy(expected)
     );
 }
+
+#[test]
+fn a_list_may_go_on_elsewhere() {
+    let status = Status::expired("gone").with_continue("dG9rZW4");
+    let json = String::from_utf8_lossy(&status.to_json()).into_owned();
+    assert_eq!(
+        json,
+        "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{\"continue\":\"dG9rZW4\"},\"status\":\"Failure\",\
+         \"message\":\"gone\",\"reason\":\"Expired\",\"code\":410}\n"
+    );
+    let protobuf = status.to_protobuf();
+    let list_meta = b"\x0a\x0d\x0a\x00\x12\x00\x1a\x07dG9rZW4\x12\x07Failure";
+    assert!(protobuf.windows(list_meta.len()).any(|window| window == list_meta), "{protobuf:?}");
+}

@@ -1,0 +1,296 @@
+//! The instructions that the hottest paths take, counted by valgrind's callgrind, with the counts that are held.
+//!
+//! Time on a machine that others use does not repeat; instructions do. A path's count is the difference of two runs that differ in
+//! nothing but how often they take it, so what comes before and after is in neither. The system's own work (a sync, a
+//! wake) has no instructions here: `cargo xtask bench` measures it.
+//!
+//! A count belongs to a compiler: with another one than the file names, counts are shown and not judged. One that has to rise is
+//! written into the file by hand, and the commit says why.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::ScopedJoinHandle;
+
+use anyhow::{Context as _, Result, bail};
+use portcullis_tests::build::workspace;
+use serde_json::{Value, json};
+
+const HELD: &str = "tests/instructions.json";
+/// The bench that runs the paths, and its package.
+const BENCH: &str = "instructions";
+const PACKAGE: &str = "portcullis-apiserver";
+/// How much higher than held a count may be, in percent. Runs of one build differ by less than one: hash maps are seeded
+/// by chance, and two threads take turns as they like.
+const TOLERANCE_PERCENT: u64 = 3;
+/// What glibc picks by processor, pinned. Valgrind shows every processor that has AVX2 as the same one, except for the sizes
+/// of its caches; and it counts each round of a repeated instruction.
+const TUNABLES: &str = "glibc.cpu.hwcaps=-ERMS,-FSRM:glibc.cpu.x86_data_cache_size=0x8000:\
+                        glibc.cpu.x86_shared_cache_size=0x100000:glibc.cpu.x86_non_temporal_threshold=0xc0000";
+
+/// Instructions of one operation of each path.
+type Counts = BTreeMap<String, u64>;
+
+/// What to do with the counts.
+#[derive(clap::Args, Default)]
+pub struct Options {
+    /// Only paths whose name holds this text
+    #[arg(long)]
+    only: Option<String>,
+    /// Lower the counts that are held to those of now; none is ever raised. With another compiler, hold those of now
+    #[arg(long)]
+    lower: bool,
+    /// Keep what callgrind wrote in this directory, for callgrind_annotate
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+/// A path of the bench: its name, the units of work of its two runs, and the operations between them.
+#[derive(Debug, PartialEq, Eq)]
+struct HotPath {
+    name: String,
+    fewer: u64,
+    more: u64,
+    operations: u64,
+}
+
+/// The counts that are held, and the compiler that they are of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Held {
+    rustc: String,
+    counts: Counts,
+}
+
+/// Counts, prints a table, and fails when a path takes more instructions than are held.
+pub fn run(options: &Options) -> Result<()> {
+    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
+        if std::env::var_os("CI").is_some() {
+            bail!("CI needs valgrind");
+        }
+        println!("no valgrind here, nothing counted");
+        return Ok(());
+    }
+    let (program, rustc) = (build()?, rustc()?);
+    let held = Held::read(&workspace().join(HELD))?;
+    let counts = count(&program, options)?;
+    let is_judged = held.rustc == rustc;
+    print!("{}", table(&held, &counts));
+    if options.lower {
+        if !is_judged && options.only.is_some() {
+            bail!("{HELD} is of another compiler: all paths are to be counted anew, not only some");
+        }
+        let lowered = if is_judged { held.lowered(&counts) } else { Held { rustc, counts } };
+        if lowered != held {
+            lowered.write(&workspace().join(HELD))?;
+            println!("{HELD} written");
+        }
+        return Ok(());
+    }
+    if !is_judged {
+        println!("not judged: this is {rustc}, the counts of {HELD} are of {}", held.rustc);
+        return Ok(());
+    }
+    let risen = held.risen(&counts);
+    if !risen.is_empty() {
+        bail!("more instructions than {HELD} holds: {}", risen.join(", "));
+    }
+    Ok(())
+}
+
+/// Builds the bench as a release is built and says where it is.
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["bench", "--package", PACKAGE, "--bench", BENCH, "--no-run"]);
+    command.args(["--message-format", "json-render-diagnostics"]);
+    let output = command.current_dir(workspace()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the bench {BENCH} of {PACKAGE} does not build");
+    }
+    let messages = String::from_utf8(output.stdout).context("cargo wrote something that is not text")?;
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut found = artifacts.filter_map(|message| {
+        let is_bench = message["target"]["name"] == BENCH && message["target"]["kind"] == json!(["bench"]);
+        is_bench.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    });
+    found.next_back().context("cargo named no bench")
+}
+
+/// The compiler, as it names itself.
+fn rustc() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("--version").current_dir(workspace()).output().context("cannot run rustc")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Counts each path that is asked for, over copies of one data set.
+fn count(program: &Path, options: &Options) -> Result<Counts> {
+    let directory = tempfile::tempdir()?;
+    let kept = options.keep.as_deref().unwrap_or(directory.path());
+    fs::create_dir_all(kept)?;
+    let full = directory.path().join("full");
+    let filled = Command::new(program).arg("fill").arg(&full).status()?;
+    if !filled.success() {
+        bail!("the data set was not made");
+    }
+    let listed = Command::new(program).arg("list").output()?;
+    let mut counts = Counts::new();
+    for (number, path) in paths(&String::from_utf8_lossy(&listed.stdout))?.into_iter().enumerate() {
+        if options.only.as_ref().is_some_and(|only| !path.name.contains(only)) {
+            continue;
+        }
+        let instructions = |units: u64| {
+            let copy = directory.path().join(format!("{number}-{units}"));
+            let profile = kept.join(format!("callgrind.{number}-{units}"));
+            instructions(program, &full, &copy, &profile, &path.name, units)
+        };
+        let (fewer, more) = std::thread::scope(|scope| {
+            let fewer = scope.spawn(|| instructions(path.fewer));
+            let more = scope.spawn(|| instructions(path.more));
+            anyhow::Ok((joined(fewer)?, joined(more)?))
+        })?;
+        counts.insert(path.name, more.saturating_sub(fewer) / path.operations);
+    }
+    Ok(counts)
+}
+
+fn joined(thread: ScopedJoinHandle<'_, Result<u64>>) -> Result<u64> {
+    thread.join().unwrap_or_else(|_| bail!("a count panicked"))
+}
+
+/// The paths as the bench lists them.
+fn paths(listed: &str) -> Result<Vec<HotPath>> {
+    let parsed = |line: &str| {
+        let mut words = line.splitn(4, ' ');
+        let mut number = || words.next()?.parse().ok();
+        let (fewer, more, operations) = (number()?, number()?, number()?);
+        Some(HotPath { name: words.next()?.to_owned(), fewer, more, operations })
+    };
+    listed.lines().map(|line| parsed(line).with_context(|| format!("the bench lists {line:?}"))).collect()
+}
+
+/// The instructions of one run, over its own copy of the data set.
+fn instructions(program: &Path, full: &Path, copy: &Path, profile: &Path, name: &str, units: u64) -> Result<u64> {
+    fs::create_dir(copy)?;
+    for entry in fs::read_dir(full)? {
+        let entry = entry?;
+        fs::copy(entry.path(), copy.join(entry.file_name()))?;
+    }
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--quiet", "--fair-sched=yes"]);
+    command.arg(format!("--callgrind-out-file={}", profile.display())).arg(program);
+    command.arg("run").arg(copy).args([&units.to_string(), name]).env("GLIBC_TUNABLES", TUNABLES);
+    let output = command.output().context("cannot run valgrind")?;
+    if !output.status.success() {
+        bail!("{name}, {units} times: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    fs::remove_dir_all(copy)?;
+    let profile = fs::read_to_string(profile).context("callgrind wrote nothing")?;
+    total(&profile).context("callgrind wrote no total")
+}
+
+/// What callgrind counted in all.
+fn total(profile: &str) -> Option<u64> {
+    profile.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok())
+}
+
+impl Held {
+    /// No file holds nothing.
+    fn read(path: &Path) -> Result<Held> {
+        if !path.exists() {
+            return Ok(Held::default());
+        }
+        let file: Value = serde_json::from_str(&fs::read_to_string(path)?).context(HELD)?;
+        let counts = serde_json::from_value(file["instructions"].clone()).context(HELD)?;
+        Ok(Held { rustc: file["rustc"].as_str().context(HELD)?.to_owned(), counts })
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let file = json!({"rustc": self.rustc, "instructions": self.counts});
+        fs::write(path, format!("{}\n", serde_json::to_string_pretty(&file)?)).context(HELD)
+    }
+
+    /// What is held after counts have fallen. New paths join.
+    fn lowered(&self, counts: &Counts) -> Held {
+        let mut lowered = self.clone();
+        for (name, count) in counts {
+            lowered.counts.entry(name.clone()).and_modify(|held| *held = (*held).min(*count)).or_insert(*count);
+        }
+        lowered
+    }
+
+    /// The paths that take more than they may.
+    fn risen(&self, counts: &Counts) -> Vec<String> {
+        let risen = counts.iter().filter_map(|(name, count)| match self.counts.get(name) {
+            None => Some(format!("{name} is not in the file")),
+            Some(held) if count * 100 > held * (100 + TOLERANCE_PERCENT) => {
+                Some(format!("{name} {} ({count} of {held})", percent(*held, *count)))
+            }
+            Some(_) => None,
+        });
+        risen.collect()
+    }
+}
+
+/// What a count is more than another, as `+1.5 %`.
+fn percent(held: u64, count: u64) -> String {
+    let share = (count as f64 / held.max(1) as f64 - 1.0) * 100.0;
+    format!("{share:+.1} %")
+}
+
+fn table(held: &Held, counts: &Counts) -> String {
+    let mut table = format!("{:<36} {:>12} {:>12} {:>9}\n", "instructions of an operation", "held", "now", "");
+    for (name, count) in counts {
+        let held = held.counts.get(name);
+        let change = held.map(|held| percent(*held, *count)).unwrap_or_default();
+        let held = held.map(u64::to_string).unwrap_or_default();
+        table.push_str(&format!("{name:<36} {held:>12} {count:>12} {change:>9}\n"));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn counts(list: &[(&str, u64)]) -> Counts {
+        list.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    }
+
+    #[test]
+    fn counts_only_fall() {
+        let check = |held: &[(&str, u64)], now: &[(&str, u64)], lowered: &[(&str, u64)], risen: &[&str]| {
+            let held = Held { rustc: "rustc 1".to_owned(), counts: counts(held) };
+            assert_eq!(held.lowered(&counts(now)).counts, counts(lowered), "{now:?}");
+            assert_eq!(held.risen(&counts(now)), risen, "{now:?}");
+        };
+        check(&[("get", 1000)], &[("get", 1000)], &[("get", 1000)], &[]);
+        check(&[("get", 1000)], &[("get", 900)], &[("get", 900)], &[]);
+        check(&[("get", 1000)], &[("get", 1030)], &[("get", 1000)], &[]);
+        check(&[("get", 1000)], &[("get", 1031)], &[("get", 1000)], &["get +3.1 % (1031 of 1000)"]);
+        check(&[("get", 1000)], &[], &[("get", 1000)], &[]);
+        check(&[], &[("list", 5)], &[("list", 5)], &["list is not in the file"]);
+    }
+
+    #[test]
+    fn what_others_write_is_read() {
+        let path = HotPath { name: "get a pod".to_owned(), fewer: 3, more: 13, operations: 10 };
+        assert_eq!(paths("3 13 10 get a pod\n").unwrap(), [path]);
+        assert!(paths("3 13 get a pod\n").is_err());
+        assert_eq!(total("events: Ir\n1 2\ntotals: 1234\n"), Some(1234));
+        assert_eq!(total("events: Ir\n"), None);
+    }
+
+    #[test]
+    fn the_file_is_what_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("held.json");
+        assert_eq!(Held::read(&path).unwrap(), Held::default());
+        let held = Held { rustc: "rustc 1".to_owned(), counts: counts(&[("get", 7), ("list", 9)]) };
+        held.write(&path).unwrap();
+        assert_eq!(Held::read(&path).unwrap(), held);
+    }
+}
