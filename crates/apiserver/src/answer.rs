@@ -1,7 +1,7 @@
 //! Where results become HTTP: the one place that makes a response out of an object, a list, or a status.
 //!
 //! JSON of a stored object is copied, not encoded ([`crate::body`]); protobuf, metadata and their gzip are kept beside it
-//! ([`crate::forms`]); YAML and tables are made for each answer. Lists leave piece by piece ([`crate::list_body`]).
+//! (`forms`); YAML and tables are made for each answer. Lists leave piece by piece (`list_body`).
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -265,9 +265,9 @@ fn envelope(served: &Served, accepted: Accepted, message: &[u8]) -> Vec<u8> {
 fn entry_in(served: &Served, accepted: Accepted, entry: &Entry, now: i64) -> Result<Response<HttpBody>, Unservable> {
     let item = Item::of(served, entry)?;
     if accepted.gzip
-        && let Some((head, show, tail)) = joined_parts(served, accepted, item)?
+        && let Some(Around { head, tail }) = around_segment(served, accepted, item)?
     {
-        let bytes = item.segment(show)?;
+        let bytes = item.segment(show_of(accepted))?;
         let segment = Segment::of(&bytes).ok_or(Unservable::Unreadable)?;
         let (mut begin, mut end) = (Vec::with_capacity(head.len() + 16), Vec::with_capacity(32));
         let mut member = Member::begin(&mut begin);
@@ -281,33 +281,29 @@ fn entry_in(served: &Served, accepted: Accepted, entry: &Entry, now: i64) -> Res
     Ok(typed(StatusCode::OK, accepted, bytes_of(item, accepted, now, true)?))
 }
 
-/// What stands around the segment of an object; nothing when it is not sent as one.
-fn joined_parts(
-    served: &Served,
-    accepted: Accepted,
-    item: Item<'_>,
-) -> Result<Option<(Vec<u8>, Show, &'static [u8])>, Unservable> {
-    let show = show_of(accepted);
+/// What stands around the segment of an object.
+struct Around {
+    head: Vec<u8>,
+    tail: &'static [u8],
+}
+
+/// Nothing for an object that is not sent as a segment: a short one, or one that is made for this answer.
+fn around_segment(served: &Served, accepted: Accepted, item: Item<'_>) -> Result<Option<Around>, Unservable> {
     Ok(match (accepted.format, accepted.shape) {
         (Format::Protobuf, _) => {
-            let len = item.message_of(show)?.len();
+            let len = item.message_of(show_of(accepted))?.len();
             let is_long = len + ENVELOPE_TAIL.len() > PLAIN_BYTES_MAX;
-            is_long.then(|| (envelope_head(served, accepted, len), show, &ENVELOPE_TAIL[..]))
+            is_long.then(|| Around { head: envelope_head(served, accepted, len), tail: &ENVELOPE_TAIL })
         }
         (Format::Json, Shape::Object) if !accepted.pretty && item.text()?.len() > PLAIN_BYTES_MAX => {
-            Some((served.head.to_vec(), show, b"\n"))
+            Some(Around { head: served.head.to_vec(), tail: b"\n" })
         }
         _ => None,
     })
 }
 
 /// A list: short ones at once, others piece by piece.
-fn list_in(
-    served: &Served,
-    accepted: Accepted,
-    list: ListAnswer,
-    now: i64,
-) -> Result<Response<HttpBody>, Unservable> {
+fn list_in(served: &Served, accepted: Accepted, list: ListAnswer, now: i64) -> Result<Response<HttpBody>, Unservable> {
     let mut body = ListBody::new(served, accepted, list, now)?;
     Ok(match body.begin()? {
         Some(mut pieces) if pieces.len() == 1 => {

@@ -54,7 +54,8 @@ pub(crate) struct ListBody {
 /// What is rendered, and how far that is.
 struct Source {
     registry: Arc<Registry>,
-    resource: (&'static str, &'static str, &'static str),
+    /// Where the resource stands in the registry.
+    place: usize,
     accepted: Accepted,
     now: i64,
     head: Vec<u8>,
@@ -102,8 +103,8 @@ impl ListBody {
         let (head, tail) = frame(served, accepted, &list)?;
         let is_indented = accepted.format == Format::Json && accepted.pretty;
         let source = Source {
+            place: list.registry.all().iter().position(|held| std::ptr::eq(held, served)).unwrap_or(usize::MAX),
             registry: list.registry,
-            resource: (served.resource.group, served.resource.version, served.resource.name),
             accepted,
             now,
             head,
@@ -225,8 +226,7 @@ impl Source {
             self.stage = Stage::Done;
             return out.write(&self.tail);
         };
-        let (group, version, name) = self.resource;
-        let served = self.registry.find(group, version, name).ok_or(Unservable::Unreadable)?;
+        let served = self.registry.all().get(self.place).ok_or(Unservable::Unreadable)?;
         let item = Item::of(served, entry)?;
         let is_first = self.next == 0;
         self.next += 1;
@@ -247,7 +247,13 @@ impl Source {
         let mut made = std::mem::take(&mut out.made);
         made.clear();
         // YAML has its items by themselves, so each is the only one of a list.
-        made.extend_from_slice(if is_yaml { b"[" } else if is_first { b"" } else { b"," });
+        made.extend_from_slice(if is_yaml {
+            b"["
+        } else if is_first {
+            b""
+        } else {
+            b","
+        });
         let text = item.text()?;
         let body = item.body(&text)?;
         match self.accepted.shape {
@@ -413,7 +419,9 @@ fn frame(served: &Served, accepted: Accepted, list: &ListAnswer) -> Result<(Vec<
     let meta_version = accepted.meta_version.api_version();
     if accepted.format == Format::Protobuf {
         return Ok(match accepted.shape {
-            Shape::Object => protobuf_frame(&served.resource.api_version, &format!("{}List", served.resource.kind), list),
+            Shape::Object => {
+                protobuf_frame(&served.resource.api_version, &format!("{}List", served.resource.kind), list)
+            }
             _ => protobuf_frame(meta_version, "PartialObjectMetadataList", list),
         });
     }
@@ -423,7 +431,8 @@ fn frame(served: &Served, accepted: Accepted, list: &ListAnswer) -> Result<(Vec<
         Shape::Table => head = table::head(accepted),
         Shape::Metadata | Shape::MetadataList => {
             let kind = "PartialObjectMetadataList";
-            head = format!(r#"{{"kind":"{kind}","apiVersion":"{meta_version}","metadata":{{"resourceVersion":""#).into();
+            head =
+                format!(r#"{{"kind":"{kind}","apiVersion":"{meta_version}","metadata":{{"resourceVersion":""#).into();
         }
     }
     push_list_meta(list, &mut head);

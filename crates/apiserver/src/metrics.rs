@@ -96,7 +96,11 @@ impl Metrics {
         registry.register("apiserver_current_inflight_requests", "Requests being answered", in_flight.clone());
         let (lists, fetched) = (Family::<IndexLabels, Counter>::default(), Family::<IndexLabels, Counter>::default());
         let returned = Family::<ListLabels, Counter>::default();
-        registry.register("apiserver_cache_list", "Lists by resource and by whether words found the objects", lists.clone());
+        registry.register(
+            "apiserver_cache_list",
+            "Lists by resource and by whether words found the objects",
+            lists.clone(),
+        );
         registry.register("apiserver_cache_list_fetched_objects", "Objects looked at by lists", fetched.clone());
         registry.register("apiserver_cache_list_returned_objects", "Objects given by lists", returned.clone());
         let started = Gauge::<f64, AtomicU64>::default();

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
+use portcullis_model::go_text::quoted;
 use portcullis_model::status::Status;
 use portcullis_store::{Engine, Snapshot};
 use serde_json::{Value, json};
@@ -23,6 +25,9 @@ const KEPT_MICROS: i64 = 5 * 60 * 1_000_000;
 const LOOK_MICROS: i64 = 1_000_000;
 /// The version of continue tokens.
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+/// As Go reads it: bits that are left over say nothing.
+const BASE64: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 /// The kept snapshots, oldest first.
 #[derive(Default)]
@@ -47,7 +52,8 @@ impl Pages {
     /// of watchers would be shortened for it. Any request may call this; it looks once a second.
     pub fn trim(&self, engine: &dyn Engine, now_micros: i64) {
         let next = self.next_look.load(Relaxed);
-        if now_micros < next || self.next_look.compare_exchange(next, now_micros + LOOK_MICROS, Relaxed, Relaxed).is_err()
+        if now_micros < next
+            || self.next_look.compare_exchange(next, now_micros + LOOK_MICROS, Relaxed, Relaxed).is_err()
         {
             return;
         }
@@ -105,14 +111,15 @@ impl ContinueToken {
     /// Writes the token as clients carry it.
     pub fn encode(&self) -> String {
         let revision = self.revision.map_or(Value::from(-1), Value::from);
-        URL_SAFE_NO_PAD.encode(json!({"v": TOKEN_VERSION, "rv": revision, "start": self.start}).to_string())
+        BASE64.encode(json!({"v": TOKEN_VERSION, "rv": revision, "start": self.start}).to_string())
     }
 
     /// Reads a token.
     pub fn decode(text: &str) -> Result<ContinueToken, Failure> {
-        let refuse =
-            |why: &str| Box::new(Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")));
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| refuse(&go_base64_error(&error)))?;
+        let refuse = |why: &str| {
+            Box::new(Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")))
+        };
+        let bytes = BASE64.decode(text).map_err(|error| refuse(&go_base64_error(&error)))?;
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| refuse(&go_json_error(&bytes, &error)))?;
         let version = value.get("v").and_then(Value::as_str).unwrap_or_default();
         if version != TOKEN_VERSION {
@@ -176,11 +183,8 @@ fn go_json_error(text: &[u8], error: &serde_json::Error) -> String {
     match first {
         None => "unexpected end of JSON input".to_owned(),
         Some(byte) if !matches!(byte, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
-            let shown = match byte {
-                b' '..=b'~' => char::from(*byte).to_string(),
-                byte if *byte < 0x80 => format!("\\x{byte:02x}"),
-                byte => format!("\\u{:04x}", u32::from(*byte)),
-            };
+            let shown = quoted(&char::from(*byte).to_string());
+            let shown = shown.trim_matches('"');
             format!("invalid character '{shown}' looking for beginning of value")
         }
         Some(_) => error.to_string(),
@@ -209,7 +213,7 @@ mod tests {
             let message = ContinueToken::decode(text).unwrap_err().message.into_owned();
             assert_eq!(message, format!("invalid continue token: continue key is not valid: {expected}"), "{text}");
         };
-        let encoded = |json: &str| URL_SAFE_NO_PAD.encode(json);
+        let encoded = |json: &str| BASE64.encode(json);
         check("garbage", "invalid character '\\u0081' looking for beginning of value");
         check("a!", "illegal base64 data at input byte 1");
         check("", "unexpected end of JSON input");

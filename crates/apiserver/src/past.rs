@@ -149,7 +149,9 @@ mod tests {
         let newest = engine.snapshot();
         for state in states {
             let view = View::at(&engine, newest.clone(), "/registry/m/", state.revision()).await.unwrap().unwrap();
-            for after in [None, Some("/registry/a"), Some("/registry/m/a"), Some("/registry/m/bb"), Some("/registry/m/z")] {
+            for after in
+                [None, Some("/registry/a"), Some("/registry/m/a"), Some("/registry/m/bb"), Some("/registry/m/z")]
+            {
                 let seen: Vec<_> = view.range("/registry/m/", after).collect();
                 let expected: Vec<_> = state.range("/registry/m/", after).collect();
                 assert_eq!(seen, expected, "{} {after:?}", state.revision());

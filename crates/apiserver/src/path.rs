@@ -28,13 +28,13 @@ const DOORS: [&str; 5] = ["", "binding", "finalize", "scale", "status"];
 /// Answers what passed the gate.
 pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Body> {
     let started = Instant::now();
+    server.pages.trim(&*server.engine, server.env.now_micros());
     let (body, upgrade) = (permitted.take_body(), permitted.take_upgrade());
     let in_flight = server.metrics.begin(permitted.method());
     let (response, served) = match permitted.info().resource() {
         Some(info) => resource(server, &permitted, info, body, upgrade).await,
         None => (path(server, &permitted).await, None),
     };
-    server.pages.trim(&*server.engine, server.env.now_micros());
     server.metrics.end(in_flight, &permitted, served, response.status(), started.elapsed());
     response
 }

@@ -12,7 +12,12 @@ pub(crate) fn text(server: &ApiServer) -> String {
     let mut text = String::with_capacity(8 * 1024);
     push_objects(server, &mut text);
     push_stats(&server.engine.stats(), &mut text);
-    push_one(&mut text, "portcullis_store_kept_snapshots", "Snapshots kept for lists in pages", server.pages.len() as u64);
+    push_one(
+        &mut text,
+        "portcullis_store_kept_snapshots",
+        "Snapshots kept for lists in pages",
+        server.pages.len() as u64,
+    );
     text
 }
 
@@ -33,17 +38,33 @@ fn push_objects(server: &ApiServer, text: &mut String) {
 fn push_stats(stats: &Stats, text: &mut String) {
     for (name, help, value) in [
         ("portcullis_store_live_bytes", "Bytes of the newest state", stats.live_bytes),
-        ("portcullis_store_body_bytes", "Bytes of all stored objects in memory, those of history included", stats.body_bytes),
+        (
+            "portcullis_store_body_bytes",
+            "Bytes of all stored objects in memory, those of history included",
+            stats.body_bytes,
+        ),
         ("portcullis_store_form_bytes", "Bytes of what was made of stored objects and kept", stats.form_bytes),
-        ("portcullis_store_limit_bytes", "Bytes that stored objects and what is made of them may take", stats.limit_bytes),
+        (
+            "portcullis_store_limit_bytes",
+            "Bytes that stored objects and what is made of them may take",
+            stats.limit_bytes,
+        ),
     ] {
         push_one(text, name, help, value as u64);
     }
     for (name, help, value) in [
         ("portcullis_store_forms_made", "Encodings and segments that were made", stats.forms_made),
         ("portcullis_store_forms_not_kept", "Encodings and segments for which there was no room", stats.forms_not_kept),
-        ("portcullis_store_forms_dropped", "Encodings and segments that were dropped to make room", stats.forms_dropped),
-        ("portcullis_store_histories_shortened", "Times that history was shortened to make room", stats.histories_shortened),
+        (
+            "portcullis_store_forms_dropped",
+            "Encodings and segments that were dropped to make room",
+            stats.forms_dropped,
+        ),
+        (
+            "portcullis_store_histories_shortened",
+            "Times that history was shortened to make room",
+            stats.histories_shortened,
+        ),
         ("portcullis_store_writes_refused", "Writes that were refused for want of room", stats.writes_refused),
     ] {
         push_head(text, name, "counter", help);
@@ -53,7 +74,9 @@ fn push_stats(stats: &Stats, text: &mut String) {
     let of_rings: [(&str, &str, Value); 3] = [
         ("portcullis_store_history_commits", "Commits in the history of a resource", |ring| ring.commits),
         ("portcullis_store_history_bytes", "Bytes that only the history of a resource holds", |ring| ring.bytes),
-        ("portcullis_store_history_waiting", "Watchers that wait for the next event of a resource", |ring| ring.waiting),
+        ("portcullis_store_history_waiting", "Watchers that wait for the next event of a resource", |ring| {
+            ring.waiting
+        }),
     ];
     for (name, help, value) in of_rings {
         push_head(text, name, "gauge", help);

@@ -66,15 +66,16 @@ impl TlsStream {
             }
         }
         self.queued = 0;
-        // An idle connection holds no buffer.
-        self.small = Vec::new();
         Poll::Ready(Ok(()))
     }
 
     /// Sends everything that was written.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.seal()?;
-        self.poll_drain(context)
+        ready!(self.poll_drain(context))?;
+        // An idle connection holds no buffer.
+        self.small = Vec::new();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_take(&mut self, context: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {

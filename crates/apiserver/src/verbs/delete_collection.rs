@@ -33,12 +33,7 @@ pub async fn delete_collection(server: &ApiServer, request: &mut Request<'_>) ->
 }
 
 /// Deletes objects side by side and waits for all of them, then gives the first failure. What is gone meanwhile is gone.
-async fn delete_all(
-    server: &ApiServer,
-    served: &Served,
-    keys: &[Key],
-    options: &DeleteOptions,
-) -> Result<(), Failure> {
+async fn delete_all(server: &ApiServer, served: &Served, keys: &[Key], options: &DeleteOptions) -> Result<(), Failure> {
     let mut running: Vec<_> = keys.iter().map(|key| Some(Box::pin(delete_one(server, served, key, options)))).collect();
     let mut failure = None;
     poll_fn(|context| {

@@ -27,11 +27,7 @@ pub async fn list(server: &ApiServer, request: &Request<'_>) -> Result<Answer, F
 }
 
 /// The objects that a request for a collection means, as an answer. `note` is told each one's key.
-pub async fn select(
-    server: &ApiServer,
-    request: &Request<'_>,
-    note: impl FnMut(&Key),
-) -> Result<ListAnswer, Failure> {
+pub async fn select(server: &ApiServer, request: &Request<'_>, note: impl FnMut(&Key)) -> Result<ListAnswer, Failure> {
     let options = options::list(request.query)?;
     let selection = Selection::parse(request.served, &options.label_selector, &options.field_selector)?;
     let Some(prefix) = request.served.key_prefix(request.namespace()) else {

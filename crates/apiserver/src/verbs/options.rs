@@ -374,7 +374,10 @@ mod tests {
             Err("invalid resource version: resourceVersion: Invalid value: \"99999999999999999999\": \
                  strconv.ParseUint: parsing \"99999999999999999999\": value out of range"),
         );
-        check("limit=-99999999999999999999", Err("strconv.ParseInt: parsing \"-99999999999999999999\": value out of range"));
+        check(
+            "limit=-99999999999999999999",
+            Err("strconv.ParseInt: parsing \"-99999999999999999999\": value out of range"),
+        );
     }
 
     #[test]
@@ -389,10 +392,7 @@ mod tests {
         check("resourceVersion=7", Ok(ReadAt::NotOlderThan(7)));
         check(
             "resourceVersion=+7",
-            Err((
-                500,
-                "resourceVersion: Invalid value: \" 7\": strconv.ParseUint: parsing \" 7\": invalid syntax",
-            )),
+            Err((500, "resourceVersion: Invalid value: \" 7\": strconv.ParseUint: parsing \" 7\": invalid syntax")),
         );
     }
 }

@@ -374,3 +374,42 @@ async fn watches_end_when_the_server_or_the_store_does() {
     world.engine.close().await;
     assert_eq!(watching.next().await, None);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_watchers_see_what_many_writers_write() {
+    const WRITERS: usize = 4;
+    const WRITES: usize = 200;
+    let world = Arc::new(World::new().await);
+    let mut watchers = Vec::new();
+    for _ in 0..64 {
+        let mut watching = world.watch(WISH).await;
+        watchers.push(tokio::spawn(async move {
+            let mut events = Vec::new();
+            while events.len() < WRITERS * WRITES {
+                events.extend(events_of(&watching.next().await.unwrap()));
+            }
+            events.into_iter().map(|(_, name, version)| (version, name)).collect::<Vec<_>>()
+        }));
+    }
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                let mut written = Vec::new();
+                for at in 0..WRITES {
+                    let name = format!("w{writer}-{}", at % 7);
+                    written.push((world.put(&name, "1").await, name));
+                }
+                written
+            })
+        })
+        .collect();
+    let mut written = Vec::new();
+    for writer in writers {
+        written.extend(writer.await.unwrap());
+    }
+    written.sort();
+    for watcher in watchers {
+        assert_eq!(watcher.await.unwrap(), written);
+    }
+}
