@@ -255,7 +255,11 @@ impl Members<'_> {
 
 /// The text of a JSON string or other scalar.
 fn string(value: &[u8], range: Range<usize>) -> Option<Text> {
-    if value.get(range.start) == Some(&b'"') { text(value, range.start + 1..range.end - 1) } else { Some(Text::In(range)) }
+    if value.get(range.start) == Some(&b'"') {
+        text(value, range.start + 1..range.end - 1)
+    } else {
+        Some(Text::In(range))
+    }
 }
 
 /// The text between two quotes.
@@ -277,7 +281,7 @@ fn string_end(text: &[u8], at: usize) -> Option<usize> {
         // Names are short: a call for each of them would take longer than looking at eight bytes at once here.
         while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<WORD_BYTES>) {
             let word = u64::from_le_bytes(*word);
-            let found = zeros(word ^ EACH_BYTE * u64::from(b'"')) | zeros(word ^ EACH_BYTE * u64::from(b'\\'));
+            let found = zeros(word ^ QUOTES) | zeros(word ^ BACKSLASHES);
             if found != 0 {
                 at += found.trailing_zeros() as usize / 8;
                 break;
@@ -296,6 +300,8 @@ fn string_end(text: &[u8], at: usize) -> Option<usize> {
 const WORD_BYTES: usize = 8;
 /// One in each byte.
 const EACH_BYTE: u64 = u64::from_le_bytes([1; WORD_BYTES]);
+const QUOTES: u64 = u64::from_le_bytes([b'"'; WORD_BYTES]);
+const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; WORD_BYTES]);
 
 /// The high bit of the first byte that is zero, and maybe of some that follow it.
 fn zeros(word: u64) -> u64 {
@@ -380,7 +386,10 @@ mod tests {
         assert_eq!(["spec.nodeName", "spec.host"].map(field), ["n-1", "n-1"]);
         assert_eq!(["spec.hostNetwork", "status.phase", "status.podIP"].map(field), ["true", "Running", ""]);
         let terms = index.terms(value);
-        assert!(terms.contains(&Term::field(numbers[0], "n-1")) && terms.contains(&Term::label("app", "web")), "{terms:?}");
+        assert!(
+            terms.contains(&Term::field(numbers[0], "n-1")) && terms.contains(&Term::label("app", "web")),
+            "{terms:?}"
+        );
     }
 
     #[test]
@@ -420,8 +429,11 @@ mod tests {
     #[test]
     fn an_older_epoch_is_defaulted_again() {
         let catalog = catalog();
-        let renew = |value: &str| catalog.renew("/registry/persistentvolumeclaims/default/a", &value.as_bytes().to_vec().into(), 0);
-        let renewed = renew(r#"{"metadata":{"name":"a","uid":"u"},"spec":{"accessModes":null},"status":{},"unknown":1}"#);
+        let renew = |value: &str| {
+            catalog.renew("/registry/persistentvolumeclaims/default/a", &value.as_bytes().to_vec().into(), 0)
+        };
+        let renewed =
+            renew(r#"{"metadata":{"name":"a","uid":"u"},"spec":{"accessModes":null},"status":{},"unknown":1}"#);
         let text = String::from_utf8(renewed.unwrap().to_vec()).unwrap();
         assert!(text.contains(r#""uid":"u""#) && !text.contains("unknown"), "{text}");
         assert_eq!(renew("{"), None);

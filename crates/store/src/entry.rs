@@ -45,6 +45,16 @@ impl Entry {
         self.forms.get_or_make(form, &self.budget, make)
     }
 
+    /// The same for a form that is also of something else: one that is kept and not valid any more is made again.
+    pub fn form_if<E>(
+        &self,
+        form: u16,
+        is_valid: impl Fn(&Bytes) -> bool,
+        make: impl FnOnce() -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
+        self.forms.get_or_make_if(form, &self.budget, is_valid, make)
+    }
+
     /// Drops forms that nobody has asked for since the last call; tells how many.
     pub(crate) fn drop_unused_forms(&self) -> u64 {
         self.forms.drop_unused(&self.budget)
@@ -120,21 +130,44 @@ impl Forms {
         budget: &Budget,
         make: impl FnOnce() -> Result<Bytes, E>,
     ) -> Result<Bytes, E> {
-        if let Some(kept) = self.forms().iter_mut().find(|form| form.number == number) {
-            kept.is_used = true;
-            return Ok(kept.bytes.clone());
+        self.get_or_make_if(number, budget, |_| true, make)
+    }
+
+    fn get_or_make_if<E>(
+        &self,
+        number: u16,
+        budget: &Budget,
+        is_valid: impl Fn(&Bytes) -> bool,
+        make: impl FnOnce() -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
+        if let Some(bytes) = self.kept(number, budget, &is_valid) {
+            return Ok(bytes);
         }
         // Not under the lock: making takes longer than any reader should wait for another form.
         let bytes = make()?;
         if budget.charge_form(bytes.len()) {
+            let new = Form { number, is_used: true, bytes: bytes.clone() };
             let mut forms = self.forms();
-            if forms.iter().any(|form| form.number == number) {
-                budget.release_forms(bytes.len());
-            } else {
-                forms.push(Form { number, is_used: true, bytes: bytes.clone() });
+            match forms.iter_mut().find(|form| form.number == number) {
+                Some(kept) if is_valid(&kept.bytes) => budget.release_forms(bytes.len()),
+                Some(kept) => budget.release_forms(std::mem::replace(kept, new).bytes.len()),
+                None => forms.push(new),
             }
         }
         Ok(bytes)
+    }
+
+    /// What is kept and valid; what is kept and not valid goes.
+    fn kept(&self, number: u16, budget: &Budget, is_valid: impl Fn(&Bytes) -> bool) -> Option<Bytes> {
+        let mut forms = self.forms();
+        let at = forms.iter().position(|form| form.number == number)?;
+        let kept = forms.get_mut(at)?;
+        if is_valid(&kept.bytes) {
+            kept.is_used = true;
+            return Some(kept.bytes.clone());
+        }
+        budget.release_forms(forms.swap_remove(at).bytes.len());
+        None
     }
 
     fn drop_unused(&self, budget: &Budget) -> u64 {
@@ -161,5 +194,36 @@ impl Forms {
 
     fn forms(&self) -> std::sync::MutexGuard<'_, Vec<Form>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_form_that_is_not_valid_is_made_again() {
+        let budget = Arc::new(Budget::new(0));
+        let entry = Entry::new(1, 1, Bytes::from_static(b"value"), Index::default(), &budget);
+        let check = |valid: &'static [u8], made: Option<&'static [u8]>| {
+            let make = || made.map(Bytes::from_static).ok_or("it is made again");
+            let bytes = entry.form_if(7, |kept| kept == valid, make);
+            assert_eq!(bytes.unwrap(), valid);
+            assert_eq!(budget.forms(), valid.len());
+        };
+        check(b"behind a", Some(b"behind a"));
+        check(b"behind a", None);
+        check(b"behind others", Some(b"behind others"));
+        check(b"behind others", None);
+        check(b"behind a", Some(b"behind a"));
+        assert_eq!(entry.form_if(7, |_| false, || Err("cannot be made")), Err("cannot be made"));
+        assert_eq!(budget.forms(), 0);
+        // Somebody else made one while this one was made: the valid one stays.
+        let inner = || entry.form_if(7, |kept| kept == "b", || Ok::<_, ()>(Bytes::from_static(b"b")));
+        entry.form_if(7, |kept| kept == "cc", || inner().map(|_| Bytes::from_static(b"cc"))).unwrap();
+        assert_eq!(budget.forms(), 2);
+        drop(entry);
+        assert_eq!((budget.bodies(), budget.forms()), (0, 0));
     }
 }

@@ -20,14 +20,25 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// No entries, at this revision.
+    #[cfg(test)]
+    pub(crate) fn empty(revision: u64) -> Snapshot {
+        Snapshot { revision, entries: OrdMap::new(), words: OrdSet::new(), bytes: 0 }
+    }
+
     /// All of these, as they were at this revision.
+    #[cfg(any(test, feature = "etcd"))]
     pub(crate) fn of(revision: u64, entries: OrdMap<Key, Entry>) -> Snapshot {
-        let mut words = OrdSet::new();
-        let mut bytes = 0;
-        for (key, entry) in &entries {
-            bytes += entry.bytes();
-            words.extend(entry.index.terms(&entry.value).into_iter().map(|term| (term, key.clone())));
-        }
+        let terms = |entry: &Entry| entry.index.terms(&entry.value);
+        let words =
+            |(key, entry): (&Key, &Entry)| terms(entry).into_iter().map(|term| (term, key.clone())).collect::<Vec<_>>();
+        let words = entries.iter().flat_map(words).collect();
+        Snapshot::with_words(revision, entries, words)
+    }
+
+    /// All of these with their words, as they were at this revision.
+    pub(crate) fn with_words(revision: u64, entries: OrdMap<Key, Entry>, words: OrdSet<(Term, Key)>) -> Snapshot {
+        let bytes = entries.values().map(|entry| entry.bytes()).sum();
         Snapshot { revision, entries, words, bytes }
     }
 
@@ -160,7 +171,7 @@ mod tests {
 
     #[test]
     fn words() {
-        let mut snapshot = Snapshot::of(1, OrdMap::new());
+        let mut snapshot = Snapshot::empty(1);
         let put = |snapshot: &mut Snapshot, key: &str, entry: Option<Entry>| {
             snapshot.put(&Key::from(key), entry.as_ref());
         };

@@ -108,10 +108,11 @@ impl<J: Journal> Committer<J> {
         for Queued { commit, indexes, answer, _room } in batch {
             outcomes.push((answer, apply(&mut draft, &mut rows, commit, indexes, self.memory.budget()), _room));
         }
+        let mut news = None;
         // Commits that change nothing need no sync: what they saw is durable.
         if draft.revision() > before {
             match self.journal.write(&rows, draft.revision()) {
-                Ok(()) => self.memory.publish(draft),
+                Ok(()) => news = Some(self.memory.publish(draft)),
                 Err(JournalError::Full(full)) => {
                     tracing::error!(error = %full, "no room to write, commits are refused");
                     let full = Arc::new(full);
@@ -133,6 +134,9 @@ impl<J: Journal> Committer<J> {
         for (answer, outcome, _room) in outcomes {
             // A caller that went away does not need the answer.
             let _ = answer.send(outcome);
+        }
+        if let Some(news) = news {
+            self.memory.wake(news);
         }
         self.tidy()
     }
@@ -226,11 +230,10 @@ mod tests {
     };
 
     use bytes::Bytes;
-    use imbl::OrdMap;
 
     use super::*;
     use crate::{
-        Engine, Opaque, Operation, SubscriptionError,
+        Engine, Opaque, Operation, Snapshot, SubscriptionError,
         budget::LIMIT_BYTES_DEFAULT,
         embedded::{Embedded, Options, QUEUE_BYTES_MAX, QUEUE_COMMITS_MAX, VALUE_BYTES_MAX},
         engine::BoxFuture,
@@ -274,7 +277,7 @@ mod tests {
             let on_failure: FailureHook = Box::new(move |reason| noted.lock().unwrap().push(reason.to_string()));
             let options = Options { on_failure, ..Options::new("unused") };
             let budget = Arc::new(Budget::new(LIMIT_BYTES_DEFAULT));
-            let memory = Memory::new(1, OrdMap::new(), RING_LIMITS, Arc::new(Opaque), budget);
+            let memory = Memory::new(Snapshot::empty(1), RING_LIMITS, Arc::new(Opaque), budget);
             let journal = Held { begun: begun_sender, results: result_receiver };
             let engine = Arc::new(Embedded::start(options, memory, journal).unwrap());
             Bench { results, begun, engine, failures, pending: VecDeque::new() }

@@ -14,15 +14,14 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
-use imbl::OrdMap;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::{
     FORMAT, OpenError,
     directory::{Directory, FILE_MODE},
+    load::load,
 };
-use crate::{Budget, Catalog, Entry, Key, engine::Source};
+use crate::{Budget, Catalog, Entry, Key, Snapshot, engine::Source};
 
 /// `application_id` of the file: "Port".
 const APPLICATION_ID: i64 = 0x506f_7274;
@@ -30,8 +29,10 @@ const APPLICATION_ID: i64 = 0x506f_7274;
 const FIRST_REVISION: u64 = 1;
 /// Bytes of rows in the WAL before it is moved into the database.
 const CHECKPOINT_BYTES: usize = 16 << 20;
-/// What a row costs in the WAL at least: pages of the table, of its index and of `meta`.
-const ROW_OVERHEAD_BYTES: usize = 3 * 4096;
+/// What a row costs in the WAL beside its value: a page of the key's index, and what is unused of one of the table.
+const ROW_OVERHEAD_BYTES: usize = 6 << 10;
+/// What a batch costs in the WAL beside its rows: the page of `meta`, and one of the table that is not full.
+const BATCH_OVERHEAD_BYTES: usize = 8 << 10;
 /// SQLite's page cache, as it wants to be told: negative, in KiB. Readers read from memory, so it may be small.
 const CACHE_KIB: i64 = -4096;
 
@@ -58,12 +59,6 @@ pub(super) enum JournalError {
     Lost(Source),
 }
 
-/// Everything that was in the file.
-pub(super) struct Loaded {
-    pub(super) revision: u64,
-    pub(super) entries: OrdMap<Key, Entry>,
-}
-
 /// The open file and the lock on its directory, which is let go of after the file is closed.
 pub(super) struct Sqlite {
     connection: Connection,
@@ -79,7 +74,7 @@ impl Sqlite {
         directory: Directory,
         catalog: &Arc<dyn Catalog>,
         budget: &Arc<Budget>,
-    ) -> Result<(Sqlite, Loaded), OpenError> {
+    ) -> Result<(Sqlite, Snapshot), OpenError> {
         let file = directory.store_file();
         if !file.exists() {
             create(&directory).map_err(failed(&file, "create"))?;
@@ -87,7 +82,7 @@ impl Sqlite {
         let connection = connect(&file).map_err(failed(&file, "open"))?;
         upgrade(&connection, check_format(&connection, &directory)?).map_err(failed(&file, "upgrade"))?;
         configure(&connection).map_err(failed(&file, "configure"))?;
-        let loaded = load(&connection, &directory, catalog, budget)?;
+        let loaded = load(&connection, &directory, &**catalog, budget)?;
         let catalog = Arc::clone(catalog);
         Ok((Sqlite { connection, catalog, unchecked_bytes: 0, _directory: directory }, loaded))
     }
@@ -133,7 +128,7 @@ impl Journal for Sqlite {
             Ok(()) => {
                 let bytes = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| entry.value.len());
                 let written: usize = rows.values().map(|entry| ROW_OVERHEAD_BYTES + bytes(entry)).sum();
-                self.unchecked_bytes = self.unchecked_bytes.saturating_add(written);
+                self.unchecked_bytes = self.unchecked_bytes.saturating_add(BATCH_OVERHEAD_BYTES + written);
                 Ok(())
             }
             // Only writes report a full disk, syncs never do, so the commit is not on the disk.
@@ -165,7 +160,7 @@ fn number(revision: u64) -> rusqlite::Result<i64> {
     i64::try_from(revision).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
-fn failed<E: Into<Source>>(file: &Path, action: &'static str) -> impl Fn(E) -> OpenError {
+pub(super) fn failed<E: Into<Source>>(file: &Path, action: &'static str) -> impl Fn(E) -> OpenError {
     move |source| OpenError::FileFailed { file: file.to_path_buf(), action, source: source.into() }
 }
 
@@ -246,7 +241,7 @@ fn upgrade(connection: &Connection, found: u64) -> rusqlite::Result<()> {
     ))
 }
 
-fn read_meta(connection: &Connection, directory: &Directory, name: &str) -> Result<u64, OpenError> {
+pub(super) fn read_meta(connection: &Connection, directory: &Directory, name: &str) -> Result<u64, OpenError> {
     let file = directory.store_file();
     let value: i64 = connection
         .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
@@ -267,62 +262,13 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     checkpoint(connection)
 }
 
-fn load(
-    connection: &Connection,
-    directory: &Directory,
-    catalog: &Arc<dyn Catalog>,
-    budget: &Arc<Budget>,
-) -> Result<Loaded, OpenError> {
-    let file = directory.store_file();
-    let failed = failed::<rusqlite::Error>(&file, "read");
-    let revision = read_meta(connection, directory, "revision")?;
-    let mut statement =
-        connection.prepare("SELECT key, version, create_revision, epoch, value FROM objects").map_err(&failed)?;
-    let rows = statement.query_map([], Row::read).map_err(&failed)?;
-    let mut entries = OrdMap::new();
-    for row in rows {
-        let Row { key, version, create_revision, epoch, mut value } = row.map_err(&failed)?;
-        if version > revision || create_revision > version || create_revision == 0 {
-            let detail = format!("{key:?} has version {version} of {create_revision}, the store is at {revision}");
-            return Err(OpenError::Damaged { file: file.clone(), detail });
-        }
-        if epoch != catalog.epoch(&key) {
-            value = catalog.renew(&key, &value, epoch).unwrap_or(value);
-        }
-        let index = catalog.index(&key, &value);
-        entries.insert(key, Entry::new(version, create_revision, value, index, budget));
-    }
-    Ok(Loaded { revision, entries })
-}
-
-/// A row of the table.
-struct Row {
-    key: Key,
-    version: u64,
-    create_revision: u64,
-    epoch: u32,
-    value: Bytes,
-}
-
-impl Row {
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-        let key = row.get_ref(0)?.as_str()?.into();
-        let value = Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?);
-        let revision = |column| {
-            let number: i64 = row.get(column)?;
-            u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
-        };
-        Ok(Row { key, version: revision(1)?, create_revision: revision(2)?, epoch: row.get(3)?, value })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::{Index, Opaque};
 
-    fn open(directory: &Path) -> (Sqlite, Loaded) {
+    fn open(directory: &Path) -> (Sqlite, Snapshot) {
         let catalog: Arc<dyn Catalog> = Arc::new(Opaque);
         Sqlite::open(Directory::acquire(directory).unwrap(), &catalog, &Arc::new(Budget::new(0))).unwrap()
     }
@@ -337,15 +283,15 @@ mod tests {
     fn rows_come_back() {
         let directory = tempfile::tempdir().unwrap();
         let (mut journal, loaded) = open(directory.path());
-        assert_eq!((loaded.revision, loaded.entries.len()), (FIRST_REVISION, 0));
+        assert_eq!((loaded.revision(), loaded.len()), (FIRST_REVISION, 0));
         journal.write(&rows("/registry/a", 2, 10), 2).unwrap();
         journal.write(&rows("/registry/b", 3, 0), 3).unwrap();
         journal.write(&rows("/registry/b", 4, 20), 4).unwrap();
         journal.write(&Rows::from([("/registry/a".into(), None)]), 5).unwrap();
         drop(journal);
         let (_journal, loaded) = open(directory.path());
-        let entry = loaded.entries.get("/registry/b").unwrap();
-        assert_eq!((loaded.revision, loaded.entries.len()), (5, 1));
+        let entry = loaded.get("/registry/b").unwrap();
+        assert_eq!((loaded.revision(), loaded.len()), (5, 1));
         assert_eq!((entry.version, entry.value.len()), (4, 20));
     }
 
@@ -363,8 +309,8 @@ mod tests {
         journal.write(&rows("/registry/c", 3, 20), 3).unwrap();
         drop(journal);
         let (_journal, loaded) = open(directory.path());
-        let sizes: Vec<_> = loaded.entries.iter().map(|(key, entry)| (&**key, entry.value.len())).collect();
-        assert_eq!((loaded.revision, sizes), (3, vec![("/registry/a", 10), ("/registry/c", 20)]));
+        let sizes: Vec<_> = loaded.range("", None).map(|(key, entry)| (&**key, entry.value.len())).collect();
+        assert_eq!((loaded.revision(), sizes), (3, vec![("/registry/a", 10), ("/registry/c", 20)]));
     }
 
     /// The settings that durability rests on.
@@ -387,5 +333,15 @@ mod tests {
         check("wal_autocheckpoint", "0");
         check("application_id", &APPLICATION_ID.to_string());
         check("secure_delete", "2");
+    }
+
+    /// The flags that `.cargo/config.toml` gives to the build of SQLite have arrived. Whether it calls `fdatasync` cannot be
+    /// asked, but it is told in the same breath as this.
+    #[test]
+    fn sqlite_is_built_as_told() {
+        let connection = Connection::open_in_memory().unwrap();
+        let mut statement = connection.prepare("PRAGMA compile_options").unwrap();
+        let options: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `directory`: one process owns the directory (0700) through a lock on `lock`; files are 0600.
 //! - `journal`: the SQLite file, one row an entry, WAL with `synchronous=FULL`; it says which failures can be undone.
+//! - `load`: reads the file into memory when it is opened.
 //! - `committer`: one thread orders commits, checks them against memory, gives each its revision, makes a batch
 //!   durable with one sync, publishes it, and only then answers. A failed sync ends the process, because nobody can
 //!   tell what the disk holds afterwards.
@@ -13,6 +14,7 @@
 mod committer;
 mod directory;
 mod journal;
+mod load;
 
 use std::{
     path::{Path, PathBuf},
@@ -177,7 +179,7 @@ impl Embedded {
         let budget = Arc::new(Budget::new(options.memory_bytes_max));
         let (journal, loaded) = Sqlite::open(directory, &options.catalog, &budget)?;
         let catalog = Arc::clone(&options.catalog);
-        let memory = Memory::new(loaded.revision, loaded.entries, RING_LIMITS, catalog, budget);
+        let memory = Memory::new(loaded, RING_LIMITS, catalog, budget);
         Embedded::start(options, memory, journal)
     }
 

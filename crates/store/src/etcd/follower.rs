@@ -81,7 +81,7 @@ pub(super) async fn follow(link: Link, memory: Arc<Memory>, mut stop: watch::Rec
                     Ok(Listed { revision, entries }) => {
                         let mut draft = memory.draft();
                         draft.replace(revision, entries);
-                        memory.publish(draft);
+                        memory.wake(memory.publish(draft));
                         continue;
                     }
                     Err(error) => tracing::warn!(%error, "etcd list failed"),
@@ -138,7 +138,7 @@ async fn follow_stream(link: &Link, memory: &Memory) -> Result<FollowEnd, Status
             pending.finish(&mut draft);
         }
         if draft.revision() > before {
-            memory.publish(draft);
+            memory.wake(memory.publish(draft));
         }
     }
 }

@@ -73,7 +73,7 @@ impl Etcd {
         let budget = Arc::new(Budget::new(memory_bytes_max));
         let listed = follower::list(&link, &catalog, &budget).await;
         let listed = listed.map_err(|status| ConnectError::ListFailed { source: Box::new(status) })?;
-        let memory = Memory::new(listed.revision, listed.entries, RING_LIMITS, catalog, budget);
+        let memory = Memory::new(Snapshot::of(listed.revision, listed.entries), RING_LIMITS, catalog, budget);
         let stop = watch::Sender::new(false);
         let follower = tokio::spawn(follower::follow(link.clone(), memory.clone(), stop.subscribe()));
         Ok(Etcd { link, memory, stop, follower: Mutex::new(Some(follower)) })

@@ -19,6 +19,7 @@ use std::{
 use arc_swap::ArcSwap;
 #[cfg(any(test, feature = "etcd"))]
 use bytes::Bytes;
+#[cfg(feature = "etcd")]
 use imbl::OrdMap;
 use tokio::sync::watch;
 
@@ -46,17 +47,17 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Memory that begins with these entries and no history.
+    /// Memory that begins with this state and no history.
     pub(crate) fn new(
-        revision: u64,
-        entries: OrdMap<Key, Entry>,
+        snapshot: Snapshot,
         limits: RingLimits,
         catalog: Arc<dyn Catalog>,
         budget: Arc<Budget>,
     ) -> Arc<Memory> {
+        let revision = snapshot.revision();
         let count = catalog.rings().max(1);
         let rings = (0..count).map(|_| Arc::new(Ring::new(revision, limits))).collect();
-        let published = Published { snapshot: Snapshot::of(revision, entries), rings };
+        let published = Published { snapshot, rings };
         let memory = Arc::new(Memory {
             catalog,
             budget: Arc::clone(&budget),
@@ -99,8 +100,10 @@ impl Memory {
         Draft { memory: self, snapshot: published.snapshot.clone(), batches: Vec::new(), is_replaced: false }
     }
 
-    /// Shows a draft to readers, then wakes those whom it concerns.
-    pub(crate) fn publish(&self, draft: Draft<'_>) {
+    /// Shows a draft to readers. Those whom it concerns are woken by [`Memory::wake`]: of many who watch that takes longer
+    /// than all the rest, and whoever waits for an answer need not wait for it.
+    #[must_use]
+    pub(crate) fn publish(&self, draft: Draft<'_>) -> News {
         let Draft { snapshot, mut batches, is_replaced, .. } = draft;
         let revision = snapshot.revision();
         let mut rings = self.published.load().rings.clone();
@@ -125,8 +128,14 @@ impl Memory {
                 self.shorten(&mut rings);
             }
         }
-        self.published.store(Arc::new(Published { snapshot, rings }));
+        let before = self.published.swap(Arc::new(Published { snapshot, rings }));
         self.progress.send_replace(revision);
+        News { batches, rounds, is_replaced, _before: before }
+    }
+
+    /// Wakes those whom what was published concerns.
+    pub(crate) fn wake(&self, news: News) {
+        let News { batches, rounds, is_replaced, .. } = news;
         if is_replaced {
             self.signals.iter().for_each(Signal::wake_all);
         }
@@ -227,6 +236,15 @@ impl Memory {
             rings: rings.filter(|ring| ring.commits > 0 || ring.waiting > 0).collect(),
         }
     }
+}
+
+/// What was published and is not told yet.
+pub(crate) struct News {
+    batches: Vec<(usize, Arc<EventBatch>)>,
+    rounds: Vec<usize>,
+    is_replaced: bool,
+    /// The state before it. Letting go of it frees what nobody else holds, which can wait too.
+    _before: Arc<Published>,
 }
 
 /// The next state in the making. Nobody sees it before it is published; dropping it is an undo.
@@ -378,7 +396,7 @@ mod tests {
         let entry = |key: &str| memory.entry(key, revision, revision, Bytes::from(vec![0; bytes]));
         let changes = keys.iter().map(|key| (Key::from(*key), Some(entry(key)))).collect();
         draft.advance(revision, changes);
-        memory.publish(draft);
+        memory.wake(memory.publish(draft));
     }
 
     async fn next(cursor: &mut Cursor) -> Result<Arc<EventBatch>, SubscriptionError> {
@@ -387,7 +405,7 @@ mod tests {
 
     fn memory(commits_max: usize, bytes_max: usize) -> Arc<Memory> {
         let limits = RingLimits { commits_max, bytes_max, age_max: Duration::MAX };
-        Memory::new(1, OrdMap::new(), limits, Arc::new(Opaque), Arc::new(Budget::new(0)))
+        Memory::new(Snapshot::empty(1), limits, Arc::new(Opaque), Arc::new(Budget::new(0)))
     }
 
     #[test]
@@ -455,7 +473,7 @@ mod tests {
         let mut draft = memory.draft();
         draft.advance(2, vec![("/a".into(), None)]);
         draft.advance(3, vec![("/a".into(), Some(memory.entry("/a", 3, 3, Bytes::new()))), ("/b".into(), None)]);
-        memory.publish(draft);
+        memory.wake(memory.publish(draft));
         let batch = cursor.advance().unwrap().unwrap();
         assert_eq!((batch.revision, batch.events.len()), (3, 1));
         assert_eq!(cursor.advance(), Ok(None));
@@ -528,14 +546,14 @@ mod tests {
     }
 
     fn letters(limits: RingLimits, budget: usize) -> Arc<Memory> {
-        Memory::new(1, OrdMap::new(), limits, Arc::new(Letters), Arc::new(Budget::new(budget)))
+        Memory::new(Snapshot::empty(1), limits, Arc::new(Letters), Arc::new(Budget::new(budget)))
     }
 
     fn put(memory: &Memory, revision: u64, key: &str, value: impl Into<Bytes>) {
         let mut draft = memory.draft();
         let entry = memory.entry(key, revision, revision, value.into());
         draft.advance(revision, vec![(key.into(), Some(entry))]);
-        memory.publish(draft);
+        memory.wake(memory.publish(draft));
     }
 
     /// Counts how often it is woken.
@@ -634,7 +652,7 @@ mod tests {
     fn everything_charged_is_released() {
         let budget = Arc::new(Budget::new(0));
         let limits = RingLimits { commits_max: 2, bytes_max: usize::MAX, age_max: Duration::MAX };
-        let memory = Memory::new(1, OrdMap::new(), limits, Arc::new(Letters), Arc::clone(&budget));
+        let memory = Memory::new(Snapshot::empty(1), limits, Arc::new(Letters), Arc::clone(&budget));
         for revision in 2..10 {
             put(&memory, revision, "/a/x", vec![0; 1000]);
             let snapshot = memory.snapshot();

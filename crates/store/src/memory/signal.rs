@@ -44,22 +44,21 @@ impl Signal {
 
     /// Wakes those whom one of these commits may concern.
     pub(super) fn wake<'a>(&self, batches: impl Iterator<Item = &'a EventBatch>) {
-        let woken = {
+        let woken: Vec<Waker> = {
             let mut waiting = self.waiting();
             let Some((&(last, _), _)) = waiting.last_key_value() else { return };
             if last.is_none() {
-                std::mem::take(&mut *waiting)
+                std::mem::take(&mut *waiting).into_values().collect()
             } else {
-                let mut woken = take(&mut waiting, None);
+                let mut woken = Vec::new();
+                take(&mut waiting, None, &mut woken);
                 for event in batches.flat_map(|batch| &batch.events) {
-                    for term in &event.terms {
-                        woken.append(&mut take(&mut waiting, Some(*term)));
-                    }
+                    event.terms.iter().for_each(|term| take(&mut waiting, Some(*term), &mut woken));
                 }
                 woken
             }
         };
-        woken.into_values().for_each(Waker::wake);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// Wakes all.
@@ -78,15 +77,7 @@ impl Signal {
     }
 }
 
-/// Takes out all who wait for this word.
-fn take(
-    waiting: &mut BTreeMap<(Option<Term>, u64), Waker>,
-    term: Option<Term>,
-) -> BTreeMap<(Option<Term>, u64), Waker> {
-    if waiting.range((term, 0)..=(term, u64::MAX)).next().is_none() {
-        return BTreeMap::new();
-    }
-    let mut taken = waiting.split_off(&(term, 0));
-    waiting.append(&mut taken.split_off(&(term, u64::MAX)));
-    taken
+/// Takes out all who wait for this word. Costs what it takes, however many wait for other words.
+fn take(waiting: &mut BTreeMap<(Option<Term>, u64), Waker>, term: Option<Term>, woken: &mut Vec<Waker>) {
+    woken.extend(waiting.extract_if((term, 0)..=(term, u64::MAX), |_, _| true).map(|(_, waker)| waker));
 }
