@@ -150,9 +150,15 @@ impl Journal for Sqlite {
     }
 }
 
-/// Moves the WAL into the database file; with no other reader all of it moves.
+/// Moves the WAL into the database file; with no other reader all of it moves, and anything else is an error.
 fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    let (frames, moved): (i64, i64) =
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))?;
+    if frames == moved {
+        return Ok(());
+    }
+    let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+    Err(rusqlite::Error::SqliteFailure(busy, Some(format!("{moved} of {frames} frames of the WAL were moved"))))
 }
 
 /// SQLite's integers are signed; a revision beyond them would take millions of years.
