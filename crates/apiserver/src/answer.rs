@@ -75,6 +75,8 @@ pub struct ListAnswer {
     pub next: String,
     /// How many items follow, when that is known.
     pub remaining: Option<u64>,
+    /// Whether the objects follow each other as they are stored, so that the neighbours are those of every such list.
+    pub is_walk: bool,
     /// What all items take in a protobuf list; 0 for other encodings.
     pub message_bytes: usize,
 }

@@ -2,7 +2,8 @@
 //! segment of each. Made on first demand and kept beside the object while there is room ([`Entry::form`]), so that a reader encodes
 //! and compresses nothing that another one had before.
 //!
-//! A form is of one version of one object, so the version is in it. Answers to upstream's `cachingObject`, which only watches have.
+//! A form is of one version of one object, so the version is in it. A chained segment is also of the object before it in the list
+//! and is made again when that is another one. Answers to upstream's `cachingObject`, which only watches have.
 
 use std::borrow::Cow;
 
@@ -17,8 +18,10 @@ use crate::body::Body;
 use crate::negotiate::MetaVersion;
 use crate::registry::Served;
 use crate::registry::metadata::metadata_of;
-use crate::segment;
+use crate::segment::{self, Mark};
 
+/// The items of every list type are its field 2.
+const ITEMS_TAG: u8 = 2 << 3 | 2;
 /// Resources that share their storage with this many others at most, themselves included, have forms of their own: the stored version,
 /// and the one that is served beside it.
 const VARIANTS: u16 = 2;
@@ -37,6 +40,11 @@ enum Form {
     MessageSegment,
     PartialSegment,
     PartialMessageSegment,
+    /// The same, chained to what stands before it in a list of everything.
+    TextChained,
+    MessageChained,
+    PartialChained,
+    PartialMessageChained,
 }
 
 /// What an item of a list, or an object, is shown as.
@@ -50,6 +58,22 @@ pub(crate) enum Show {
     Message,
     /// A protobuf message of the metadata alone.
     PartialMessage,
+}
+
+/// The item that another one stands behind.
+pub(crate) struct Before<'a> {
+    pub(crate) item: Item<'a>,
+    /// The mark of its segment.
+    pub(crate) mark: Mark,
+    /// What the segment is made of, when that is at hand.
+    pub(crate) text: Option<Bytes>,
+}
+
+/// A chained segment.
+pub(crate) struct Chained {
+    pub(crate) bytes: Bytes,
+    /// What it is made of, when it was made just now.
+    pub(crate) text: Option<Bytes>,
 }
 
 /// An object as a resource serves it.
@@ -113,22 +137,44 @@ impl<'a> Item<'a> {
             Show::Message => Form::MessageSegment,
             Show::PartialMessage => Form::PartialMessageSegment,
         };
-        self.entry.form(self.number(form), || {
-            let mut json = Vec::new();
-            Ok(match show {
-                Show::Message => segment::compress(&self.message()?),
-                Show::PartialMessage => segment::compress(&self.partial_message()?),
-                Show::Text => {
-                    let text = self.text()?;
-                    self.body(&text)?.write(b"", self.entry.version, &mut json);
-                    segment::compress(&json)
-                }
-                Show::Partial => {
-                    let text = self.text()?;
-                    push_partial(MetaVersion::V1, &self.body(&text)?, self.entry.version, &mut json);
-                    segment::compress(json.get(1..).unwrap_or_default())
-                }
-            })
+        self.entry.form(self.number(form), || Ok(segment::compress(&self.plain(show)?)))
+    }
+
+    /// A segment of the same and the separator before it, chained to the item before.
+    pub(crate) fn segment_after(self, before: Before<'_>, show: Show) -> Result<Chained, Unservable> {
+        let form = match show {
+            Show::Text => Form::TextChained,
+            Show::Partial => Form::PartialChained,
+            Show::Message => Form::MessageChained,
+            Show::PartialMessage => Form::PartialMessageChained,
+        };
+        let is_valid = |kept: &Bytes| before.mark.is_of(kept);
+        let mut made = None;
+        let bytes = self.entry.form_if(self.number(form), is_valid, || {
+            let text = made.insert(self.plain(show)?);
+            let before_text = before.text.map_or_else(|| before.item.plain(show), Ok)?;
+            let separator = separator(show, false, text.len());
+            Ok::<_, Unservable>(segment::compress_after(before.mark, &before_text, &separator, text))
+        })?;
+        Ok(Chained { bytes, text: made })
+    }
+
+    /// What a segment is made of.
+    fn plain(self, show: Show) -> Result<Bytes, Unservable> {
+        let mut json = Vec::new();
+        Ok(match show {
+            Show::Message | Show::PartialMessage => self.message_of(show)?,
+            Show::Text => {
+                let text = self.text()?;
+                self.body(&text)?.write(b"", self.entry.version, &mut json);
+                json.into()
+            }
+            Show::Partial => {
+                let text = self.text()?;
+                push_partial(MetaVersion::V1, &self.body(&text)?, self.entry.version, &mut json);
+                json.drain(..json.len().min(1));
+                json.into()
+            }
         })
     }
 
@@ -145,6 +191,24 @@ impl<'a> Item<'a> {
     /// The resource it is served as.
     pub(crate) fn served(self) -> &'a Served {
         self.served
+    }
+}
+
+/// What stands before an item of this length in a list, as far as it is in no plain segment.
+pub(crate) fn separator(show: Show, is_first: bool, mut len: usize) -> Vec<u8> {
+    match show {
+        Show::Text | Show::Partial if is_first => b"{".to_vec(),
+        Show::Text | Show::Partial => b",{".to_vec(),
+        Show::Message | Show::PartialMessage => {
+            let mut head = Vec::with_capacity(8);
+            head.push(ITEMS_TAG);
+            while len >= 128 {
+                head.push(len as u8 | 128);
+                len >>= 7;
+            }
+            head.push(len as u8);
+            head
+        }
     }
 }
 

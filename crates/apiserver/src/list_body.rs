@@ -1,8 +1,9 @@
 //! The body of a list: rendered piece by piece as its connection takes it, out of pointers to what is stored.
 //!
 //! A list of any length costs its pointers and the piece that is on its way, however many clients read it at once. JSON and protobuf
-//! items are copied, not encoded; large ones are sent from where they are. gzip of them joins segments ([`crate::segment`]); what is
-//! made for one request (tables, YAML, indented JSON) is compressed as it goes. Upstream: `StreamingCollectionEncodingToJSON` and
+//! items are copied, not encoded; large ones are sent from where they are. gzip of them joins segments ([`crate::segment`]), chained
+//! where the list is of everything: other clients' lists have the same neighbours then. What is made for one request (tables, YAML,
+//! indented JSON) is compressed as it goes. Upstream: `StreamingCollectionEncodingToJSON` and
 //! `StreamingCollectionEncodingToProtobuf`, which hold the decoded list.
 
 use std::collections::VecDeque;
@@ -23,11 +24,11 @@ use portcullis_store::Entry;
 
 use crate::answer::{ListAnswer, Unservable};
 use crate::body::VersionText;
-use crate::forms::{Item, Show, push_partial};
+use crate::forms::{Before, Chained, Item, Show, push_partial, separator};
 use crate::negotiate::{Accepted, Format, MetaVersion, Shape};
 use crate::pretty::Indenter;
 use crate::registry::{Registry, Served};
-use crate::segment::{self, Member, Segment};
+use crate::segment::{self, Mark, Member, Segment};
 use crate::table;
 
 /// What is rendered before it is sent: the longest piece of copied text.
@@ -42,8 +43,6 @@ const MADE_BYTES_MAX: usize = 128 << 10;
 pub(crate) const PLAIN_BYTES_MAX: usize = 128 << 10;
 /// What every protobuf body ends with: content encoding and content type, both empty.
 pub(crate) const ENVELOPE_TAIL: [u8; 4] = [0x1a, 0, 0x22, 0];
-/// The items of every list type are its field 2.
-const ITEMS_TAG: u8 = 2 << 3 | 2;
 
 /// A list on its way to one client.
 pub(crate) struct ListBody {
@@ -62,7 +61,16 @@ struct Source {
     tail: Vec<u8>,
     entries: Vec<Entry>,
     next: usize,
+    /// Whether segments are chained, and what the next one follows.
+    is_walk: bool,
+    last: Option<Last>,
     stage: Stage,
+}
+
+/// The last segment that was joined: its mark, and its text when that was made for it.
+struct Last {
+    mark: Mark,
+    text: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +101,7 @@ enum Coding {
     /// gzip of joined segments.
     Joined(Member),
     /// gzip of what is made as it goes.
-    Streamed(GzEncoder<Vec<u8>>),
+    Streamed(Box<GzEncoder<Vec<u8>>>),
     Ended,
 }
 
@@ -111,6 +119,8 @@ impl ListBody {
             tail,
             entries: list.entries,
             next: 0,
+            is_walk: list.is_walk,
+            last: None,
             stage: Stage::Head,
         };
         let out = Output { indenter: is_indented.then(Indenter::default), ..Output::default() };
@@ -132,7 +142,7 @@ impl ListBody {
     /// Compresses the body from its beginning on.
     pub(crate) fn compress(&mut self) -> io::Result<()> {
         if self.out.indenter.is_none() && show_of(self.source.accepted).is_some() {
-            (self.source.next, self.source.stage) = (0, Stage::Head);
+            (self.source.next, self.source.last, self.source.stage) = (0, None, Stage::Head);
             let mut head = Vec::new();
             let coding = Coding::Joined(Member::begin(&mut head));
             self.out = Output { coding, ..Output::default() };
@@ -144,7 +154,7 @@ impl ListBody {
         for piece in self.out.pieces.drain(..) {
             encoder.write_all(&piece)?;
         }
-        self.out.coding = Coding::Streamed(encoder);
+        self.out.coding = Coding::Streamed(Box::new(encoder));
         if self.source.stage == Stage::Done {
             self.out.end()?;
         }
@@ -231,11 +241,16 @@ impl Source {
         let is_first = self.next == 0;
         self.next += 1;
         match show_of(self.accepted) {
-            Some(show @ (Show::Message | Show::PartialMessage)) => push_message(item, show, out),
             Some(show) if matches!(out.coding, Coding::Joined(_)) => {
-                out.store(if is_first { b"{" } else { b",{" });
-                out.join(&item.segment(show)?)
+                let last = self.last.take().filter(|_| self.is_walk);
+                let before = match self.next.checked_sub(2).and_then(|at| self.entries.get(at)).zip(last) {
+                    None => None,
+                    Some((entry, Last { mark, text })) => Some(Before { item: Item::of(served, entry)?, mark, text }),
+                };
+                self.last = Some(push_segment(item, show, before, is_first, out)?);
+                Ok(())
             }
+            Some(show @ (Show::Message | Show::PartialMessage)) => push_message(item, show, out),
             Some(Show::Text) => push_text(item, is_first, out),
             _ => self.make(item, is_first, out),
         }
@@ -284,34 +299,37 @@ fn push_text(item: Item<'_>, is_first: bool, out: &mut Output) -> Result<(), Uns
 }
 
 fn push_message(item: Item<'_>, show: Show, out: &mut Output) -> Result<(), Unservable> {
-    let mut head = Vec::with_capacity(6);
-    if matches!(out.coding, Coding::Joined(_)) {
-        let bytes = item.segment(show)?;
-        let len = Segment::of(&bytes).ok_or(Unservable::Unreadable)?.plain_len();
-        push_field_head(ITEMS_TAG, len, &mut head);
-        out.store(&head);
-        return out.join(&bytes);
-    }
     let message = item.message_of(show)?;
-    push_field_head(ITEMS_TAG, message.len(), &mut head);
-    out.write(&head)?;
+    out.write(&separator(show, false, message.len()))?;
     out.write_shared(&message, 0..message.len())
+}
+
+/// Joins the segment of an item: chained to the item before it, or plain.
+fn push_segment(
+    item: Item<'_>,
+    show: Show,
+    before: Option<Before<'_>>,
+    is_first: bool,
+    out: &mut Output,
+) -> Result<Last, Unservable> {
+    let Some(before) = before else {
+        let bytes = item.segment(show)?;
+        let segment = Segment::of(&bytes).ok_or(Unservable::Unreadable)?;
+        out.store(&separator(show, is_first, segment.plain_len()));
+        out.join(&segment);
+        out.push_shared(&bytes, segment.deflated_range());
+        return Ok(Last { mark: segment.mark(item.version()), text: None });
+    };
+    let Chained { bytes, text } = item.segment_after(before, show)?;
+    let segment = Segment::of_chained(&bytes).ok_or(Unservable::Unreadable)?;
+    out.join_chained(&separator(show, is_first, segment.plain_len()), &segment);
+    out.push_shared(&bytes, segment.deflated_range());
+    Ok(Last { mark: segment.mark(item.version()), text })
 }
 
 /// Bytes that a message of this length takes as an item of a protobuf list.
 pub(crate) fn item_bytes(len: usize) -> usize {
-    let mut head = Vec::with_capacity(6);
-    push_field_head(ITEMS_TAG, len, &mut head);
-    head.len() + len
-}
-
-fn push_field_head(tag: u8, mut len: usize, out: &mut Vec<u8>) {
-    out.push(tag);
-    while len >= 128 {
-        out.push(len as u8 | 128);
-        len >>= 7;
-    }
-    out.push(len as u8);
+    separator(Show::Message, false, len).len() + len
 }
 
 impl Output {
@@ -367,14 +385,18 @@ impl Output {
         }
     }
 
-    fn join(&mut self, bytes: &Bytes) -> Result<(), Unservable> {
-        let segment = Segment::of(bytes).ok_or(Unservable::Unreadable)?;
+    fn join(&mut self, segment: &Segment<'_>) {
         self.turn_bytes += segment.plain_len();
         if let Coding::Joined(member) = &mut self.coding {
-            member.join(&segment);
+            member.join(segment);
         }
-        self.push_shared(bytes, segment.deflated_range());
-        Ok(())
+    }
+
+    fn join_chained(&mut self, separator: &[u8], segment: &Segment<'_>) {
+        self.turn_bytes += separator.len() + segment.plain_len();
+        if let Coding::Joined(member) = &mut self.coding {
+            member.join_chained(separator, segment);
+        }
     }
 
     /// Nothing follows.

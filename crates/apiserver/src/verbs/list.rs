@@ -42,7 +42,8 @@ pub async fn select(server: &ApiServer, request: &Request<'_>, note: impl FnMut(
     let message_bytes = make_messages(request.served, request.accepted, &page.entries).await?;
     let Page { entries, next, remaining, .. } = page;
     let registry = Arc::clone(&server.registry);
-    Ok(ListAnswer { registry, entries, version: view.revision(), next, remaining, message_bytes })
+    let (version, is_walk) = (view.revision(), selection.is_everything());
+    Ok(ListAnswer { registry, entries, version, next, remaining, is_walk, message_bytes })
 }
 
 /// The state a list is read from, and where in it its page begins.
