@@ -65,7 +65,8 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
-    in_flight: Family<KindLabels, Gauge>,
+    reading: Gauge,
+    mutating: Gauge,
     lists: Family<IndexLabels, Counter>,
     fetched: Family<IndexLabels, Counter>,
     returned: Family<ListLabels, Counter>,
@@ -93,7 +94,9 @@ impl Metrics {
         registry.register("apiserver_request", help, requests.clone());
         let help = "Time to answer a request, watches left out, in seconds";
         registry.register("apiserver_request_duration_seconds", help, durations.clone());
-        registry.register("apiserver_current_inflight_requests", "Requests being answered", in_flight.clone());
+        let [reading, mutating] =
+            ["readOnly", "mutating"].map(|request_kind| in_flight.get_or_create_owned(&KindLabels { request_kind }));
+        registry.register("apiserver_current_inflight_requests", "Requests being answered", in_flight);
         let (lists, fetched) = (Family::<IndexLabels, Counter>::default(), Family::<IndexLabels, Counter>::default());
         let returned = Family::<ListLabels, Counter>::default();
         registry.register(
@@ -106,7 +109,7 @@ impl Metrics {
         let started = Gauge::<f64, AtomicU64>::default();
         started.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
         registry.register("process_start_time_seconds", "When the process started, in seconds since 1970", started);
-        Metrics { registry, requests, durations, in_flight, lists, fetched, returned }
+        Metrics { registry, requests, durations, reading, mutating, lists, fetched, returned }
     }
 
     /// Counts a list: how many objects were looked at, found by words or one by one, and how many were meant.
@@ -120,11 +123,9 @@ impl Metrics {
 
     /// Counts a request in.
     pub fn begin(&self, method: &Method) -> InFlight {
-        let reads = matches!(*method, Method::GET | Method::HEAD);
-        let labels = KindLabels { request_kind: if reads { "readOnly" } else { "mutating" } };
-        let gauge = self.in_flight.get_or_create_owned(&labels);
+        let gauge = if matches!(*method, Method::GET | Method::HEAD) { &self.reading } else { &self.mutating };
         gauge.inc();
-        InFlight(gauge)
+        InFlight(gauge.clone())
     }
 
     /// Counts a request out.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -66,9 +66,10 @@ impl<H: Handler> Gate<H> {
 
     /// Answers a request of `peer`: from the wire, or from a part of this process ([`Peer::in_process`]).
     pub async fn handle(&self, peer: &Arc<Peer>, request: Request<RequestBody>) -> Response<Body> {
-        let arrived = Arrived::new(Arc::clone(peer), request);
+        let arrived = Box::new(Arrived::new(Arc::clone(peer), request));
         let audit_id = arrived.audit_id.clone();
-        let mut response = match catch_panic(self.answer(arrived)).await {
+        let answer = pin!(self.answer(arrived));
+        let mut response = match catch_panic(answer).await {
             Some(response) => response,
             None => {
                 tracing::error!(audit_id = audit_id.to_str().unwrap_or_default(), "request handler panicked");
@@ -79,12 +80,12 @@ impl<H: Handler> Gate<H> {
         response
     }
 
-    async fn answer(&self, arrived: Arrived) -> Response<Body> {
+    async fn answer(&self, arrived: Box<Arrived>) -> Response<Body> {
         let (permitted, deadline) = match self.pass(arrived) {
             Ok(passed) => passed,
             Err(refusal) => return refusal.into_response(),
         };
-        let answer = self.handler.handle(permitted);
+        let answer = pin!(self.handler.handle(permitted));
         match deadline {
             None => {
                 let mut response = answer.await;
@@ -99,7 +100,7 @@ impl<H: Handler> Gate<H> {
     }
 
     /// The order of the steps. A request that fails one never reaches the next (A8).
-    fn pass(&self, arrived: Arrived) -> Result<(Permitted, Option<Duration>), Refusal> {
+    fn pass(&self, arrived: Box<Arrived>) -> Result<(Permitted, Option<Duration>), Refusal> {
         let located = request_info::locate(arrived)?;
         let deadline = deadline::of(&located, &self.limits);
         let identified = self.authenticators.identify(located)?;
@@ -121,8 +122,7 @@ fn finish(headers: &mut HeaderMap, audit_id: HeaderValue) {
 
 /// Runs a future; `None` when it panicked. What it held is dropped, what it shares is behind locks that do not poison or in
 /// values that are replaced whole, so going on is sound.
-async fn catch_panic<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+async fn catch_panic<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),

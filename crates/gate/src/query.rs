@@ -14,27 +14,36 @@ impl<'a> Query<'a> {
 
     /// Returns the first value of `name`. A pair with a bad escape or a `;` does not exist, as in Go.
     pub fn get(self, name: &str) -> Option<Cow<'a, str>> {
-        self.pairs().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.all(name).next()
     }
 
-    /// Returns all values of `name`, in order.
+    /// Returns all values of `name`, in order. Values of other names are not decoded.
     pub fn all(self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
-        self.pairs().filter(move |(key, _)| key == name).map(|(_, value)| value)
+        self.raw_pairs()
+            .filter(move |(key, _)| decode_component(key).is_some_and(|key| key == name))
+            .filter_map(|(_, value)| decode_component(value))
     }
 
     /// Returns every pair, in order.
     pub fn pairs(self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
-        self.0.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')).filter_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((decode_component(key)?, decode_component(value)?))
-        })
+        self.raw_pairs().filter_map(|(key, value)| Some((decode_component(key)?, decode_component(value)?)))
+    }
+
+    /// The pairs as they were sent.
+    fn raw_pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pairs = self.0.split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     }
 }
 
-/// Decodes a query component: escapes, and `+` as a space. `None` for a bad escape; bytes that are not UTF-8 become U+FFFD.
+/// Decodes a query component: escapes, and `+` as a space. `None` for a bad escape or a `;`; bytes that are not UTF-8 become
+/// U+FFFD.
 fn decode_component(text: &str) -> Option<Cow<'_, str>> {
-    if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';')) {
         return Some(Cow::Borrowed(text));
+    }
+    if text.contains(';') {
+        return None;
     }
     let decoded = percent_decode(&text.replace('+', " "))?;
     Some(Cow::Owned(
@@ -81,6 +90,7 @@ mod tests {
         check("a=%zz&b=1", &[("b", "1")]);
         check("a=%2&b=1", &[("b", "1")]);
         check("a=1;b=2&c=3", &[("c", "3")]);
+        check("a;b&c;=1&d=%3B", &[("d", ";")]);
         check("%61=%2525", &[("a", "%25")]);
         check("a=%ff", &[("a", "\u{fffd}")]);
     }
@@ -91,5 +101,7 @@ mod tests {
         assert_eq!(query.get("a").as_deref(), Some("1"));
         assert_eq!(query.get("c"), None);
         assert_eq!(query.all("a").collect::<Vec<_>>(), ["1", "3"]);
+        // A pair that does not exist is not the first.
+        assert_eq!(Query::new("a=%zz&a=1;&%61=x+y").get("a").as_deref(), Some("x y"));
     }
 }

@@ -66,7 +66,7 @@ impl Verb {
 pub struct RequestInfo {
     path: String,
     path_verb: Cow<'static, str>,
-    resource: Option<ResourceSpans>,
+    resource: Option<Box<ResourceSpans>>,
     fault: Option<PathFault>,
 }
 
@@ -114,7 +114,8 @@ pub enum PathFault {
 
 /// A request with its [`RequestInfo`].
 pub struct Located {
-    arrived: Arrived,
+    /// Boxed: each step hands it on to the next.
+    arrived: Box<Arrived>,
     info: RequestInfo,
 }
 
@@ -133,7 +134,7 @@ impl Located {
 }
 
 /// Parses the path and the query of a request.
-pub(crate) fn locate(arrived: Arrived) -> Result<Located, Refusal> {
+pub(crate) fn locate(arrived: Box<Arrived>) -> Result<Located, Refusal> {
     let uri = &arrived.parts.uri;
     let info = RequestInfo::parse(&arrived.parts.method, uri.path(), uri.query().unwrap_or_default());
     match info {
@@ -170,14 +171,14 @@ impl RequestInfo {
     pub fn parse(method: &Method, raw_path: &str, query: &str) -> Option<Self> {
         let (path, mut fault) = decode_path(raw_path)?;
         let resource = match parse_resource(&path, method, Query::new(query)) {
-            Parsed::Resource(spans) => Some(*spans),
+            Parsed::Resource(spans) => Some(spans),
             Parsed::Path => None,
             Parsed::NoTarget => {
                 fault = fault.or(Some(PathFault::NoTarget));
                 None
             }
         };
-        let fault = fault.or_else(|| find_fault(&path, resource.as_ref()));
+        let fault = fault.or_else(|| find_fault(&path, resource.as_deref()));
         Some(Self { path, path_verb: lower_case(method), resource, fault })
     }
 
@@ -246,7 +247,7 @@ fn lower_case(method: &Method) -> Cow<'static, str> {
 
 /// Decodes once. What is not UTF-8 is kept readable for authorisation and messages, and is never served.
 fn decode_path(raw: &str) -> Option<(String, Option<PathFault>)> {
-    if !raw.contains('%') {
+    if !raw.as_bytes().contains(&b'%') {
         return Some((raw.to_owned(), None));
     }
     let (path, fault) = match String::from_utf8(percent_decode(raw)?) {
@@ -280,14 +281,10 @@ impl<'a> Segments<'a> {
         self.path.get(span.clone()).unwrap_or_default()
     }
 
-    fn left(&self) -> usize {
-        self.rest.as_ref().map_or(0, |rest| self.text(rest).split('/').count())
-    }
-
     /// Takes the next segment; `a//b` has an empty one between.
     fn next(&mut self) -> Option<Span> {
         let rest = self.rest.take()?;
-        match self.text(&rest).find('/') {
+        match self.text(&rest).bytes().position(|byte| byte == b'/') {
             Some(len) => {
                 self.rest = Some(rest.start + len + 1..rest.end);
                 Some(rest.start..rest.start + len)
@@ -303,18 +300,15 @@ impl<'a> Segments<'a> {
 
 fn parse_resource(path: &str, method: &Method, query: Query<'_>) -> Parsed {
     let mut segments = Segments::new(path);
-    if segments.left() < 3 {
-        return Parsed::Path;
-    }
-    let prefix = segments.next().unwrap_or_default();
+    let Some(prefix) = segments.next() else { return Parsed::Path };
     let group = match segments.text(&prefix) {
-        "api" => Span::default(),
-        "apis" if segments.left() < 3 => return Parsed::Path,
-        "apis" => segments.next().unwrap_or_default(),
-        _ => return Parsed::Path,
+        "api" => Some(Span::default()),
+        "apis" => segments.next(),
+        _ => None,
     };
-    let version = segments.next().unwrap_or_default();
-    let Some(mut first) = segments.next() else { return Parsed::Path };
+    let (Some(group), Some(version), Some(mut first)) = (group, segments.next(), segments.next()) else {
+        return Parsed::Path;
+    };
     let by_prefix = match segments.text(&first) {
         "watch" => Some(Verb::Watch),
         "proxy" => Some(Verb::Proxy),
@@ -409,19 +403,24 @@ fn read_collection(spans: &mut ResourceSpans, query: Query<'_>) {
 
 /// Says whether a name can be one segment of a storage key.
 fn is_path_segment(name: &str) -> bool {
-    !name.is_empty() && !matches!(name, "." | "..") && !name.contains(['/', '%', '\0'])
+    is_plain(name.as_bytes()) && !name.bytes().any(|byte| matches!(byte, b'/' | b'%' | b'\0'))
 }
 
 /// Says whether a segment names something: not empty and not a step in the tree.
-fn is_plain(segment: &str) -> bool {
-    !matches!(segment, "" | "." | "..")
+fn is_plain(segment: &[u8]) -> bool {
+    !matches!(segment, b"" | b"." | b"..")
+}
+
+/// Says whether all segments name something.
+fn is_clean(path: &str) -> bool {
+    path.as_bytes().split(|byte| *byte == b'/').all(is_plain)
 }
 
 fn find_fault(path: &str, resource: Option<&ResourceSpans>) -> Option<PathFault> {
     let Some(inner) = path.strip_prefix('/') else { return Some(PathFault::NotClean) };
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     let Some(spans) = resource else {
-        return (path != "/" && !inner.split('/').all(is_plain)).then_some(PathFault::NotClean);
+        return (path != "/" && !is_clean(inner)).then_some(PathFault::NotClean);
     };
     let text = |span: &Span| path.get(span.clone()).unwrap_or_default();
     for span in [&spans.namespace, &spans.name] {
@@ -432,7 +431,7 @@ fn find_fault(path: &str, resource: Option<&ResourceSpans>) -> Option<PathFault>
     // Behind a proxy the tail is the backend's business; everywhere else no route has an empty segment or a dot.
     let passes_tail = spans.verb == Verb::Proxy || text(&spans.subresource) == SUBRESOURCE_PROXY;
     let judged = if passes_tail && !spans.tail.is_empty() { path.get(1..spans.tail.start - 1) } else { Some(inner) };
-    (!judged.unwrap_or_default().split('/').all(is_plain)).then_some(PathFault::NotClean)
+    (!is_clean(judged.unwrap_or_default())).then_some(PathFault::NotClean)
 }
 
 #[cfg(test)]

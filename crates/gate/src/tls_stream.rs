@@ -2,8 +2,8 @@
 //!
 //! An HTTP/2 connection with many streams sends many small pieces at once (an event to each of its watchers). Written as they come,
 //! each would be a record and a system call of its own, which costs more than everything else about it. Here small pieces share
-//! a record, and what was written leaves when [`Corked::poll_send`] is called, once the connection has nothing more to say, or
-//! when [`QUEUED_BYTES_MAX`] are waiting. A peer that does not read makes the next write wait, so nothing else is queued.
+//! a record, and what was written to a [`Corked`] stream leaves when [`Corked::poll_send`] is called, once the connection has nothing
+//! more to say, or when [`QUEUED_BYTES_MAX`] are waiting. A peer that does not read makes the next write wait, so nothing else is queued.
 
 use std::io::{self, BufRead as _, IoSlice, Read, Write};
 use std::pin::Pin;
@@ -106,6 +106,15 @@ impl TlsStream {
         Poll::Ready(Ok(taken))
     }
 
+    /// Takes the pieces, and sends at once what the socket takes: not everybody who writes flushes.
+    fn poll_say(&mut self, context: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let taken = ready!(self.poll_take(context, pieces))?;
+        match self.poll_send(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(taken)),
+        }
+    }
+
     fn poll_receive(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             match self.session.reader().fill_buf() {
@@ -191,18 +200,14 @@ impl Write for Socket<'_, '_> {
 }
 
 impl AsyncRead for TlsStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.get_mut().poll_receive(context, buffer)
     }
 }
 
 impl AsyncWrite for TlsStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_take(context, &[IoSlice::new(bytes)])
+        self.get_mut().poll_say(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -210,7 +215,7 @@ impl AsyncWrite for TlsStream {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_take(context, pieces)
+        self.get_mut().poll_say(context, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -247,11 +252,7 @@ impl Corked {
 }
 
 impl AsyncRead for Corked {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.stream().poll_receive(context, buffer)
     }
 }
@@ -281,3 +282,6 @@ impl AsyncWrite for Corked {
         self.stream().poll_close(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

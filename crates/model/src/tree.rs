@@ -136,6 +136,11 @@ impl Tree {
         self.nodes.get(id.0 as usize).unwrap_or(&self.nodes[0])
     }
 
+    /// The bytes of text that it was made of, about as many as it has when it is written.
+    pub fn text_len(&self) -> usize {
+        self.source.len() + self.side.len()
+    }
+
     /// What the node holds.
     #[inline]
     pub fn kind(&self, id: NodeId) -> Kind {

@@ -22,6 +22,9 @@ use portcullis_model::tree::Tree;
 use metadata::MetaFields;
 use rules::Rules;
 
+/// Room for the names and punctuation of what the server adds to an object that is written.
+const BYTES_FOR_NAMES: usize = 512;
+
 /// One served resource in one version, with everything that does not change while the server runs.
 pub struct Served {
     /// Its facts.
@@ -155,7 +158,7 @@ impl Served {
             tree.remove(metadata, self.meta.self_link);
         }
         canonical::canonicalize(self.schema, tree);
-        let mut out = Vec::with_capacity(1024);
+        let mut out = Vec::with_capacity(tree.text_len() + BYTES_FOR_NAMES);
         if self.stored_as_served() {
             encode_json::write(self.schema, tree, &mut out);
         } else {

@@ -31,8 +31,9 @@ pub fn on_update(served: &Served, tree: &Tree, old: &Tree) -> Result<(), Failure
     let old_meta = ObjectMeta { resource_version: "0", ..old.meta() };
     let general = MetaRules { finalizers: FinalizerRule::Qualified, ..rules(served, NameRule::PathSegment) };
     let mut errors = validate(&meta, general, PATH);
-    errors.extend(validate_update(&meta, &old_meta, PATH));
-    errors.extend(validate_update(&meta, &old_meta, PATH));
+    let changes = validate_update(&meta, &old_meta, PATH);
+    errors.extend_from_slice(&changes);
+    errors.extend(changes);
     if served.rules.update_checks_all_metadata {
         errors.extend(validate(&meta, rules(served, served.rules.name), PATH));
     }

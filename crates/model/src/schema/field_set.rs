@@ -312,6 +312,11 @@ impl PathSet {
         String::from_utf8(out).unwrap_or_default()
     }
 
+    /// Appends a step. Steps come as the set keeps them: parents before children, siblings in order, and none that leads nowhere.
+    pub(super) fn push(&mut self, depth: u32, step: Step, is_member: bool) {
+        self.lines.push(Line { depth, is_member, step });
+    }
+
     /// Whether there is no path in it.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
@@ -359,7 +364,7 @@ impl PathSet {
 
     /// The paths that the other does not have and that do not begin with one it has.
     pub fn difference_below(&self, other: &PathSet) -> PathSet {
-        let mut out = Vec::with_capacity(self.lines.len());
+        let mut walked = Vec::with_capacity(self.lines.len());
         // Lines deeper than this are below a path that is taken out.
         let mut cut = u32::MAX;
         for (mine, theirs) in Walk::new(self, other) {
@@ -368,36 +373,35 @@ impl PathSet {
                 cut = if theirs.is_some_and(|line| line.is_member) { depth } else { u32::MAX };
             }
             if let Some(mine) = mine.filter(|_| cut == u32::MAX) {
-                out.push(mine.clone());
+                walked.push((mine, mine.is_member));
             }
         }
-        pruned(out)
+        without_dead_ends(&walked)
     }
 
     fn combine(&self, other: &PathSet, is_member: impl Fn(bool, bool) -> bool) -> PathSet {
-        let mut out = Vec::with_capacity(self.lines.len());
+        let mut walked = Vec::with_capacity(self.lines.len());
         for (mine, theirs) in Walk::new(self, other) {
             let Some(line) = mine.or(theirs) else { continue };
             let in_set = |line: Option<&Line>| line.is_some_and(|line| line.is_member);
-            out.push(Line { is_member: is_member(in_set(mine), in_set(theirs)), ..line.clone() });
+            walked.push((line, is_member(in_set(mine), in_set(theirs))));
         }
-        pruned(out)
+        without_dead_ends(&walked)
     }
 }
 
-/// Takes out the lines that are no members and lead to none.
-fn pruned(mut lines: Vec<Line>) -> PathSet {
+/// The set of these lines and whether each is a member, without those that are not and lead to none.
+fn without_dead_ends(walked: &[(&Line, bool)]) -> PathSet {
     // From the back: a line leads to a member when the next line that stays is deeper.
     let mut next_depth = 0;
-    let mut stays = vec![false; lines.len()];
-    for (line, stays) in lines.iter().zip(&mut stays).rev() {
-        if line.is_member || next_depth > line.depth {
-            *stays = true;
+    let mut lines = Vec::with_capacity(walked.len());
+    for (line, is_member) in walked.iter().rev() {
+        if *is_member || next_depth > line.depth {
+            lines.push(Line { is_member: *is_member, ..(*line).clone() });
             next_depth = line.depth;
         }
     }
-    let mut stays = stays.into_iter();
-    lines.retain(|_| stays.next().unwrap_or(true));
+    lines.reverse();
     PathSet { lines }
 }
 
@@ -492,8 +496,7 @@ impl PathSetBuilder {
                 range.end = position + 1;
             }
         }
-        let mut lines: Vec<Line> = Vec::with_capacity(self.lines.len());
-        let mut held: Vec<Option<Line>> = self.lines.into_iter().map(|(_, line, _)| Some(line)).collect();
+        let mut walked = Vec::with_capacity(self.lines.len());
         let mut open = vec![children.first().cloned().unwrap_or_default()];
         while let Some(range) = open.last_mut() {
             let Some(position) = range.next() else {
@@ -501,23 +504,11 @@ impl PathSetBuilder {
                 continue;
             };
             let Some(at) = order.get(position as usize).copied() else { continue };
-            let Some(line) = held.get_mut(at as usize).and_then(Option::take) else { continue };
-            lines.push(line);
+            let Some((_, line, _)) = self.lines.get(at as usize) else { continue };
+            walked.push((line, line.is_member));
             open.push(children.get(at as usize + 1).cloned().unwrap_or_default());
         }
-        pruned(lines)
-    }
-
-    /// The set of those lines for which the answer is yes.
-    pub fn select(&self, is_member: impl Fn(u32) -> bool) -> PathSet {
-        if !(0..self.lines.len() as u32).any(&is_member) {
-            return PathSet::default();
-        }
-        let mut lines = Vec::new();
-        for (at, (parent, line, _)) in (0u32..).zip(&self.lines) {
-            lines.push((*parent, Line { is_member: is_member(at), ..line.clone() }, false));
-        }
-        PathSetBuilder { lines }.finish()
+        without_dead_ends(&walked)
     }
 }
 

@@ -463,9 +463,11 @@ impl<'a> Scanner<'a> {
 
     fn skip_string(&mut self, scratch: &mut String) -> Result<bool, Failure> {
         scratch.clear();
-        let text = self.string(scratch)?;
-        // Escapes that the text has already stay as they are; only raw characters are rewritten.
-        Ok(text.flags & flag::ESCAPE != 0)
+        let start = self.at;
+        let has_escapes = self.string(scratch)?.flags & flag::ESCAPE != 0;
+        // Escapes that the text has already stay as they are; only raw characters are rewritten. U+2028 and U+2029 begin with 0xe2.
+        let raw = self.text.get(start..self.at).unwrap_or_default();
+        Ok(has_escapes && raw.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'&' | 0xe2)))
     }
 }
 

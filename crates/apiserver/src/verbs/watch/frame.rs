@@ -12,15 +12,15 @@ use http::StatusCode;
 use portcullis_model::status::Status;
 use portcullis_store::{Entry, Event};
 
-use crate::answer::{Failure, ObjectAnswer, bookmark_bytes, object_bytes, unreadable};
-use crate::body::Body;
+use crate::answer::{Failure, ObjectAnswer, bookmark_bytes, entry_bytes, object_bytes, unreadable};
+use crate::forms::Item;
 use crate::negotiate::{Accepted, Format, MetaVersion, Shape};
 use crate::registry::{Registry, Served};
 
 /// Ends the state that a watch began with.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
-/// What a frame costs beside its object.
-const ENVELOPE_BYTES: usize = 48;
+/// What a frame has beside its object, the version of the object included.
+const ENVELOPE_BYTES: usize = 96;
 /// Versions of a resource whose frames are shared; more have too large a number.
 const VARIANTS_MAX: u16 = 1 << 10;
 
@@ -95,44 +95,57 @@ impl Framer {
         version: u64,
         now: i64,
     ) -> Result<Bytes, Failure> {
-        let Some(number) = self.number else {
-            let mut out = Vec::new();
-            self.write(ty, entry, version, now, &mut out)?;
-            return Ok(out.into());
-        };
-        event.form(number | ty as u16, || {
-            let mut out = Vec::new();
-            self.write(ty, entry, version, now, &mut out)?;
-            Ok(out.into())
-        })
+        let columns = std::mem::take(&mut self.columns);
+        let make = || self.made(ty, entry, version, now, columns).map(Bytes::from);
+        match self.number {
+            Some(number) => event.form(number | ty as u16, make),
+            None => make(),
+        }
     }
 
-    /// Appends the frame of an object that was there when the watch began.
+    fn made(&self, ty: EventType, entry: &Entry, version: u64, now: i64, columns: bool) -> Result<Vec<u8>, Failure> {
+        let mut out = Vec::new();
+        let Some(served) = self.served() else { return Ok(out) };
+        if self.is_plain() {
+            self.push_plain(ty, served, entry, version, &mut out)?;
+        } else {
+            let text = served.serve(&entry.value).map_err(unreadable)?;
+            let object = ObjectAnswer { text, version, code: StatusCode::OK };
+            self.push(ty, &object_bytes(served, self.accepted, &object, now, columns)?, &mut out);
+        }
+        Ok(out)
+    }
+
+    /// Appends the frame of an object that was there when the watch began, out of what is kept beside it.
     pub(super) fn push_state(&mut self, entry: &Entry, now: i64, out: &mut Vec<u8>) -> Result<(), Failure> {
-        self.write(EventType::Added, entry, entry.version, now, out)
-    }
-
-    fn write(
-        &mut self,
-        ty: EventType,
-        entry: &Entry,
-        version: u64,
-        now: i64,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
         let columns = std::mem::take(&mut self.columns);
         let Some(served) = self.served() else { return Ok(()) };
-        let text = served.serve(&entry.value).map_err(unreadable)?;
-        if (self.accepted.format, self.accepted.shape) == (Format::Json, Shape::Object) {
-            let body = Body::of(&text)?;
-            begin_json(ty, out);
-            body.write(&served.head, version, out);
-            end_json(out);
-            return Ok(());
+        if self.is_plain() {
+            return self.push_plain(EventType::Added, served, entry, entry.version, out);
         }
-        let object = ObjectAnswer { text, version, code: StatusCode::OK };
-        let object = object_bytes(served, self.accepted, &object, now, columns)?;
-        self.push(ty, &object, out);
+        self.push(EventType::Added, &entry_bytes(served, self.accepted, entry, now, columns)?, out);
+        Ok(())
+    }
+
+    /// Whether objects are sent as their JSON.
+    fn is_plain(&self) -> bool {
+        (self.accepted.format, self.accepted.shape) == (Format::Json, Shape::Object)
+    }
+
+    fn push_plain(
+        &self,
+        ty: EventType,
+        served: &Served,
+        entry: &Entry,
+        version: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let item = Item::of(served, entry)?;
+        let text = item.text()?;
+        out.reserve(served.head.len() + text.len() + ENVELOPE_BYTES);
+        begin_json(ty, out);
+        item.body(&text)?.write(&served.head, version, out);
+        end_json(out);
         Ok(())
     }
 
@@ -216,7 +229,10 @@ fn push_varint(mut value: usize, out: &mut Vec<u8>) {
 /// Which of the versions of what is stored this is.
 fn variant(registry: &Registry, served: &Served) -> usize {
     let prefix = served.key_prefix("");
-    let same = registry.all().iter().filter(|held| held.resource.name == served.resource.name && held.key_prefix("") == prefix);
+    let same = registry
+        .all()
+        .iter()
+        .filter(|held| held.resource.name == served.resource.name && held.key_prefix("") == prefix);
     same.take_while(|held| !std::ptr::eq(*held, served)).count()
 }
 

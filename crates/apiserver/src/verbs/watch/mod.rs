@@ -50,7 +50,8 @@ pub async fn watch(server: &ApiServer, request: &Request<'_>) -> Result<Answer, 
     let options = options::watch(request.query)?;
     let labels = request.query.get("labelSelector").unwrap_or_default();
     let selection = Selection::parse(served, &labels, &request.field_selector()?)?;
-    let framer = Framer::new(&server.registry, served, request.accepted).ok_or_else(|| Box::new(Status::no_such_path()))?;
+    let framer =
+        Framer::new(&server.registry, served, request.accepted).ok_or_else(|| Box::new(Status::no_such_path()))?;
     let keys = Keys::of(served, request.namespace(), &selection).ok_or_else(|| Box::new(Status::no_such_path()))?;
     let (state, after) = match options.start {
         Start::After(version) => (Vec::new(), version),

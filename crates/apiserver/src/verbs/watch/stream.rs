@@ -112,11 +112,8 @@ impl WatchBody {
 
     /// The next bytes to send; nothing at the end.
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(held) = self.held.take() {
-            return Poll::Ready(Some(held));
-        }
         if self.is_over {
-            return Poll::Ready(None);
+            return Poll::Ready(self.held.take());
         }
         if let Some(bytes) = self.state_bytes() {
             return Poll::Ready(Some(bytes));
@@ -165,9 +162,12 @@ impl WatchBody {
 
     /// The next change, joined with those that are ready and small.
     fn poll_changes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let first = match ready!(self.poll_step(Some(context))) {
-            Step::Frame(frame) => frame,
-            Step::End => return Poll::Ready(None),
+        let first = match self.held.take() {
+            Some(held) => held,
+            None => match ready!(self.poll_step(Some(context))) {
+                Step::Frame(frame) => frame,
+                Step::End => return Poll::Ready(None),
+            },
         };
         let mut joined = Vec::new();
         while first.len().max(joined.len()) < JOINED_BYTES_MAX
@@ -203,6 +203,8 @@ impl WatchBody {
                 None => self.subscription.try_next(),
             };
             match batch {
+                // What comes before a version to come is not for one who waits for that.
+                Ok(Some(batch)) if batch.revision <= self.after => {}
                 Ok(Some(batch)) => self.batch = Some((batch, 0)),
                 Ok(None) => return Poll::Pending,
                 Err(SubscriptionError::Lagged { after, oldest }) => {
@@ -222,10 +224,9 @@ impl WatchBody {
 
     fn next_event(&mut self) -> Option<Arc<Event>> {
         let (batch, seen) = self.batch.as_mut()?;
-        // What a watcher of a version to come has asked not to be told.
-        let event = if batch.revision > self.after { batch.events.get(*seen).cloned() } else { None };
+        let event = batch.events.get(*seen).cloned();
         *seen += 1;
-        if event.is_none() {
+        if *seen >= batch.events.len() {
             self.batch = None;
         }
         event
@@ -262,13 +263,13 @@ impl WatchBody {
             self.timer.as_mut().reset(next_tick(now + BOOKMARK_INTERVAL, self.deadline, now));
             self.is_bookmark_due = true;
         }
-        let position = self.subscription.position();
-        // A commit of which a part is still to be sent is no place to come back to.
-        if !self.is_bookmark_due || self.batch.is_some() {
+        // What is still to be sent of what was read already comes before the version it is of.
+        if !self.is_bookmark_due || self.batch.is_some() || self.held.is_some() {
             return Poll::Pending;
         }
         self.is_bookmark_due = false;
         // One who waits for a version to come is told of none before it.
+        let position = self.subscription.position();
         if position < self.after {
             return Poll::Pending;
         }

@@ -7,7 +7,7 @@
 use std::iter::Peekable;
 
 use super::super::encode_json;
-use super::super::field_set::{PathSet, PathSetBuilder, Step};
+use super::super::field_set::{PathSet, Step};
 use super::super::{Attributes, Presence, Schema, TypeId, TypeRef};
 use super::same::SameValues;
 use super::shape::{CompareError, Shape, Shapes};
@@ -16,10 +16,8 @@ use crate::tree::{Children, Kind, NodeId, Tree};
 /// What differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// Paths whose value is another.
-    pub modified: PathSet,
-    /// Paths that only the new object has.
-    pub added: PathSet,
+    /// Paths whose value is another in the new object, or that the old one does not have.
+    pub changed: PathSet,
     /// Paths that only the old object has.
     pub removed: PathSet,
 }
@@ -27,7 +25,7 @@ pub struct Comparison {
 impl Comparison {
     /// Whether the objects are the same.
     pub fn is_same(&self) -> bool {
-        self.modified.is_empty() && self.added.is_empty() && self.removed.is_empty()
+        self.changed.is_empty() && self.removed.is_empty()
     }
 }
 
@@ -39,8 +37,7 @@ pub fn compare(schema: &Schema, old: &Tree, new: &Tree) -> Result<Comparison, Co
         old,
         new,
         same: SameValues::new(old, new),
-        builder: PathSetBuilder::default(),
-        marks: Vec::new(),
+        found: Comparison::default(),
         open: Vec::new(),
     };
     let root = Pair { old: Value::Node(old.root()), new: Value::Node(new.root()) };
@@ -53,14 +50,13 @@ pub fn compare(schema: &Schema, old: &Tree, new: &Tree) -> Result<Comparison, Co
             walker.visit(child)?;
         }
     }
-    let select = |mark: Mark| walker.builder.select(|line| walker.marks.get(line as usize) == Some(&Some(mark)));
-    Ok(Comparison { modified: select(Mark::Modified), added: select(Mark::Added), removed: select(Mark::Removed) })
+    Ok(walker.found)
 }
 
+/// Which set of a comparison a path belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
-    Modified,
-    Added,
+    Changed,
     Removed,
 }
 
@@ -82,7 +78,7 @@ struct Pair {
 }
 
 /// How a step is named, before anybody needs to know it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Name<'a> {
     Field(&'a str),
     Step(Step),
@@ -102,9 +98,10 @@ struct Child<'a> {
 /// A container whose children are not all visited yet.
 struct Frame<'a> {
     name: Option<Name<'a>>,
-    /// Its line, once something below differs.
-    line: Option<u32>,
-    /// In reverse order.
+    /// Whether its own step stands in each set. It does once something below differs.
+    is_in_changed: bool,
+    is_in_removed: bool,
+    /// In reverse order of their steps.
     children: Vec<Child<'a>>,
 }
 
@@ -114,9 +111,8 @@ struct Walker<'a> {
     old: &'a Tree,
     new: &'a Tree,
     same: SameValues<'a>,
-    builder: PathSetBuilder,
-    /// What was found at each line of the builder.
-    marks: Vec<Option<Mark>>,
+    /// Both sets grow at their ends: values are visited in the order of paths.
+    found: Comparison,
     open: Vec<Frame<'a>>,
 }
 
@@ -124,7 +120,7 @@ impl<'a> Walker<'a> {
     fn visit(&mut self, child: Child<'a>) -> Result<(), CompareError> {
         let Child { name, pair, ty, attributes, known } = child;
         if let Some(mark) = known {
-            self.mark_leaf(&name, mark);
+            self.mark(&name, mark);
             return Ok(());
         }
         if let (Value::Node(old), Value::Node(new)) = (pair.old, pair.new)
@@ -161,58 +157,49 @@ impl<'a> Walker<'a> {
             Shape::Keyed(element, _) | Shape::Set(element) => self.elements(shape, element, pair)?,
         };
         children.reverse();
-        self.open.push(Frame { name, line: None, children });
         // What is there on one side only is a difference itself.
-        match (pair.old, pair.new) {
-            (Value::Absent, _) => self.mark_container(Mark::Added),
-            (_, Value::Absent) => self.mark_container(Mark::Removed),
-            _ => {}
+        let mark = match (pair.old, pair.new) {
+            (Value::Absent, _) => Some(Mark::Changed),
+            (_, Value::Absent) => Some(Mark::Removed),
+            _ => None,
+        };
+        if let (Some(name), Some(mark)) = (&name, mark) {
+            self.mark(name, mark);
         }
+        let (is_in_changed, is_in_removed) = (mark == Some(Mark::Changed), mark == Some(Mark::Removed));
+        self.open.push(Frame { name, is_in_changed, is_in_removed, children });
         Ok(())
-    }
-
-    fn mark_container(&mut self, mark: Mark) {
-        if let Some(line) = self.line_of_container() {
-            self.set_mark(line, mark);
-        }
-    }
-
-    fn set_mark(&mut self, line: u32, mark: Mark) {
-        let at = line as usize;
-        if self.marks.len() <= at {
-            self.marks.resize(at + 1, None);
-        }
-        if let Some(held) = self.marks.get_mut(at) {
-            *held = Some(mark);
-        }
-    }
-
-    /// The line of the innermost container, made with those of all around it when there is none. The whole object has none.
-    fn line_of_container(&mut self) -> Option<u32> {
-        let mut parent = None;
-        for frame in &mut self.open {
-            let Some(name) = &frame.name else { continue };
-            let line = *frame.line.get_or_insert_with(|| self.builder.push(parent, name.to_step(), false));
-            parent = Some(line);
-        }
-        parent
     }
 
     fn compare_leaf(&mut self, name: &Name<'a>, pair: Pair, ty: TypeRef) {
         let mark = match (pair.old, pair.new) {
             (Value::Absent, Value::Absent) | (Value::Zero, Value::Zero) => return,
-            (Value::Absent, _) => Mark::Added,
             (_, Value::Absent) => Mark::Removed,
-            _ if self.is_equal(pair, ty) => return,
-            _ => Mark::Modified,
+            (Value::Node(_) | Value::Zero, _) if self.is_equal(pair, ty) => return,
+            _ => Mark::Changed,
         };
-        self.mark_leaf(name, mark);
+        self.mark(name, mark);
     }
 
-    fn mark_leaf(&mut self, name: &Name<'a>, mark: Mark) {
-        let parent = self.line_of_container();
-        let line = self.builder.push(parent, name.to_step(), false);
-        self.set_mark(line, mark);
+    /// Adds the path of a value in the innermost container, with the steps on its way that are not there yet.
+    fn mark(&mut self, name: &Name<'a>, mark: Mark) {
+        let set = match mark {
+            Mark::Changed => &mut self.found.changed,
+            Mark::Removed => &mut self.found.removed,
+        };
+        let mut depth = 1;
+        for frame in &mut self.open {
+            let Some(name) = &frame.name else { continue };
+            let is_in_set = match mark {
+                Mark::Changed => &mut frame.is_in_changed,
+                Mark::Removed => &mut frame.is_in_removed,
+            };
+            if !std::mem::replace(is_in_set, true) {
+                set.push(depth, name.to_step(), false);
+            }
+            depth += 1;
+        }
+        set.push(depth, name.to_step(), true);
     }
 
     fn is_equal(&self, pair: Pair, ty: TypeRef) -> bool {
@@ -258,6 +245,7 @@ impl<'a> Walker<'a> {
                 known: None,
             });
         }
+        children.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         children
     }
 
@@ -326,7 +314,7 @@ impl<'a> Walker<'a> {
             (0 | 1, 0 | 1) => push(first(old), first(new), None),
             (0 | 1, _) => {
                 push(first(old), Value::Absent, None);
-                push(Value::Absent, Value::Absent, Some(Mark::Added));
+                push(Value::Absent, Value::Absent, Some(Mark::Changed));
             }
             (_, 0 | 1) => {
                 push(Value::Absent, first(new), None);
@@ -340,7 +328,7 @@ impl<'a> Walker<'a> {
                 let differs = old.len() != new.len()
                     || old.iter().zip(new).any(|(old, new)| !self.is_equal(pair(old, new), element));
                 if differs {
-                    push(Value::Absent, Value::Absent, Some(Mark::Modified));
+                    push(Value::Absent, Value::Absent, Some(Mark::Changed));
                 }
             }
         }

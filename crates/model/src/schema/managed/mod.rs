@@ -290,20 +290,35 @@ impl Managers {
     /// them.
     pub fn update(&mut self, change: &Change<'_>, in_version: &mut dyn FnMut(&str) -> Option<Comparison>) {
         let Change { manager, comparison, ignored, now } = change;
-        let set_by_this = comparison.modified.union(&comparison.added);
-        let mut taken = TakenByVersion::new(&manager.api_version, taken(comparison, ignored));
+        let own = comparison.changed.difference_below(ignored).difference(stripped());
+        let mut taken = TakenByVersion::default();
+        let mut find_taken = |version: &str| {
+            if version == manager.api_version {
+                return Some(taken_by(comparison, ignored));
+            }
+            in_version(version).map(|comparison| taken_by(&comparison, ignored))
+        };
+        let mut is_known = false;
         self.entries.retain_mut(|entry| {
-            let Some(taken) = taken.of(&entry.manager.api_version, ignored, in_version) else { return false };
-            entry.fields.take(taken);
+            let Some(taken) = taken.of(&entry.manager.api_version, &mut find_taken) else { return false };
+            if entry.manager != *manager {
+                entry.fields.take(taken);
+            } else {
+                is_known = true;
+                entry.fields.take(&taken.difference(&own));
+                if !own.is_empty() {
+                    entry.fields.give(&own);
+                    entry.time = *now;
+                }
+            }
             !entry.fields.is_empty()
         });
-        let own = set_by_this.difference_below(ignored).difference(stripped());
-        if own.is_empty() {
-            return;
+        if !own.is_empty() {
+            if !is_known {
+                self.entries.push(Entry { manager: manager.clone(), time: *now, fields: own.into() });
+            }
+            self.merge_oldest();
         }
-        let held = self.entries.iter().find(|held| held.manager == *manager).map(|held| held.fields.set().union(&own));
-        self.put(Entry { manager: manager.clone(), time: *now, fields: held.unwrap_or(own).into() });
-        self.merge_oldest();
     }
 
     /// Puts the oldest updates of a version together until few enough are left.
@@ -363,7 +378,7 @@ impl Managers {
 impl Comparison {
     /// Whether nothing differs that anybody can own.
     pub fn is_same_but_for_identity(&self) -> bool {
-        [&self.modified, &self.added, &self.removed].iter().all(|set| set.is_within(stripped()))
+        self.changed.is_within(stripped()) && self.removed.is_within(stripped())
     }
 }
 
@@ -374,29 +389,20 @@ fn stripped() -> &'static PathSet {
 }
 
 /// What a change takes from others.
-fn taken(comparison: &Comparison, ignored: &PathSet) -> PathSet {
-    comparison.modified.union(&comparison.added).union(&comparison.removed).difference_below(ignored)
+fn taken_by(comparison: &Comparison, ignored: &PathSet) -> PathSet {
+    comparison.changed.union(&comparison.removed).difference_below(ignored)
 }
 
-/// What a change takes from the managers of each version.
+/// What a change takes from the managers of each version, found when the first of them is met.
+#[derive(Default)]
 struct TakenByVersion(Vec<(String, Option<PathSet>)>);
 
 impl TakenByVersion {
-    fn new(version: &str, taken: PathSet) -> TakenByVersion {
-        TakenByVersion(vec![(version.to_owned(), Some(taken))])
-    }
-
-    fn of(
-        &mut self,
-        version: &str,
-        ignored: &PathSet,
-        in_version: &mut dyn FnMut(&str) -> Option<Comparison>,
-    ) -> Option<&PathSet> {
+    fn of(&mut self, version: &str, find: &mut dyn FnMut(&str) -> Option<PathSet>) -> Option<&PathSet> {
         let at = match self.0.iter().position(|(held, _)| held == version) {
             Some(at) => at,
             None => {
-                let found = in_version(version).map(|comparison| taken(&comparison, ignored));
-                self.0.push((version.to_owned(), found));
+                self.0.push((version.to_owned(), find(version)));
                 self.0.len() - 1
             }
         };

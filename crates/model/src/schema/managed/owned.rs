@@ -57,6 +57,13 @@ impl OwnedFields {
         }
     }
 
+    /// Adds paths. A text that has them stays as it is.
+    pub(super) fn give(&mut self, given: &PathSet) {
+        if !given.is_within(self.set()) {
+            *self = self.set().union(given).into();
+        }
+    }
+
     /// The set as `fieldsV1`.
     pub fn to_json(&self) -> Cow<'_, str> {
         self.text().map_or_else(|| Cow::Owned(self.set().to_json()), Cow::Borrowed)

@@ -22,50 +22,55 @@ fn set(text: &str) -> PathSet {
 #[test]
 fn differences() {
     let schema = schema();
-    let check = |old: &str, new: &str, modified: &str, added: &str, removed: &str| {
+    let check = |old: &str, new: &str, changed: &str, removed: &str| {
         let found = compare(&schema, &tree(&schema, old), &tree(&schema, new)).unwrap();
-        let found = [&found.modified, &found.added, &found.removed].map(PathSet::to_json);
-        assert_eq!(found, [modified, added, removed], "{old} {new}");
+        let found = [&found.changed, &found.removed].map(PathSet::to_json);
+        assert_eq!(found, [changed, removed], "{old} {new}");
     };
-    check("{}", "{}", "{}", "{}", "{}");
+    check("{}", "{}", "{}", "{}");
     // What is written though nobody set it is no addition.
-    check("{}", r#"{"spec":{}}"#, "{}", "{}", "{}");
-    check("{}", r#"{"spec":{"replicas":3}}"#, "{}", r#"{"f:spec":{"f:replicas":{}}}"#, "{}");
-    check(r#"{"spec":{"replicas":3}}"#, "{}", "{}", "{}", r#"{"f:spec":{"f:replicas":{}}}"#);
-    check("{}", r#"{"spec":{"name":"a"}}"#, r#"{"f:spec":{"f:name":{}}}"#, "{}", "{}");
-    check(r#"{"spec":{"name":"b"}}"#, r#"{"spec":{"name":"b"}}"#, "{}", "{}", "{}");
+    check("{}", r#"{"spec":{}}"#, "{}", "{}");
+    check("{}", r#"{"spec":{"replicas":3}}"#, r#"{"f:spec":{"f:replicas":{}}}"#, "{}");
+    check(r#"{"spec":{"replicas":3}}"#, "{}", "{}", r#"{"f:spec":{"f:replicas":{}}}"#);
+    check("{}", r#"{"spec":{"name":"a"}}"#, r#"{"f:spec":{"f:name":{}}}"#, "{}");
+    check(r#"{"spec":{"name":"b"}}"#, r#"{"spec":{"name":"b"}}"#, "{}", "{}");
+    // Fields stand in the order of their names, whatever that of their declaration is.
+    check(
+        r#"{"tags":["a"]}"#,
+        r#"{"whole":{"a":"1"},"spec":{"replicas":3,"name":"a"},"plain":["x"]}"#,
+        r#"{"f:plain":{},"f:spec":{"f:name":{},"f:replicas":{}},"f:whole":{}}"#,
+        r#"{"f:tags":{".":{},"v:\"a\"":{}}}"#,
+    );
     // A map that was not there is added with its keys.
-    check("{}", r#"{"labels":{"b":"1","a":"2"}}"#, "{}", r#"{"f:labels":{".":{},"f:a":{},"f:b":{}}}"#, "{}");
+    check("{}", r#"{"labels":{"b":"1","a":"2"}}"#, r#"{"f:labels":{".":{},"f:a":{},"f:b":{}}}"#, "{}");
     check(
         r#"{"labels":{"a":"1","b":"1"}}"#,
         r#"{"labels":{"b":"2","c":"1"}}"#,
-        r#"{"f:labels":{"f:b":{}}}"#,
-        r#"{"f:labels":{"f:c":{}}}"#,
+        r#"{"f:labels":{"f:b":{},"f:c":{}}}"#,
         r#"{"f:labels":{"f:a":{}}}"#,
     );
     // Atomic: one value.
-    check("{}", r#"{"whole":{"a":"1"}}"#, "{}", r#"{"f:whole":{}}"#, "{}");
-    check(r#"{"whole":{"a":"1"}}"#, r#"{"whole":{"a":"2"}}"#, r#"{"f:whole":{}}"#, "{}", "{}");
-    check(r#"{"plain":["a"]}"#, r#"{"plain":["a","b"]}"#, r#"{"f:plain":{}}"#, "{}", "{}");
-    check("{}", r#"{"ref":{"name":"x"}}"#, "{}", r#"{"f:ref":{}}"#, "{}");
+    check("{}", r#"{"whole":{"a":"1"}}"#, r#"{"f:whole":{}}"#, "{}");
+    check(r#"{"whole":{"a":"1"}}"#, r#"{"whole":{"a":"2"}}"#, r#"{"f:whole":{}}"#, "{}");
+    check(r#"{"plain":["a"]}"#, r#"{"plain":["a","b"]}"#, r#"{"f:plain":{}}"#, "{}");
+    check("{}", r#"{"ref":{"name":"x"}}"#, r#"{"f:ref":{}}"#, "{}");
     // An empty pointer is a value.
-    check("{}", r#"{"empty":{}}"#, "{}", r#"{"f:empty":{}}"#, "{}");
-    check(r#"{"empty":{}}"#, r#"{"empty":{"kind":"x"}}"#, "{}", r#"{"f:empty":{"f:kind":{}}}"#, "{}");
+    check("{}", r#"{"empty":{}}"#, r#"{"f:empty":{}}"#, "{}");
+    check(r#"{"empty":{}}"#, r#"{"empty":{"kind":"x"}}"#, r#"{"f:empty":{"f:kind":{}}}"#, "{}");
 }
 
 #[test]
 fn differences_in_lists() {
     let schema = schema();
-    let check = |old: &str, new: &str, modified: &str, added: &str, removed: &str| {
+    let check = |old: &str, new: &str, changed: &str, removed: &str| {
         let found = compare(&schema, &tree(&schema, old), &tree(&schema, new)).unwrap();
-        let found = [&found.modified, &found.added, &found.removed].map(PathSet::to_json);
-        assert_eq!(found, [modified, added, removed], "{old} {new}");
+        let found = [&found.changed, &found.removed].map(PathSet::to_json);
+        assert_eq!(found, [changed, removed], "{old} {new}");
     };
     // The list is always written, so it is not added; its elements are. A key that is not given has its default.
     check(
         "{}",
         r#"{"ports":[{"port":80,"name":"x"},{"port":9,"protocol":"UDP"}]}"#,
-        "{}",
         concat!(
             r#"{"f:ports":{"k:{\"port\":9,\"protocol\":\"UDP\"}":{".":{},"f:port":{},"f:protocol":{}},"#,
             r#""k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:name":{},"f:port":{}}}}"#
@@ -78,26 +83,25 @@ fn differences_in_lists() {
         r#"{"ports":[{"port":2,"name":"b"},{"port":1}]}"#,
         r#"{"f:ports":{"k:{\"port\":2,\"protocol\":\"TCP\"}":{"f:name":{}}}}"#,
         "{}",
-        "{}",
     );
-    check("{}", r#"{"tags":["b","a"]}"#, "{}", r#"{"f:tags":{".":{},"v:\"a\"":{},"v:\"b\"":{}}}"#, "{}");
+    check("{}", r#"{"tags":["b","a"]}"#, r#"{"f:tags":{".":{},"v:\"a\"":{},"v:\"b\"":{}}}"#, "{}");
     check(
         r#"{"tags":["a","b"]}"#,
         r#"{"tags":["c","a"]}"#,
-        "{}",
         r#"{"f:tags":{"v:\"c\"":{}}}"#,
         r#"{"f:tags":{"v:\"b\"":{}}}"#,
     );
     // What comes several times is one value together.
-    check(
-        r#"{"tags":["a"]}"#,
-        r#"{"tags":["a","a"]}"#,
-        "{}",
-        r#"{"f:tags":{"v:\"a\"":{}}}"#,
-        r#"{"f:tags":{"v:\"a\"":{}}}"#,
+    let twice = r#"{"ports":[{"port":1},{"port":1,"name":"b"}]}"#;
+    let (element, whole) = (
+        r#"{"f:ports":{"k:{\"port\":1,\"protocol\":\"TCP\"}":{}}}"#,
+        r#"{"f:ports":{"k:{\"port\":1,\"protocol\":\"TCP\"}":{".":{},"f:port":{}}}}"#,
     );
-    check(r#"{"tags":["a","a"]}"#, r#"{"tags":["a","a"]}"#, "{}", "{}", "{}");
-    check(r#"{"tags":["a","a"]}"#, r#"{"tags":["a","a","a"]}"#, r#"{"f:tags":{"v:\"a\"":{}}}"#, "{}", "{}");
+    check(r#"{"ports":[{"port":1}]}"#, twice, element, whole);
+    check(twice, r#"{"ports":[{"port":1}]}"#, whole, element);
+    check(r#"{"tags":["a"]}"#, r#"{"tags":["a","a"]}"#, r#"{"f:tags":{"v:\"a\"":{}}}"#, r#"{"f:tags":{"v:\"a\"":{}}}"#);
+    check(r#"{"tags":["a","a"]}"#, r#"{"tags":["a","a"]}"#, "{}", "{}");
+    check(r#"{"tags":["a","a"]}"#, r#"{"tags":["a","a","a"]}"#, r#"{"f:tags":{"v:\"a\"":{}}}"#, "{}");
 }
 
 #[test]
@@ -155,8 +159,8 @@ fn names() {
 #[test]
 fn owners() {
     use Operation::{Apply, Update};
-    let check = |before: &[Entry], [modified, added, removed]: [&str; 3], ignored: &str, expected: &[Entry]| {
-        let comparison = Comparison { modified: set(modified), added: set(added), removed: set(removed) };
+    let check = |before: &[Entry], [changed, removed]: [&str; 2], ignored: &str, expected: &[Entry]| {
+        let comparison = Comparison { changed: set(changed), removed: set(removed) };
         let ignored = set(ignored);
         let change = Change { manager: manager("me"), comparison: &comparison, ignored: &ignored, now: Some(9) };
         let mut managers = Managers { entries: before.to_vec() };
@@ -164,34 +168,40 @@ fn owners() {
         assert_eq!(managers.entries, expected);
     };
     let (a, ab, b) = (r#"{"f:a":{}}"#, r#"{"f:a":{},"f:b":{}}"#, r#"{"f:b":{}}"#);
-    check(&[], ["{}", a, "{}"], "{}", &[entry("me", Update, 9, a)]);
+    check(&[], [a, "{}"], "{}", &[entry("me", Update, 9, a)]);
     // Nothing changed: nothing moves, the time least of all.
-    check(&[entry("me", Update, 1, a)], ["{}", "{}", "{}"], "{}", &[entry("me", Update, 1, a)]);
-    check(&[entry("me", Update, 1, a)], [b, "{}", "{}"], "{}", &[entry("me", Update, 9, ab)]);
-    check(&[entry("me", Update, 1, ab)], ["{}", "{}", b], "{}", &[entry("me", Update, 1, a)]);
+    check(&[entry("me", Update, 1, a)], ["{}", "{}"], "{}", &[entry("me", Update, 1, a)]);
+    check(&[entry("me", Update, 1, a)], [b, "{}"], "{}", &[entry("me", Update, 9, ab)]);
+    check(&[entry("me", Update, 1, ab)], ["{}", b], "{}", &[entry("me", Update, 1, a)]);
+    check(&[entry("me", Update, 1, ab)], [a, b], "{}", &[entry("me", Update, 9, a)]);
+    check(&[entry("me", Update, 1, a)], ["{}", a], "{}", &[]);
+    // What one owns and changes again, one owns; but not what nobody owns.
+    check(&[entry("me", Update, 1, ab)], [b, "{}"], "{}", &[entry("me", Update, 9, ab)]);
+    let kind = r#"{"f:a":{},"f:kind":{}}"#;
+    check(&[entry("me", Update, 1, kind)], [kind, "{}"], "{}", &[entry("me", Update, 9, a)]);
     // Others lose what was changed and what is gone, appliers too.
     check(
         &[entry("you", Apply, 1, ab), entry("they", Update, 2, a)],
-        [a, "{}", "{}"],
+        [a, "{}"],
         "{}",
         &[entry("you", Apply, 1, b), entry("me", Update, 9, a)],
     );
-    check(&[entry("you", Update, 1, ab)], ["{}", "{}", a], "{}", &[entry("you", Update, 1, b)]);
+    check(&[entry("you", Update, 1, ab)], ["{}", a], "{}", &[entry("you", Update, 1, b)]);
     // What the door does not write, and what nobody owns.
     check(
         &[entry("you", Update, 1, a)],
-        [a, b, "{}"],
+        [ab, "{}"],
         r#"{"f:a":{}}"#,
         &[entry("you", Update, 1, a), entry("me", Update, 9, b)],
     );
-    check(&[], ["{}", r#"{"f:metadata":{".":{},"f:name":{},"f:uid":{}},"f:kind":{}}"#, "{}"], "{}", &[]);
+    check(&[], [r#"{"f:metadata":{".":{},"f:name":{},"f:uid":{}},"f:kind":{}}"#, "{}"], "{}", &[]);
     // Entries of a version that is not served end.
     let old = Entry {
         manager: Manager { api_version: "v0".to_owned(), ..manager("old") },
         time: None,
         fields: set(a).into(),
     };
-    check(&[old], ["{}", b, "{}"], "{}", &[entry("me", Update, 9, b)]);
+    check(&[old], [b, "{}"], "{}", &[entry("me", Update, 9, b)]);
 }
 
 #[test]
@@ -199,7 +209,7 @@ fn the_oldest_updates_are_put_together() {
     let field = |number: i64| format!(r#"{{"f:x{number:02}":{{}}}}"#);
     let mut managers = Managers::default();
     for number in 0..13 {
-        let comparison = Comparison { added: set(&field(number)), ..Comparison::default() };
+        let comparison = Comparison { changed: set(&field(number)), ..Comparison::default() };
         let name = format!("m{number:02}");
         let change = Change {
             manager: manager(&name),
