@@ -39,12 +39,7 @@ pub struct ApiServer {
 
 impl ApiServer {
     /// Makes a server over a store that was opened with the catalog of the same registry. Nothing is read or written yet: [`ApiServer::bootstrap`] makes the objects that a cluster begins with.
-    pub fn new(
-        engine: Arc<dyn Engine>,
-        registry: Arc<Registry>,
-        config: Config,
-        env: Arc<dyn Env>,
-    ) -> Arc<ApiServer> {
+    pub fn new(engine: Arc<dyn Engine>, registry: Arc<Registry>, config: Config, env: Arc<dyn Env>) -> Arc<ApiServer> {
         let resources = portcullis_kinds::resources();
         let address = format!("{}:{}", config.service_cidr.first_host(), config.secure_port);
         let discovery = Discovery::new(resources, &address, &OTHER_PATHS);
@@ -108,7 +103,9 @@ pub(crate) fn commit_failure(error: CommitError) -> Failure {
         CommitError::Refused(Refusal::ValueTooLarge { max, .. } | Refusal::CommitTooLarge { max, .. }) => {
             Status::request_entity_too_large(&format!("limit is {max}"))
         }
-        CommitError::MemoryFull { .. } => Status::service_unavailable("the stored objects take all memory they may take"),
+        CommitError::MemoryFull { .. } => {
+            Status::service_unavailable("the stored objects take all memory they may take")
+        }
         CommitError::StorageFull { .. } => Status::service_unavailable("the store has no room left"),
         CommitError::Closed => Status::service_unavailable("the server is shutting down"),
         CommitError::Unreachable { .. } => Status::service_unavailable("the store cannot be reached"),

@@ -97,13 +97,12 @@ impl Cluster {
         let options = Options { catalog, ..Options::new(folder.path().join("store")) };
         let engine = Arc::new(Embedded::open(options).unwrap());
         let env = Arc::new(FixedEnv { micros: AtomicU64::new(1_800_000_000_000_000), drawn: AtomicU64::new(1) });
-        let server =
-            ApiServer::new(
-                Arc::clone(&engine) as Arc<dyn Engine>,
-                registry,
-                Config::default(),
-                Arc::clone(&env) as Arc<dyn Env>,
-            );
+        let server = ApiServer::new(
+            Arc::clone(&engine) as Arc<dyn Engine>,
+            registry,
+            Config::default(),
+            Arc::clone(&env) as Arc<dyn Env>,
+        );
         server.bootstrap().await.unwrap();
         let groups = vec![GROUP_MASTERS.to_owned(), GROUP_AUTHENTICATED.to_owned()];
         let admin = Identity { name: "admin".to_owned(), groups, ..Identity::default() };

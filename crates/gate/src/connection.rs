@@ -57,7 +57,8 @@ pub(crate) async fn serve<H: Handler>(
         let stream = Corked::new(stream);
         let builder = http2_builder(&limits, StreamTasks(Arc::downgrade(&tasks)));
         let connection = builder.serve_connection(TokioIo::new(stream.clone()), service);
-        let connection = Sending { connection: Box::pin(connection), stream, state: Arc::clone(&state), has_waited: false };
+        let connection =
+            Sending { connection: Box::pin(connection), stream, state: Arc::clone(&state), has_waited: false };
         let wind_down = |sending: Pin<&mut Sending<_>>| http2::Connection::graceful_shutdown(sending.connection());
         run(connection, wind_down, &state, &limits, draining).await;
         // The connection is gone, so nobody waits for what its streams still do; dropping the set ends it.

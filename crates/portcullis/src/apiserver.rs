@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use portcullis_apiserver::{ApiServer, Cidr, Config, SystemEnv};
 use portcullis_apiserver::registry::Registry;
+use portcullis_apiserver::{ApiServer, Cidr, Config, SystemEnv};
 use portcullis_gate::{Handler, Permitted};
 use portcullis_store::Engine;
 

@@ -13,6 +13,10 @@ mod refused;
 mod up;
 mod version;
 
+/// Objects are made by one thread and let go of by another, which the C library's allocator gives back late (docs/decisions/0011).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::process::ExitCode;
 
 use anyhow::Result;

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
-use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial};
 use portcullis_apiserver::Catalog;
 use portcullis_apiserver::registry::Registry;
+use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial};
 use portcullis_store::embedded::{Embedded, Options};
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};

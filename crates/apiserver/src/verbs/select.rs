@@ -29,7 +29,8 @@ impl Selection {
         let labels = Selector::parse(labels).map_err(|error| refuse(error.to_string()))?;
         let fields = FieldSelector::parse(fields).map_err(|error| refuse(error.to_string()))?;
         check_fields(served, &fields)?;
-        let known = |label: &str| served.rules.fields.iter().zip(&served.field_numbers).find(|(field, _)| field.label == label);
+        let known =
+            |label: &str| served.rules.fields.iter().zip(&served.field_numbers).find(|(field, _)| field.label == label);
         let content = |label: &str| known(label).map(|(field, number)| (*number, field.absent));
         let contents = fields.terms().iter().map(|term| content(&term.field)).collect();
         let mut terms = Vec::new();
@@ -38,7 +39,9 @@ impl Selection {
                 terms.push(Term::label(requirement.key(), value));
             }
         }
-        for term in fields.terms().iter().filter(|term| term.operator == FieldOperator::Equals && !term.value.is_empty()) {
+        for term in
+            fields.terms().iter().filter(|term| term.operator == FieldOperator::Equals && !term.value.is_empty())
+        {
             if let Some((field, number)) = known(&term.field)
                 && field.posted
             {

@@ -4,7 +4,7 @@
 //! A watcher is a place in the store's history and nothing else. What leaves the selection is DELETED with its previous body and the new
 //! version. A watcher whose place is gone is told 410 in an ERROR event, never skipped; so is one that begins too late.
 //!
-//! Reading order: [`options`] (what the client says), [`frame`] (an event as bytes), [`stream`] (what is sent when).
+//! Reading order: `options` (what the client says), `frame` (an event as bytes), `stream` (what is sent when).
 
 mod frame;
 mod options;
@@ -45,7 +45,7 @@ const AVAILABLE: [&str; 2] = ["application/json;stream=watch", "application/vnd.
 pub async fn watch(server: &ApiServer, request: &Request<'_>) -> Result<Answer, Failure> {
     let served = request.served;
     if request.accepted.format == Format::Yaml {
-        return Err(Box::new(Status::not_acceptable(&AVAILABLE)));
+        return Err(Box::new(Status::only_media_types(&AVAILABLE)));
     }
     let options = options::watch(request.query)?;
     let labels = request.query.get("labelSelector").unwrap_or_default();
