@@ -132,13 +132,16 @@ fn a_data_directory_of_a_newer_format_is_refused_and_left_alone() {
     let file = data.path().join("store/store.db");
     let change = |value: u32| {
         let store = rusqlite::Connection::open(&file).unwrap();
+        let before: u32 =
+            store.query_row("SELECT value FROM meta WHERE name = 'format'", [], |row| row.get(0)).unwrap();
         let changed = store.execute("UPDATE meta SET value = ?1 WHERE name = 'format'", [value]).unwrap();
         assert_eq!(changed, 1);
+        before
     };
-    change(1_000_000);
+    let own = change(1_000_000);
     let said = refused(data.path());
     assert!(said.contains("format 1000000"), "{said}");
-    change(1);
+    change(own);
     Server::start(data.path());
 }
 
