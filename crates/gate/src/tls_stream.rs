@@ -92,6 +92,10 @@ impl TlsStream {
             if self.small.len() + len > RECORD_BYTES {
                 self.seal()?;
             }
+            let room = if self.small.is_empty() { SMALL_BYTES_MAX } else { RECORD_BYTES };
+            if self.small.capacity() - self.small.len() < len {
+                self.small.reserve_exact(room - self.small.len());
+            }
             pieces.iter().for_each(|piece| self.small.extend_from_slice(piece));
             return Poll::Ready(Ok(len));
         }

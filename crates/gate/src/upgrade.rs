@@ -33,6 +33,11 @@ impl Draining {
         Self(NEVER.subscribe())
     }
 
+    /// Whether the server stops already.
+    pub fn has_begun(&self) -> bool {
+        self.0.has_changed().unwrap_or(true)
+    }
+
     /// Waits until the server stops. May be dropped and called again.
     pub async fn begun(&mut self) {
         let _ = self.0.wait_for(|draining| *draining).await;

@@ -318,10 +318,12 @@ impl Cursor {
         if self.position < ring.floor() {
             return Err(SubscriptionError::Lagged { after: self.position, oldest: ring.floor() });
         }
-        for batch in ring.after(self.position) {
-            self.position = batch.revision;
-            if let Some(batch) = self.of_interest(batch) {
-                return Ok(Some(batch));
+        if ring.has_after(self.position) {
+            for batch in ring.after(self.position) {
+                self.position = batch.revision;
+                if let Some(batch) = self.of_interest(batch) {
+                    return Ok(Some(batch));
+                }
             }
         }
         self.position = published.snapshot.revision();

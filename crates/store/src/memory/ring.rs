@@ -23,6 +23,8 @@ pub(crate) struct RingLimits {
 /// As long as upstream's etcd keeps revisions, and no more than seconds of the heaviest load; one commit always fits.
 pub(crate) const RING_LIMITS: RingLimits =
     RingLimits { commits_max: 102_400, bytes_max: 32 << 20, age_max: Duration::from_secs(5 * 60) };
+/// Commits from the newest back that are looked at before the place of a revision is searched.
+const STEPS_MAX: usize = 8;
 /// Shortening leaves at least this much.
 const BYTES_MIN: usize = 256 << 10;
 
@@ -31,6 +33,8 @@ const BYTES_MIN: usize = 256 << 10;
 pub(super) struct Ring {
     limits: RingLimits,
     floor: u64,
+    /// The newest commit's.
+    newest: u64,
     bytes: usize,
     commits: Vector<Slot>,
     /// What came since all who wait were last woken.
@@ -52,12 +56,17 @@ struct Slot {
 
 impl Ring {
     pub(super) fn new(floor: u64, limits: RingLimits) -> Ring {
-        Ring { limits, floor, bytes: 0, commits: Vector::new(), round: Round::default() }
+        Ring { limits, floor, newest: floor, bytes: 0, commits: Vector::new(), round: Round::default() }
     }
 
     /// The revision after which nothing is missing.
     pub(super) fn floor(&self) -> u64 {
         self.floor
+    }
+
+    /// Whether something is there after a revision.
+    pub(super) fn has_after(&self, revision: u64) -> bool {
+        self.newest > revision
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -73,6 +82,7 @@ impl Ring {
     pub(super) fn push(&mut self, batch: Arc<EventBatch>, now: Instant) -> bool {
         let bytes = batch_bytes(&batch);
         self.bytes += bytes;
+        self.newest = batch.revision;
         self.commits.push_back(Slot { at: now, batch });
         let RingLimits { commits_max, bytes_max, age_max } = self.limits;
         while self.commits.len() > commits_max
@@ -110,13 +120,23 @@ impl Ring {
         }
     }
 
-    /// The commits after a revision.
+    /// The commits after a revision. Who is nearly up to date, as almost all are, finds them without a search.
     pub(super) fn after(&self, revision: u64) -> impl Iterator<Item = &Arc<EventBatch>> {
-        let first = match self.commits.binary_search_by_key(&revision, |slot| slot.batch.revision) {
+        let mut first = self.commits.len();
+        for _ in 0..STEPS_MAX {
+            match first.checked_sub(1).and_then(|before| self.commits.get(before)) {
+                Some(slot) if slot.batch.revision > revision => first -= 1,
+                _ => return self.from(first),
+            }
+        }
+        self.from(match self.commits.binary_search_by_key(&revision, |slot| slot.batch.revision) {
             Ok(at) => at + 1,
             Err(at) => at,
-        };
-        self.commits.focus().narrow(first..).into_iter().map(|slot| &slot.batch)
+        })
+    }
+
+    fn from(&self, first: usize) -> impl Iterator<Item = &Arc<EventBatch>> {
+        (first..self.commits.len()).filter_map(|at| self.commits.get(at)).map(|slot| &slot.batch)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use std::vec::IntoIter;
 
@@ -68,7 +68,11 @@ pub(super) struct WatchBody {
     deadline: Instant,
     /// Fires when the next bookmark is due, or at the end.
     timer: Pin<Box<Sleep>>,
-    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+    tick: Instant,
+    draining: Draining,
+    begun: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Whom the two wake.
+    waker: Option<Waker>,
     is_over: bool,
 }
 
@@ -86,7 +90,7 @@ impl WatchBody {
         selection: Selection,
         env: Arc<dyn Env>,
         subscription: Box<dyn Subscription>,
-        mut draining: Draining,
+        draining: Draining,
         beginning: Beginning,
     ) -> WatchBody {
         let Beginning { state, ends_state, after, first_bookmark, deadline } = beginning;
@@ -105,7 +109,10 @@ impl WatchBody {
             is_bookmark_due: false,
             deadline,
             timer: Box::pin(sleep_until(tick)),
-            draining: Box::pin(async move { draining.begun().await }),
+            tick,
+            begun: Box::pin(begun(draining.clone())),
+            draining,
+            waker: None,
             is_over: false,
         }
     }
@@ -250,18 +257,25 @@ impl WatchBody {
 
     /// What happens without a change: bookmarks and the end.
     fn poll_clock(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.draining.as_mut().poll(context).is_ready() {
+        let now = Instant::now();
+        if now >= self.deadline || self.draining.has_begun() {
             self.is_over = true;
             return Poll::Ready(None);
         }
-        while self.timer.as_mut().poll(context).is_ready() {
-            let now = Instant::now();
-            if now >= self.deadline {
-                self.is_over = true;
-                return Poll::Ready(None);
-            }
-            self.timer.as_mut().reset(next_tick(now + BOOKMARK_INTERVAL, self.deadline, now));
+        if now >= self.tick {
             self.is_bookmark_due = true;
+            self.tick = next_tick(now + BOOKMARK_INTERVAL, self.deadline, now);
+            self.timer.as_mut().reset(self.tick);
+            self.waker = None;
+        }
+        // A change comes far more often than these: one look at the clock is less than asking both each time.
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            self.waker = Some(context.waker().clone());
+            if self.timer.as_mut().poll(context).is_ready() || self.begun.as_mut().poll(context).is_ready() {
+                // Only just: next time it is seen above.
+                self.waker = None;
+                context.waker().wake_by_ref();
+            }
         }
         // What is still to be sent of what was read already comes before the version it is of.
         if !self.is_bookmark_due || self.batch.is_some() || self.held.is_some() {
@@ -285,6 +299,11 @@ impl WatchBody {
     fn now_seconds(&self) -> i64 {
         self.env.now_micros().div_euclid(1_000_000)
     }
+}
+
+/// Waits until the server stops.
+async fn begun(mut draining: Draining) {
+    draining.begun().await;
 }
 
 /// When to wake next for a bookmark that would be due then, or for the end.
