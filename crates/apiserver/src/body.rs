@@ -4,11 +4,10 @@
 //! the object is sent, right after `"uid":"..."`, which every stored object has and which stands before it in the declared order of
 //! `metadata`. A GET or LIST in JSON copies two slices around a number and decodes nothing (docs/decisions/0006-stored-body.md).
 
-use memchr::memchr2;
 use thiserror::Error;
 
-/// How every stored object begins: `metadata` is the first field of every kind once its type head is gone.
-const BEGIN: &[u8] = br#"{"metadata":{"#;
+use crate::scan::{BEGIN, container_end, string_end};
+
 const VERSION_KEY: &[u8] = br#","resourceVersion":""#;
 /// The key, the digits of the largest version, a quote.
 const VERSION_BYTES_MAX: usize = VERSION_KEY.len() + 20 + 1;
@@ -66,7 +65,7 @@ impl<'a> Body<'a> {
     pub fn metadata(&self) -> &'a [u8] {
         let start = BEGIN.len() - 1;
         let end = match self.metadata_end {
-            0 => object_end(self.text, start).unwrap_or(self.text.len() - 1),
+            0 => container_end(self.text, start).unwrap_or(self.text.len() - 1),
             end => end,
         };
         self.text.get(start..end).unwrap_or_default()
@@ -127,43 +126,6 @@ impl VersionText {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         self.text.get(..self.len).unwrap_or_default()
-    }
-}
-
-/// The offset behind the string that begins at `at`.
-fn string_end(text: &[u8], at: usize) -> Option<usize> {
-    if text.get(at) != Some(&b'"') {
-        return None;
-    }
-    let mut at = at + 1;
-    loop {
-        at += memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text.get(at) == Some(&b'"') {
-            return Some(at + 1);
-        }
-        at += 2;
-    }
-}
-
-/// The offset behind the object or list that begins at `at`.
-fn object_end(text: &[u8], mut at: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    loop {
-        match text.get(at)? {
-            b'"' => {
-                at = string_end(text, at)?;
-                continue;
-            }
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at + 1);
-                }
-            }
-            _ => {}
-        }
-        at += 1;
     }
 }
 

@@ -29,6 +29,7 @@ pub mod path;
 pub mod pretty;
 pub mod registry;
 pub mod request;
+mod scan;
 mod segment;
 mod server;
 mod store_metrics;

@@ -10,8 +10,7 @@ use portcullis_store::{Change, Commit, CommitError, Condition, Entry, Operation,
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
 use super::update;
-use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
-use crate::body::Body;
+use crate::answer::{Answer, Failure, ObjectAnswer, Unservable, unreadable};
 use crate::negotiate;
 use crate::registry::metadata::{Metadata, metadata_of};
 use crate::registry::{Served, managed, prepare, validate};
@@ -105,7 +104,7 @@ fn exists(served: &Served, tree: &Tree, held: Option<&Entry>) -> Result<Failure,
         Status::generate_name_conflict(group, resource, name, 1)
     };
     if let Some(held) = held
-        && is_terminating(&held.value)?
+        && is_terminating(held)?
     {
         status.message = format!("object is being deleted: {}", status.message).into();
     }
@@ -139,22 +138,19 @@ fn living_namespace(
     let namespaces = server.registry.find(group, version, name).ok_or_else(missing)?;
     let key = namespaces.key("", namespace).ok_or_else(missing)?;
     let entry = snapshot.get(&key).ok_or_else(missing)?;
-    if is_terminating(&entry.value)? {
+    if is_terminating(entry)? {
         return Err(terminating(served, Metadata::of(served, tree).name(), namespace));
     }
     let condition = Condition::Version(entry.version);
     Ok(Some(Operation { key: key.into(), condition, change: Change::Check }))
 }
 
-/// Whether a stored object is being deleted. The text is searched before it is read: nearly none is.
-fn is_terminating(value: &[u8]) -> Result<bool, Failure> {
-    let metadata = Body::of(value)?.metadata();
-    // A label or annotation of this name would be inside a nested object; reading it wrongly as terminating is ruled out by reading.
-    if memchr::memmem::find(metadata, br#""deletionTimestamp":"#).is_none() {
-        return Ok(false);
+/// Whether a stored object is being deleted.
+fn is_terminating(entry: &Entry) -> Result<bool, Failure> {
+    if entry.index.is_unreadable() {
+        return Err(Unservable::Unreadable.into());
     }
-    let parsed: serde_json::Value = serde_json::from_slice(metadata).unwrap_or_default();
-    Ok(parsed.get("deletionTimestamp").is_some_and(|at| !at.is_null()))
+    Ok(entry.index.is_deleting())
 }
 
 fn terminating(served: &Served, name: &str, namespace: &str) -> Failure {
