@@ -78,7 +78,10 @@ impl Snapshot {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        self.entries.range::<_, str>((first, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(prefix))
+        // Behind the last key of the prefix, so that no key needs a look at its beginning.
+        let end = behind(prefix);
+        let last = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.entries.range::<_, str>((first, last))
     }
 
     /// As [`Snapshot::range`], leaving out entries that do not have one of these words: the rarest, which is found by
@@ -135,6 +138,19 @@ impl Snapshot {
     pub(crate) fn set_revision(&mut self, revision: u64) {
         self.revision = revision;
     }
+}
+
+/// The first text after all that begin with the prefix; none when that is all there is.
+fn behind(prefix: &str) -> Option<String> {
+    let mut end: Vec<char> = prefix.chars().collect();
+    while let Some(last) = end.pop() {
+        // The order of characters is that of their UTF-8 bytes.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            end.push(next);
+            return Some(end.into_iter().collect());
+        }
+    }
+    None
 }
 
 /// The number of the run that ends first; none when there are no runs.
@@ -219,5 +235,10 @@ mod tests {
         check("/a/", Some("/b"), &[]);
         check("/b/\u{e9}", None, &["/b/é"]);
         check("/c", None, &[]);
+        check("/a/y\u{d7ff}", None, &[]);
+        check("\u{10ffff}", None, &[]);
+        assert_eq!(behind("/a/").as_deref(), Some("/a0"));
+        assert_eq!(behind("a\u{10ffff}").as_deref(), Some("b"));
+        assert_eq!(behind("\u{10ffff}"), None);
     }
 }
