@@ -1,21 +1,40 @@
-//! The objects that a cluster begins with, made at start where they are missing; what is there is left alone.
+//! The objects that a cluster begins with, made at start where they are missing. Of those that are there the roles and bindings are
+//! brought up to date, all others are left alone.
+//!
+//! Reading order: this file (what is made and how it gets into the store), then `policy` (what roles and bindings should be).
 //!
 //! Upstream: `start-system-namespaces-controller`, `scheduling/bootstrap-system-priority-classes`, `bootstrap-controller`,
-//! `start-kubernetes-service-cidr-controller`.
+//! `start-kubernetes-service-cidr-controller`, `rbac/bootstrap-roles`.
 
+mod policy;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use portcullis_kinds::bootstrap_policy::PolicyError;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
+use portcullis_model::schema::field_set::PathSet;
+use portcullis_model::schema::managed::{self, Change, Manager, Managers};
 use portcullis_model::schema::{DecodeError, default};
 use portcullis_model::time::time_text;
-use portcullis_store::{Commit, CommitError, Operation, ReadError};
+use portcullis_model::tree::Tree;
+use portcullis_store::{Commit, CommitError, Entry, Operation, ReadError, Snapshot};
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::env::NoRandomness;
-use crate::registry::prepare;
+use crate::registry::metadata::{copy_top, metadata_of};
+use crate::registry::{Served, prepare};
 use crate::server::ApiServer;
+use policy::Finding;
 
-/// How often another server may have made an object first before that is taken for an error.
+/// How often it is begun again: after another server made an object first, and after a binding was deleted to be made anew.
 const ATTEMPTS_MAX: usize = 5;
+/// Who made these objects, in their managed fields.
+const MANAGER: &str = "kube-apiserver";
+/// Who upstream lets say that the range of service addresses is ready.
+const MANAGER_SERVICE_CIDR: &str = "kubernetes-service-cidr-controller";
+/// What upstream's servers add after they noted what its maker set, which therefore belongs to nobody.
+const ADDED_LATER: &[&[&str]] = &[&["metadata", "finalizers"], &["spec", "clusterIPs"], &["spec", "ipFamilies"]];
 
 /// Why the first objects could not be made.
 #[derive(Debug, Error)]
@@ -26,6 +45,9 @@ pub enum BootstrapError {
     /// The store does not take them.
     #[error("the first objects cannot be written: {0}")]
     Commit(#[from] CommitError),
+    /// Somebody else changed them each time.
+    #[error("the first objects cannot be written: others have changed them {ATTEMPTS_MAX} times meanwhile")]
+    Contended,
     /// An object is not one of its kind; a fault of this build.
     #[error("the {resource} {name} of this build is malformed: {source}")]
     Malformed {
@@ -36,6 +58,9 @@ pub enum BootstrapError {
         /// What is wrong.
         source: DecodeError,
     },
+    /// The table of roles and bindings is malformed; a fault of this build.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// No uid can be made.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
@@ -51,62 +76,168 @@ struct First {
     namespace: &'static str,
     name: &'static str,
     object: Value,
-    /// Its status, which creation through the front door would drop.
-    status: Option<Value>,
+    /// Its status, which creation through the front door would drop, and who says it; nobody for an empty name.
+    status: Option<(Value, &'static str)>,
+    /// What is done when it is there already.
+    held: Held,
+}
+
+/// What is done with an object that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Keep,
+    Reconcile,
+}
+
+/// What is to be done to the store.
+#[derive(Default)]
+struct Plan {
+    operations: Vec<Operation>,
+    /// Whether something is deleted to be made anew, which a second plan does.
+    is_partial: bool,
 }
 
 impl ApiServer {
-    /// Makes the objects that a cluster begins with, as far as they are missing, in one commit. Until it has, the server is not ready.
+    /// Makes the objects that a cluster begins with, as far as they are missing, and reconciles roles and bindings. Until it has, the
+    /// server is not ready.
     pub async fn bootstrap(&self) -> Result<(), BootstrapError> {
-        let mut attempts = 0;
-        loop {
-            let snapshot = self.engine.newest().await?;
-            let mut operations = Vec::new();
-            for first in self.first_objects() {
-                let (key, value) = self.make_first(&first)?;
-                if snapshot.get(&key).is_none() {
-                    operations.push(Operation::create(key, value));
+        let firsts = self.first_objects()?;
+        for _ in 0..ATTEMPTS_MAX {
+            let plan = self.plan(&firsts, &self.engine.newest().await?)?;
+            match self.commit_all(plan.operations).await {
+                Ok(()) if !plan.is_partial => {
+                    self.mark_bootstrapped();
+                    return Ok(());
                 }
-            }
-            attempts += 1;
-            match self.engine.commit(Commit::from(operations.clone())).await {
-                _ if operations.is_empty() => break,
-                Ok(_) => break,
-                // Another server made one of them first.
-                Err(CommitError::Conflict { .. }) if attempts < ATTEMPTS_MAX => {}
+                // The rest of it, or what is still to be done since another server was first.
+                Ok(()) | Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        self.mark_bootstrapped();
+        Err(BootstrapError::Contended)
+    }
+
+    /// Commits in as few parts as the store allows, which wait for the disk together. Of some that fail others may have happened.
+    async fn commit_all(&self, mut operations: Vec<Operation>) -> Result<(), CommitError> {
+        let most = self.engine.limits().operations_max.max(1);
+        let mut commits = Vec::new();
+        while !operations.is_empty() {
+            let rest = operations.split_off(operations.len().min(most));
+            commits.push(self.engine.commit(Commit::from(operations)));
+            operations = rest;
+        }
+        try_join_all(commits).await.map(|_| ())
+    }
+
+    fn plan(&self, firsts: &[First], snapshot: &Snapshot) -> Result<Plan, BootstrapError> {
+        let mut plan = Plan::default();
+        for first in firsts {
+            let served = self.registry.find(first.group, "v1", first.resource);
+            let served = served.ok_or(BootstrapError::NotServed(first.resource))?;
+            let key = served.key(first.namespace, first.name).ok_or(BootstrapError::NotServed(first.resource))?;
+            let Some(entry) = snapshot.get(&key) else {
+                plan.operations.push(Operation::create(key, self.make_first(served, first)?));
+                continue;
+            };
+            match first.held {
+                Held::Keep => {}
+                Held::Reconcile => self.reconcile(&mut plan, served, first, key, entry)?,
+            }
+        }
+        Ok(plan)
+    }
+
+    fn reconcile(
+        &self,
+        plan: &mut Plan,
+        served: &Served,
+        first: &First,
+        key: String,
+        entry: &Entry,
+    ) -> Result<(), BootstrapError> {
+        let (resource, name) = (first.resource, first.name);
+        let (Ok(held), Ok(old)) = (serde_json::from_slice(&entry.value), served.load(&entry.value)) else {
+            tracing::warn!(resource, name, "a stored object of the bootstrap policy cannot be read and stays as it is");
+            return Ok(());
+        };
+        // What was read as its type has the shape that this relies on.
+        match policy::reconcile(held, &first.object) {
+            Finding::Same => {}
+            Finding::Changed(object) => {
+                let mut tree = first.read(served, &object)?;
+                self.account(served, &mut tree, Some(&old));
+                let value = served.store(&mut tree).map_err(|source| first.malformed(source))?;
+                tracing::info!(resource, name, "what the bootstrap policy grants was added");
+                plan.operations.push(Operation::update(key, entry.version, value));
+            }
+            Finding::OtherRole => {
+                tracing::info!(
+                    resource,
+                    name,
+                    "a binding of the bootstrap policy was to another role and is made anew"
+                );
+                plan.operations.push(Operation::delete(key, entry.version));
+                plan.is_partial = true;
+            }
+        }
         Ok(())
     }
 
-    fn make_first(&self, first: &First) -> Result<(String, bytes::Bytes), BootstrapError> {
-        let served = self.registry.find(first.group, "v1", first.resource);
-        let served = served.ok_or(BootstrapError::NotServed(first.resource))?;
-        let malformed =
-            |source| BootstrapError::Malformed { resource: first.resource, name: first.name.to_owned(), source };
-        let read = |value: &Value| {
-            let text = value.to_string().into_bytes();
-            decode_json::decode(served.schema, served.resource.type_id, text, FieldValidation::Ignore)
-        };
-        let mut tree = read(&first.object).map_err(malformed)?.tree;
+    fn make_first(&self, served: &Served, first: &First) -> Result<Bytes, BootstrapError> {
+        let mut tree = first.read(served, &first.object)?;
         default::apply(served.schema, &mut tree);
+        prepare::label_namespace(served, &mut tree);
+        self.account(served, &mut tree, None);
         prepare::for_create(served, &mut tree, first.namespace, &*self.env)?;
-        if let (Some(status), Some(number)) = (&first.status, served.fields.status) {
-            let status = read(&json!({"status": status})).map_err(malformed)?.tree;
-            crate::registry::metadata::copy_top(&mut tree, &status, number);
+        if let (Some((status, manager)), Some(number)) = (&first.status, served.fields.status) {
+            let status = first.read(served, &json!({"status": status}))?;
+            self.account_status(served, &mut tree, &status, manager);
+            copy_top(&mut tree, &status, number);
         }
-        let value = served.store(&mut tree).map_err(malformed)?;
-        let key = served.key(first.namespace, first.name).ok_or(BootstrapError::NotServed(first.resource))?;
-        Ok((key, value))
+        served.store(&mut tree).map_err(|source| first.malformed(source))
     }
 
-    fn first_objects(&self) -> Vec<First> {
+    /// Notes that this server set what differs from `old`.
+    fn account(&self, served: &Served, tree: &mut Tree, old: Option<&Tree>) {
+        let metadata = metadata_of(served, tree);
+        let nothing = Tree::new(served.resource.type_id);
+        let mut managers = stored_managers(served, old.unwrap_or(&nothing));
+        // Whoever had its managers forgotten gets none again.
+        if old.is_some() && managers.entries.is_empty() {
+            return;
+        }
+        tree.remove(metadata, served.meta.managed_fields);
+        let Ok(comparison) = managed::compare(served.schema, old.unwrap_or(&nothing), tree) else { return };
+        let manager = Manager::of_update(MANAGER, "", &served.resource.api_version, "");
+        let ignored = PathSet::of_fields(ADDED_LATER);
+        let change = Change { manager, comparison: &comparison, ignored: &ignored, now: Some(self.now_seconds()) };
+        managers.update(&change, &mut |_| None);
+        managers.write(served.schema, tree, metadata, served.meta.managed_fields);
+    }
+
+    /// Notes who applied a status.
+    fn account_status(&self, served: &Served, tree: &mut Tree, status: &Tree, manager: &str) {
+        let Ok(fields) = managed::fields(served.schema, status) else { return };
+        if manager.is_empty() {
+            return;
+        }
+        let mut managers = stored_managers(served, tree);
+        let manager = Manager {
+            name: manager.to_owned(),
+            operation: managed::Operation::Apply,
+            api_version: served.resource.api_version.clone(),
+            subresource: "status".to_owned(),
+        };
+        managers.entries.push(managed::Entry { manager, time: Some(self.now_seconds()), fields: fields.into() });
+        let metadata = metadata_of(served, tree);
+        managers.write(served.schema, tree, metadata, served.meta.managed_fields);
+    }
+
+    fn first_objects(&self) -> Result<Vec<First>, BootstrapError> {
         let mut firsts: Vec<First> = ["default", "kube-node-lease", "kube-public", "kube-system"]
             .map(|name| {
                 let object = json!({"metadata": {"name": name}});
-                First { group: "", resource: "namespaces", namespace: "", name, object, status: None }
+                First::kept("", "namespaces", "", name, object)
             })
             .into();
         let priorities = [
@@ -126,12 +257,12 @@ impl ApiServer {
                 "metadata": {"name": name}, "value": value, "description": description,
                 "preemptionPolicy": "PreemptLowerPriority",
             });
-            let (group, resource) = ("scheduling.k8s.io", "priorityclasses");
-            firsts.push(First { group, resource, namespace: "", name, object, status: None });
+            firsts.push(First::kept("scheduling.k8s.io", "priorityclasses", "", name, object));
         }
         firsts.push(self.service_cidr());
         firsts.push(self.kubernetes_service());
-        firsts
+        firsts.extend(policy::firsts()?);
+        Ok(firsts)
     }
 
     fn service_cidr(&self) -> First {
@@ -140,11 +271,11 @@ impl ApiServer {
             "spec": {"cidrs": [self.config.service_cidr.to_string()]},
         });
         let status = json!({"conditions": [{
-            "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes Service CIDR is ready",
+            "type": "Ready", "status": "True", "message": "Kubernetes default Service CIDR is ready",
             "lastTransitionTime": time_text(self.now_seconds()),
         }]});
-        let (group, resource) = ("networking.k8s.io", "servicecidrs");
-        First { group, resource, namespace: "", name: "kubernetes", object, status: Some(status) }
+        let first = First::kept("networking.k8s.io", "servicecidrs", "", "kubernetes", object);
+        First { status: Some((status, MANAGER_SERVICE_CIDR)), ..first }
     }
 
     fn kubernetes_service(&self) -> First {
@@ -160,7 +291,36 @@ impl ApiServer {
             },
         });
         let status = json!({"loadBalancer": {}});
-        let (group, resource) = ("", "services");
-        First { group, resource, namespace: "default", name: "kubernetes", object, status: Some(status) }
+        let first = First::kept("", "services", "default", "kubernetes", object);
+        First { status: Some((status, "")), ..first }
     }
+}
+
+impl First {
+    fn kept(
+        group: &'static str,
+        resource: &'static str,
+        namespace: &'static str,
+        name: &'static str,
+        object: Value,
+    ) -> First {
+        First { group, resource, namespace, name, object, status: None, held: Held::Keep }
+    }
+
+    fn read(&self, served: &Served, value: &Value) -> Result<Tree, BootstrapError> {
+        let text = value.to_string().into_bytes();
+        let decoded = decode_json::decode(served.schema, served.resource.type_id, text, FieldValidation::Ignore);
+        Ok(decoded.map_err(|source| self.malformed(source))?.tree)
+    }
+
+    fn malformed(&self, source: DecodeError) -> BootstrapError {
+        BootstrapError::Malformed { resource: self.resource, name: self.name.to_owned(), source }
+    }
+}
+
+/// The managers of an object; none when they cannot be read.
+fn stored_managers(served: &Served, tree: &Tree) -> Managers {
+    let metadata = tree.field(tree.root(), served.fields.metadata);
+    let list = metadata.and_then(|metadata| tree.field(metadata, served.meta.managed_fields));
+    list.and_then(|list| Managers::stored(served.schema, tree, list).ok()).unwrap_or_default()
 }

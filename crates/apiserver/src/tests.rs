@@ -1,6 +1,7 @@
 //! The server behind the real gate and over a real store, asked in process: what clients see, as tables.
 #![allow(clippy::unwrap_used)]
 
+mod bootstrap;
 mod chains;
 mod lists;
 mod managed;

@@ -6,6 +6,7 @@
 //! name), then [`descriptions`] (what OpenAPI and `kubectl explain` print).
 
 mod additions;
+pub mod bootstrap_policy;
 pub mod descriptions;
 pub mod resources;
 pub mod views;
@@ -14,6 +15,7 @@ use std::sync::OnceLock;
 
 use portcullis_model::schema::Schema;
 
+pub use bootstrap_policy::bootstrap_policy;
 pub use resources::{Registry, Resource};
 
 /// The type tables, as `cargo xtask facts` wrote them. A test holds this list to the folder.
