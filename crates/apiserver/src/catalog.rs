@@ -45,10 +45,10 @@ impl Catalog {
         let mut rings = vec![Ring { name: "other".to_owned(), fields: Vec::new(), stored: None }];
         let mut by_prefix = HashMap::new();
         for (at, served) in registry.all().iter().enumerate() {
-            let Some(prefix) = served.key_prefix("") else { continue };
+            let Some(prefix) = served.prefix() else { continue };
             let prefix = prefix.trim_start_matches(KEY_PREFIX).trim_end_matches('/').to_owned();
             let number = *by_prefix.entry(prefix).or_insert_with(|| {
-                rings.push(Ring { name: ring_name(served), fields: fields_under(&registry, served), stored: None });
+                rings.push(Ring { name: served.full_name(), fields: fields_under(&registry, served), stored: None });
                 rings.len() - 1
             });
             if served.stored_as_served()
@@ -65,17 +65,10 @@ impl Catalog {
     }
 }
 
-/// `pods`, `deployments.apps`: as upstream's metrics name resources.
-fn ring_name(served: &Served) -> String {
-    let (name, group) = (served.resource.name, served.resource.group);
-    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
-}
-
 /// The selectable fields of all resources that share their storage with this one, each content once.
 fn fields_under(registry: &Registry, served: &Served) -> Vec<SelectableField> {
-    let prefix = served.key_prefix("");
     let mut fields: Vec<SelectableField> = Vec::new();
-    for other in registry.all().iter().filter(|other| other.key_prefix("") == prefix) {
+    for other in registry.all().iter().filter(|other| other.prefix() == served.prefix()) {
         for field in other.rules.fields {
             if fields.iter().all(|held| held.paths != field.paths) {
                 fields.push(*field);
@@ -259,6 +252,18 @@ mod tests {
         check("/registry/unknown/a", "other");
         check("/registry/a", "other");
         check("/elsewhere", "other");
+    }
+
+    /// Who serves the same stored objects has forms of its own.
+    #[test]
+    fn variants_are_told_apart() {
+        let registry = Registry::new();
+        let mut seen = std::collections::HashSet::new();
+        for served in registry.all().iter().filter(|served| served.is_stored()) {
+            assert!(served.variant < crate::forms::VARIANTS, "{}", served.full_name());
+            assert!(seen.insert((served.prefix(), served.variant)), "{}", served.full_name());
+            assert!(std::ptr::eq(served, &registry.all()[served.place]));
+        }
     }
 
     #[test]

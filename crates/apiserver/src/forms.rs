@@ -22,9 +22,8 @@ use crate::segment::{self, Mark};
 
 /// The items of every list type are its field 2.
 const ITEMS_TAG: u8 = 2 << 3 | 2;
-/// Resources that share their storage with this many others at most, themselves included, have forms of their own: the stored version,
-/// and the one that is served beside it.
-const VARIANTS: u16 = 2;
+/// Resources that may share their storage: the stored version, and the one that is served beside it. Each has forms of its own.
+pub(crate) const VARIANTS: u16 = 2;
 
 /// What can be made of an object. The discriminants are the numbers of [`Entry::form`], times [`VARIANTS`]; nobody else gives any out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +89,7 @@ impl<'a> Item<'a> {
     }
 
     fn number(self, form: Form) -> u16 {
-        form as u16 * VARIANTS + u16::from(!self.served.stored_as_served())
+        form as u16 * VARIANTS + self.served.variant
     }
 
     /// The JSON text in the served version, without type head and version.

@@ -111,7 +111,7 @@ impl ListBody {
         let (head, tail) = frame(served, accepted, &list)?;
         let is_indented = accepted.format == Format::Json && accepted.pretty;
         let source = Source {
-            place: list.registry.all().iter().position(|held| std::ptr::eq(held, served)).unwrap_or(usize::MAX),
+            place: served.place,
             registry: list.registry,
             accepted,
             now,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use portcullis_store::snapshot::first;
 use portcullis_store::{Engine, Entry, Key, Snapshot, SubscribeError, Term};
 
 /// Entries as they were at one version.
@@ -78,11 +79,7 @@ impl View {
             return Box::new(self.snapshot.range(prefix, after));
         }
         let mut held = self.snapshot.range(prefix, after).peekable();
-        let first = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let before = self.before.range::<str, _>((first, Bound::Unbounded));
+        let before = self.before.range::<str, _>((first(prefix, after), Bound::Unbounded));
         let mut before = before.take_while(move |(key, _)| key.starts_with(prefix)).peekable();
         Box::new(std::iter::from_fn(move || {
             loop {

@@ -27,11 +27,9 @@ fn push_objects(server: &ApiServer, text: &mut String) {
     push_head(text, name, "gauge", "Stored objects by resource");
     let snapshot = server.engine.snapshot();
     for served in server.registry.all().iter().filter(|served| served.stored_as_served()) {
-        let Some(prefix) = served.key_prefix("") else { continue };
-        let (resource, group) = (served.resource.name, served.resource.group);
-        let count = snapshot.range(&prefix, None).count();
-        let dot = if group.is_empty() { "" } else { "." };
-        let _ = writeln!(text, "{name}{{resource=\"{resource}{dot}{group}\"}} {count}");
+        let Some(prefix) = served.prefix() else { continue };
+        let count = snapshot.range(prefix, None).count();
+        let _ = writeln!(text, "{name}{{resource=\"{}\"}} {count}", served.full_name());
     }
 }
 

@@ -74,14 +74,10 @@ impl Snapshot {
         prefix: &'a str,
         after: Option<&'a str>,
     ) -> impl Iterator<Item = (&'a Key, &'a Entry)> + 'a {
-        let first = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
         // Behind the last key of the prefix, so that no key needs a look at its beginning.
         let end = behind(prefix);
         let last = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.entries.range::<_, str>((first, last))
+        self.entries.range::<_, str>((first(prefix, after), last))
     }
 
     /// As [`Snapshot::range`], leaving out entries that do not have one of these words: the rarest, which is found by
@@ -137,6 +133,14 @@ impl Snapshot {
 
     pub(crate) fn set_revision(&mut self, revision: u64) {
         self.revision = revision;
+    }
+}
+
+/// Where a walk of keys with this prefix begins: behind a key if one is given that is not before them all.
+pub fn first<'a>(prefix: &'a str, after: Option<&'a str>) -> Bound<&'a str> {
+    match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
     }
 }
 
@@ -240,5 +244,23 @@ mod tests {
         assert_eq!(behind("/a/").as_deref(), Some("/a0"));
         assert_eq!(behind("a\u{10ffff}").as_deref(), Some("b"));
         assert_eq!(behind("\u{10ffff}"), None);
+    }
+
+    /// Ranges that begin and end anywhere in a map of several levels, empty ones and ones turned round among them.
+    #[test]
+    fn ranges_of_many() {
+        let keys: Vec<String> = (0..4000).map(|number| format!("/{:02}/{number:04}", number / 40 * 3 % 97)).collect();
+        let entry = Entry::new(2, 2, Bytes::new(), Index::default(), &Arc::new(Budget::new(0)));
+        let snapshot = Snapshot::of(2, keys.iter().map(|key| (Key::from(key.as_str()), entry.clone())).collect());
+        for number in 0..100 {
+            let prefix = format!("/{number:02}/");
+            for after in [None, Some("/"), Some("/50/2000"), Some("/98"), Some("/99/z")] {
+                let walked = snapshot.range(&prefix, after).map(|(key, _)| key.to_string());
+                let all = snapshot.range("", None).map(|(key, _)| key.to_string());
+                let expected =
+                    all.filter(|key| key.starts_with(&prefix) && after.is_none_or(|after| key.as_str() > after));
+                assert!(walked.eq(expected), "{prefix} {after:?}");
+            }
+        }
     }
 }

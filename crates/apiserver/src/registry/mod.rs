@@ -45,6 +45,10 @@ pub struct Served {
     pub head: Bytes,
     /// `{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"`.
     pub list_head: Bytes,
+    /// Where it stands among [`Registry::all`], for those who outlive a request.
+    pub place: usize,
+    /// How many resources before it serve the same stored objects, in other versions.
+    pub variant: u16,
     /// `/registry/configmaps/`; none for what is not stored.
     prefix: Option<String>,
 }
@@ -96,8 +100,21 @@ impl Served {
                 r#"{{"kind":"{kind}List","apiVersion":"{api_version}","metadata":{{"resourceVersion":""#
             )
             .into(),
+            place: 0,
+            variant: 0,
             prefix: prefix(resource),
         }
+    }
+
+    /// Returns `pods` or `deployments.apps`, as metrics name resources.
+    pub fn full_name(&self) -> String {
+        let (name, group) = (self.resource.name, self.resource.group);
+        if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
+    }
+
+    /// Returns where all its objects are; none for what is not stored.
+    pub fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
     }
 
     /// Returns where the objects of a namespace (all for an empty one) are; none for what is not stored.
@@ -208,10 +225,14 @@ impl Registry {
         let names = served.iter().map(|served| (served.resource.group, served.resource.version, served.resource.name));
         let by_name = names.enumerate().map(|(at, name)| (name, at)).collect();
         let mut registry = Registry { served, by_name };
-        let numbers: Vec<_> =
-            registry.served.iter().map(|served| crate::catalog::field_numbers(&registry, served)).collect();
-        for (served, numbers) in registry.served.iter_mut().zip(numbers) {
-            served.field_numbers = numbers;
+        for place in 0..registry.served.len() {
+            let (before, rest) = registry.served.split_at(place);
+            let Some(served) = rest.first() else { break };
+            let variant = before.iter().filter(|other| served.is_stored() && other.prefix == served.prefix).count();
+            let numbers = crate::catalog::field_numbers(&registry, served);
+            if let Some(served) = registry.served.get_mut(place) {
+                (served.place, served.variant, served.field_numbers) = (place, variant as u16, numbers);
+            }
         }
         registry
     }

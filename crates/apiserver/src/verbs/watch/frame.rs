@@ -21,8 +21,6 @@ use crate::registry::{Registry, Served};
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// What a frame has beside its object, the version of the object included.
 const ENVELOPE_BYTES: usize = 96;
-/// Versions of a resource whose frames are shared; more have too large a number.
-const VARIANTS_MAX: u16 = 1 << 10;
 
 /// What an event says has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +67,10 @@ pub(super) struct Framer {
 }
 
 impl Framer {
-    /// A framer for a resource of this registry; nothing for one of another.
-    pub(super) fn new(registry: &Arc<Registry>, served: &Served, accepted: Accepted) -> Option<Framer> {
-        let place = registry.all().iter().position(|held| std::ptr::eq(held, served))?;
-        let number = shared_number(variant(registry, served), accepted);
-        Some(Framer { registry: Arc::clone(registry), place, accepted, number, columns: true })
+    /// A framer for a resource of this registry.
+    pub(super) fn new(registry: &Arc<Registry>, served: &Served, accepted: Accepted) -> Framer {
+        let number = shared_number(served.variant, accepted);
+        Framer { registry: Arc::clone(registry), place: served.place, accepted, number, columns: true }
     }
 
     /// Whether frames of changes are the same for all who see them.
@@ -226,20 +223,9 @@ fn push_varint(mut value: usize, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// Which of the versions of what is stored this is.
-fn variant(registry: &Registry, served: &Served) -> usize {
-    let prefix = served.key_prefix("");
-    let same = registry
-        .all()
-        .iter()
-        .filter(|held| held.resource.name == served.resource.name && held.key_prefix("") == prefix);
-    same.take_while(|held| !std::ptr::eq(*held, served)).count()
-}
-
 /// The number under which an event keeps frames of this sort: from the lowest bit on two for the type of the event, one for
 /// the encoding, one for metadata alone, one for the version of that, and the rest for the version of the resource.
-fn shared_number(variant: usize, accepted: Accepted) -> Option<u16> {
-    let variant = u16::try_from(variant).ok().filter(|variant| *variant < VARIANTS_MAX)?;
+fn shared_number(variant: u16, accepted: Accepted) -> Option<u16> {
     let shape = match accepted.shape {
         Shape::Object => 0,
         Shape::Metadata | Shape::MetadataList => 1,

@@ -19,17 +19,20 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use portcullis_gate::Body;
 use portcullis_model::status::Status;
-use portcullis_store::{Entry, Interest, Snapshot, SubscribeError, Subscription};
+use portcullis_store::{Entry, Interest, SubscribeError, Subscription};
 use tokio::time::Instant;
 
 use self::frame::Framer;
 use self::options::{Start, WatchOptions};
 use self::stream::{BOOKMARK_INTERVAL, Beginning, WatchBody, too_old};
 use super::get::read_at;
+use super::list::read_page;
 use super::options::ReadAt;
 use super::select::Selection;
 use crate::answer::{Answer, Failure};
 use crate::negotiate::{Accepted, Format};
+use crate::pages::Begin;
+use crate::past::View;
 use crate::registry::Served;
 use crate::request::Request;
 use crate::server::ApiServer;
@@ -50,15 +53,15 @@ pub async fn watch(server: &ApiServer, request: &Request<'_>) -> Result<Answer, 
     let options = options::watch(request.query)?;
     let labels = request.query.get("labelSelector").unwrap_or_default();
     let selection = Selection::parse(served, &labels, &request.field_selector()?)?;
-    let framer =
-        Framer::new(&server.registry, served, request.accepted).ok_or_else(|| Box::new(Status::no_such_path()))?;
+    let framer = Framer::new(&server.registry, served, request.accepted);
     let keys = Keys::of(served, request.namespace(), &selection).ok_or_else(|| Box::new(Status::no_such_path()))?;
     let (state, after) = match options.start {
         Start::After(version) => (Vec::new(), version),
         Start::Now => (Vec::new(), read_at(server, ReadAt::Newest).await?.revision()),
         Start::State(at) => {
-            let snapshot = read_at(server, at).await?;
-            (state(served, &snapshot, &keys, &selection)?, snapshot.revision())
+            let view = View::of(read_at(server, at).await?);
+            let page = read_page(served, &view, request.namespace(), &selection, 0, &Begin::First, |_| ())?;
+            (page.entries, view.revision())
         }
     };
     let subscription = match subscribe(server, keys.interest(&selection), after).await {
@@ -97,28 +100,6 @@ impl Keys {
         // Any word will do. Those of fields come last, and fewer objects share them.
         Interest { prefix, term: selection.terms().last().copied() }
     }
-}
-
-/// The selected objects that are there.
-fn state(served: &Served, snapshot: &Snapshot, keys: &Keys, selection: &Selection) -> Result<Vec<Entry>, Failure> {
-    let mut state = Vec::new();
-    match keys {
-        Keys::One(key) => {
-            if let Some(entry) = snapshot.get(key)
-                && selection.matches(served, key, entry)?
-            {
-                state.push(entry.clone());
-            }
-        }
-        Keys::Under(prefix) => {
-            for (key, entry) in snapshot.candidates(prefix, None, selection.terms()) {
-                if selection.matches(served, key, entry)? {
-                    state.push(entry.clone());
-                }
-            }
-        }
-    }
-    Ok(state)
 }
 
 /// A subscription after a version. What has not happened yet is waited for; the body leaves out what comes before it.

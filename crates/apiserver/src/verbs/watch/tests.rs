@@ -100,7 +100,7 @@ impl World {
             first_bookmark: wish.bookmarks.then_some(now + BOOKMARK_INTERVAL),
             deadline: now + wish.lasts,
         };
-        let framer = Framer::new(&self.registry, served, wish.accepted).unwrap();
+        let framer = Framer::new(&self.registry, served, wish.accepted);
         let env: Arc<dyn Env> = Arc::new(SystemEnv);
         let draining = Draining::new(self.draining.subscribe());
         Watching { body: WatchBody::new(framer, selection, env, subscription, draining, beginning), begun: now }
