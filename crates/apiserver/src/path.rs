@@ -179,7 +179,7 @@ async fn verb(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, F
             ("componentstatuses", Verb::Get) => return component_status::get(server, request).await,
             ("componentstatuses", Verb::List) => return component_status::list(server, request).await,
             (_, Verb::Create) => {
-                if let Some(answer) = review::create(server, request) {
+                if let Some(answer) = review::create(server, request).await {
                     return answer;
                 }
             }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::Request;
 use http_body_util::BodyExt;
 use portcullis_gate::{
-    GROUP_AUTHENTICATED, GROUP_MASTERS, Gate, Handler, Identity, Limits, Peer, Permitted, RequestBody,
+    GROUP_AUTHENTICATED, GROUP_MASTERS, Gate, Guards, Handler, Identity, Limits, Peer, Permitted, RequestBody,
 };
 use portcullis_model::schema::TypeRef;
 use portcullis_store::Engine;
@@ -107,7 +107,7 @@ impl Cluster {
         server.bootstrap().await.unwrap();
         let groups = vec![GROUP_MASTERS.to_owned(), GROUP_AUTHENTICATED.to_owned()];
         let admin = Identity { name: "admin".to_owned(), groups, ..Identity::default() };
-        let gate = Gate::new(Answers { server }, Limits::default());
+        let gate = Gate::new(Answers { server }, Guards::default(), Limits::default());
         Cluster { gate, admin: Peer::in_process(Arc::new(admin)), engine, env, _folder: folder }
     }
 

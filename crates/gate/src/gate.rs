@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 
 use crate::arrival::{AUDIT_ID, Arrived, Peer};
 use crate::audit;
-use crate::authn::Authenticators;
+use crate::authn::{Authenticators, Tokens};
 use crate::authz::{AuthorizerChain, Permitted};
 use crate::body::{Body, RequestBody};
 use crate::config::Limits;
@@ -37,10 +37,24 @@ where
     }
 }
 
+/// Who judges requests: the authenticators and the authorisers.
+pub struct Guards {
+    /// Who finds out who sends a request.
+    pub authenticators: Authenticators,
+    /// Who decides what they may do.
+    pub authorizers: AuthorizerChain,
+}
+
+impl Default for Guards {
+    /// Guards that know certificates and no token, and let system:masters in and nobody else.
+    fn default() -> Self {
+        Self { authenticators: Authenticators::new(Tokens::default()), authorizers: AuthorizerChain::new(Vec::new()) }
+    }
+}
+
 /// The gate and what stands behind it.
 pub struct Gate<H> {
-    authenticators: Authenticators,
-    authorizers: Arc<AuthorizerChain>,
+    guards: Arc<Guards>,
     handler: H,
     limits: Limits,
 }
@@ -51,13 +65,8 @@ pub(crate) struct LongRunning;
 
 impl<H: Handler> Gate<H> {
     /// Puts a gate before `handler`.
-    pub fn new(handler: H, limits: Limits) -> Self {
-        Self { authenticators: Authenticators::new(), authorizers: Arc::new(AuthorizerChain::new()), handler, limits }
-    }
-
-    /// Returns the authorisers, for questions about other actions than the request's own.
-    pub fn authorizers(&self) -> &AuthorizerChain {
-        &self.authorizers
+    pub fn new(handler: H, guards: Guards, limits: Limits) -> Self {
+        Self { guards: Arc::new(guards), handler, limits }
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -81,7 +90,7 @@ impl<H: Handler> Gate<H> {
     }
 
     async fn answer(&self, arrived: Box<Arrived>) -> Response<Body> {
-        let (permitted, deadline) = match self.pass(arrived) {
+        let (permitted, deadline) = match self.pass(arrived).await {
             Ok(passed) => passed,
             Err(refusal) => return refusal.into_response(),
         };
@@ -100,14 +109,14 @@ impl<H: Handler> Gate<H> {
     }
 
     /// The order of the steps. A request that fails one never reaches the next (A8).
-    fn pass(&self, arrived: Box<Arrived>) -> Result<(Permitted, Option<Duration>), Refusal> {
+    async fn pass(&self, arrived: Box<Arrived>) -> Result<(Permitted, Option<Duration>), Refusal> {
         let located = request_info::locate(arrived)?;
         let deadline = deadline::of(&located, &self.limits);
-        let identified = self.authenticators.identify(located)?;
+        let identified = self.guards.authenticators.identify(located).await?;
         let recorded = audit::record(identified);
-        let acting = impersonation::act(&self.authorizers, recorded)?;
+        let acting = impersonation::act(&self.guards.authorizers, recorded).await?;
         let seated = fairness::seat(acting);
-        let permitted = self.authorizers.permit(seated)?;
+        let permitted = self.guards.permit(seated).await?;
         Ok((permitted, deadline?))
     }
 }

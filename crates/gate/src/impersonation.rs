@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::arrival::Arrived;
 use crate::audit::Recorded;
 use crate::authn::strip_prefix;
-use crate::authz::{Attributes, AuthorizerChain, Target, Verdict, forbidden};
+use crate::authz::{Attributes, AuthorizerChain, Selectors, Target, forbidden};
 use crate::identity::{ANONYMOUS, GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, Identity};
 use crate::query::percent_decode;
 use crate::refusal::Refusal;
@@ -63,7 +63,7 @@ impl Acting {
 }
 
 /// Replaces the identity by the one the headers ask for, if its owner may do that, and takes those headers out.
-pub(crate) fn act(authorizers: &AuthorizerChain, mut recorded: Recorded) -> Result<Acting, Refusal> {
+pub(crate) async fn act(authorizers: &AuthorizerChain, mut recorded: Recorded) -> Result<Acting, Refusal> {
     let headers = &mut recorded.identified_mut().located_mut().arrived_mut().parts.headers;
     if !headers.keys().any(|name| name.as_str().starts_with(PREFIX)) {
         return Ok(Acting { recorded, impersonated: None });
@@ -71,7 +71,7 @@ pub(crate) fn act(authorizers: &AuthorizerChain, mut recorded: Recorded) -> Resu
     let wanted = Wanted::from_headers(headers)?;
     strip_prefix(headers, PREFIX);
     let Some(wanted) = wanted else { return Ok(Acting { recorded, impersonated: None }) };
-    wanted.check(authorizers, &recorded)?;
+    wanted.check(authorizers, &recorded).await?;
     tracing::info!(
         audit_id = recorded.identified().located().arrived().audit_id.to_str().unwrap_or_default(),
         user = recorded.identified().identity().name,
@@ -121,24 +121,14 @@ impl Wanted {
     }
 
     /// Asks for every part of the identity.
-    fn check(&self, authorizers: &AuthorizerChain, recorded: &Recorded) -> Result<(), Refusal> {
+    async fn check(&self, authorizers: &AuthorizerChain, recorded: &Recorded) -> Result<(), Refusal> {
         let impersonator = &**recorded.identified().identity();
-        let may = |group: &str, namespace: &str, resource: &str, subresource: &str, name: &str| {
-            let target = Target::Resource { group, version: "v1", namespace, resource, subresource, name };
+        let mut is_allowed = true;
+        for target in self.parts() {
             let attributes = Attributes { user: impersonator, verb: "impersonate", target };
-            matches!(authorizers.decide(&attributes), Verdict::Allow { .. })
-        };
-        let user = match service_account(&self.user) {
-            Some((namespace, name)) => may("", namespace, "serviceaccounts", "", name),
-            None => may("", "", "users", "", &self.user),
-        };
-        let groups = || self.groups.iter().all(|group| may("", "", "groups", "", group));
-        let uid = || self.uid.is_empty() || may(AUTHENTICATION_GROUP, "", "uids", "", &self.uid);
-        let extra = || {
-            let mut values = self.extra.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
-            values.all(|(key, value)| may(AUTHENTICATION_GROUP, "", "userextras", key, value))
-        };
-        if user && groups() && uid() && extra() {
+            is_allowed = is_allowed && authorizers.decide(&attributes).await.is_allow();
+        }
+        if is_allowed {
             return Ok(());
         }
         let info = recorded.identified().located().info();
@@ -152,6 +142,33 @@ impl Wanted {
             "request refused"
         );
         Err(forbidden(&Attributes { verb: &verb, ..Attributes::of_request(impersonator, info) }, ""))
+    }
+
+    /// Every part of the identity, as what is impersonated.
+    fn parts(&self) -> Vec<Target<'_>> {
+        fn part<'a>(
+            group: &'a str,
+            namespace: &'a str,
+            resource: &'a str,
+            subresource: &'a str,
+            name: &'a str,
+        ) -> Target<'a> {
+            let selectors = Selectors::NONE;
+            Target::Resource { group, version: "v1", namespace, resource, subresource, name, selectors }
+        }
+        let user = match service_account(&self.user) {
+            Some((namespace, name)) => part("", namespace, "serviceaccounts", "", name),
+            None => part("", "", "users", "", &self.user),
+        };
+        let mut parts = vec![user];
+        parts.extend(self.groups.iter().map(|group| part("", "", "groups", "", group)));
+        if !self.uid.is_empty() {
+            parts.push(part(AUTHENTICATION_GROUP, "", "uids", "", &self.uid));
+        }
+        for (key, values) in &self.extra {
+            parts.extend(values.iter().map(|value| part(AUTHENTICATION_GROUP, "", "userextras", key, value)));
+        }
+        parts
     }
 
     /// Returns the name that constrained impersonation has for this sort of identity.

@@ -14,6 +14,7 @@ mod audit;
 mod authn;
 mod authz;
 mod body;
+mod cluster;
 mod config;
 mod connection;
 mod deadline;
@@ -30,13 +31,18 @@ mod tls_stream;
 mod upgrade;
 
 pub use arrival::Peer;
-pub use authz::{Attributes, Authorizer, AuthorizerChain, PathRule, Permitted, ResourceRule, Rules, Target, Verdict};
+pub use authn::{Authenticators, KnownToken, TokenAuthenticator, TokenVerdict, Tokens};
+pub use authz::{
+    Attributes, Authorizer, AuthorizerChain, Decision, Operator, PathRule, Permitted, Requirement, ResourceRule, Rules,
+    Selectors, Target, Verdict,
+};
 pub use body::{Body, BodyError, BoxError, RequestBody, status_response};
+pub use cluster::{Cluster, Held, Holder, StoredSecret};
 pub use config::{
     BODY_BYTES_MAX, CONNECTIONS_MAX, DRAIN_TIMEOUT, GateConfig, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX,
     HEADER_READ_TIMEOUT, IDLE_TIMEOUT, Limits, Profile, REQUEST_TIMEOUT, STRANGER_LINGER, STREAMS_MAX, TlsMaterial,
 };
-pub use gate::{Gate, Handler};
+pub use gate::{Gate, Guards, Handler};
 pub use identity::{
     ANONYMOUS, EXTRA_CREDENTIAL_ID, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_UNAUTHENTICATED, Identity,
 };
@@ -46,3 +52,6 @@ pub use refusal::not_found;
 pub use request_info::{PathFault, RequestInfo, ResourceInfo, Verb, selected_name};
 pub use tls::{Tls, TlsError};
 pub use upgrade::{Draining, Upgrade, UpgradedStream};
+
+/// A future that is made where it is asked for, because few ever wait.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

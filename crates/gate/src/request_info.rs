@@ -11,6 +11,7 @@ use std::ops::Range;
 use http::Method;
 
 use crate::arrival::Arrived;
+use crate::authz::Selectors;
 use crate::query::{Query, percent_decode};
 use crate::refusal::Refusal;
 
@@ -211,6 +212,11 @@ impl RequestInfo {
             is_in_namespace: spans.is_in_namespace,
             is_verb_in_path: spans.is_verb_in_path,
         })
+    }
+
+    /// Returns which objects of a collection are asked for.
+    pub fn selectors(&self) -> &Selectors {
+        Selectors::NONE
     }
 
     /// Says whether the request may take as long as it likes: watches and streams (upstream: the long-running check).

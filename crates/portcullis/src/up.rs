@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
 use portcullis_apiserver::Catalog;
 use portcullis_apiserver::registry::Registry;
-use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial};
+use portcullis_gate::{Drained, Gate, GateConfig, Guards, Limits, Listener, Profile, TlsMaterial};
 use portcullis_store::embedded::{Embedded, Options};
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -63,7 +63,7 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     let admin = data_dir.join("admin.kubeconfig");
     kubeconfig::write(&admin, listening, cluster.authority.certificate(), &cluster.admin)?;
     let api = crate::apiserver::start(arguments, store, registry, listening).await?;
-    let gate = Arc::new(Gate::new(api, config.limits));
+    let gate = Arc::new(Gate::new(api, Guards::default(), config.limits));
     say_what_is(&cluster.made, listening, &admin, begun)?;
     let drained = listener.serve(gate, signals.stop()).await;
     match drained {

@@ -11,7 +11,7 @@ use portcullis_apiserver::env::NoRandomness;
 use portcullis_apiserver::registry::Registry;
 use portcullis_apiserver::{ApiServer, Catalog, Config, Env};
 use portcullis_gate::{
-    Body, GROUP_AUTHENTICATED, GROUP_MASTERS, Gate, Handler, Identity, Limits, Peer, Permitted, RequestBody,
+    Body, GROUP_AUTHENTICATED, GROUP_MASTERS, Gate, Guards, Handler, Identity, Limits, Peer, Permitted, RequestBody,
 };
 use portcullis_store::Engine;
 use portcullis_store::embedded::{Embedded, Options};
@@ -75,7 +75,7 @@ impl Cluster {
         let server = ApiServer::new(held, registry, Config::default(), Arc::new(env));
         let groups = vec![GROUP_MASTERS.to_owned(), GROUP_AUTHENTICATED.to_owned()];
         let admin = Identity { name: "admin".to_owned(), groups, ..Identity::default() };
-        let gate = Gate::new(Answers { server: Arc::clone(&server) }, Limits::default());
+        let gate = Gate::new(Answers { server: Arc::clone(&server) }, Guards::default(), Limits::default());
         Cluster { gate, admin: Peer::in_process(Arc::new(admin)), server, engine }
     }
 

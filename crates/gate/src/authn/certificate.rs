@@ -165,11 +165,11 @@ impl Authenticator for ClientCertificate {
         "x509"
     }
 
-    fn authenticate(&self, arrived: &Arrived) -> Authentication {
+    fn authenticate<'a>(&'a self, arrived: &'a Arrived) -> Authentication<'a> {
         let PeerCredential::Certificate(certificate) = arrived.peer.credential() else { return Authentication::Silent };
         match certificate.identity(UnixTime::now()) {
             Ok(identity) => Authentication::Identified(identity),
-            Err(reason) => Authentication::Refused(reason),
+            Err(reason) => Authentication::refused(reason),
         }
     }
 }

@@ -9,10 +9,12 @@ mod bearer;
 pub(crate) mod certificate;
 mod process;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header};
 
+use crate::BoxFuture;
 use crate::arrival::Arrived;
 use crate::identity::Identity;
 use crate::refusal::Refusal;
@@ -21,17 +23,27 @@ use crate::request_info::Located;
 use self::anonymous::Anonymous;
 pub(crate) use self::anonymous::PUBLIC_PATHS;
 use self::bearer::Bearer;
+pub use self::bearer::{KnownToken, TokenAuthenticator, TokenVerdict, Tokens};
 use self::certificate::ClientCertificate;
 use self::process::Process;
 
 /// What one authenticator says of a request.
-pub(crate) enum Authentication {
+pub(crate) enum Authentication<'a> {
     /// The credential is good, and this is whose it is.
     Identified(Arc<Identity>),
     /// There is a credential of this sort, and it is wrong. The reason is for the log.
-    Refused(&'static str),
+    Refused(Cow<'static, str>),
     /// There is no credential of this sort.
     Silent,
+    /// Somebody else must be asked first.
+    Later(BoxFuture<'a, Authentication<'static>>),
+}
+
+impl Authentication<'_> {
+    /// Refuses in fixed words.
+    pub(crate) fn refused(reason: &'static str) -> Self {
+        Self::Refused(Cow::Borrowed(reason))
+    }
 }
 
 /// One way to prove an identity.
@@ -39,7 +51,7 @@ pub(crate) trait Authenticator: Send + Sync {
     /// Its name in the log.
     fn name(&self) -> &'static str;
     /// Judges the credentials of a request.
-    fn authenticate(&self, arrived: &Arrived) -> Authentication;
+    fn authenticate<'a>(&'a self, arrived: &'a Arrived) -> Authentication<'a>;
 }
 
 /// A request whose sender is known, if only as anonymous.
@@ -64,36 +76,49 @@ impl Identified {
 }
 
 /// All authenticators, in the order they are asked, and then the anonymous user.
-pub(crate) struct Authenticators {
+pub struct Authenticators {
     chain: Vec<Box<dyn Authenticator>>,
+    tokens: Arc<Tokens>,
     anonymous: Anonymous,
 }
 
 impl Authenticators {
-    /// The authenticators of this build: process, client certificate, bearer token.
-    pub(crate) fn new() -> Self {
+    /// Puts the authenticators in order: process, client certificate, bearer token.
+    pub fn new(tokens: Tokens) -> Self {
+        let tokens = Arc::new(tokens);
+        let bearer = Bearer(Arc::clone(&tokens));
         Self {
-            chain: vec![Box::new(Process), Box::new(ClientCertificate), Box::new(Bearer)],
+            chain: vec![Box::new(Process), Box::new(ClientCertificate), Box::new(bearer)],
+            tokens,
             anonymous: Anonymous::new(),
         }
     }
 
+    /// Returns who knows tokens.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     /// Finds out who sends a request, and takes the credentials out of it.
-    pub(crate) fn identify(&self, mut located: Located) -> Result<Identified, Refusal> {
-        let identity = self.judge(&located)?;
+    pub(crate) async fn identify(&self, mut located: Located) -> Result<Identified, Refusal> {
+        let identity = self.judge(&located).await?;
         strip_credentials(&mut located.arrived_mut().parts.headers);
         Ok(Identified { located, identity })
     }
 
-    fn judge(&self, located: &Located) -> Result<Arc<Identity>, Refusal> {
+    async fn judge(&self, located: &Located) -> Result<Arc<Identity>, Refusal> {
         let arrived = located.arrived();
         // As upstream: a sound credential wins over a broken one of another sort; a broken one never becomes anonymous.
         let mut refused = None;
         for authenticator in &self.chain {
-            match authenticator.authenticate(arrived) {
+            let mut verdict = authenticator.authenticate(arrived);
+            while let Authentication::Later(future) = verdict {
+                verdict = future.await;
+            }
+            match verdict {
                 Authentication::Identified(identity) => return Ok(identity),
                 Authentication::Refused(reason) => refused = refused.or(Some((authenticator.name(), reason))),
-                Authentication::Silent => {}
+                Authentication::Silent | Authentication::Later(_) => {}
             }
         }
         arrived.peer.mark_stranger();
@@ -102,13 +127,13 @@ impl Authenticators {
         {
             return Ok(identity);
         }
-        let (authenticator, reason) = refused.unwrap_or(("anonymous", "no credentials"));
+        let (authenticator, reason) = refused.unwrap_or(("anonymous", Cow::Borrowed("no credentials")));
         tracing::info!(
             audit_id = arrived.audit_id.to_str().unwrap_or_default(),
             remote = %arrived.peer.remote(),
             gate = "authn",
             authenticator,
-            reason,
+            reason = &*reason,
             "request refused"
         );
         Err(Refusal::Unauthenticated)

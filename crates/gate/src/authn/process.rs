@@ -14,7 +14,7 @@ impl Authenticator for Process {
         "process"
     }
 
-    fn authenticate(&self, arrived: &Arrived) -> Authentication {
+    fn authenticate<'a>(&'a self, arrived: &'a Arrived) -> Authentication<'a> {
         match arrived.peer.credential() {
             PeerCredential::Process(identity) => Authentication::Identified(Arc::clone(identity)),
             _ => Authentication::Silent,

@@ -3,7 +3,7 @@
 
 use crate::identity::{GROUP_MASTERS, Identity};
 
-use super::{Attributes, Authorizer, PathRule, ResourceRule, Rules, Verdict};
+use super::{Attributes, Authorizer, Decision, PathRule, ResourceRule, Rules, Verdict};
 
 pub(super) struct Masters;
 
@@ -12,12 +12,9 @@ impl Authorizer for Masters {
         "masters"
     }
 
-    fn decide(&self, attributes: &Attributes<'_>) -> Verdict {
-        if attributes.user.is_in(GROUP_MASTERS) {
-            Verdict::Allow { reason: String::new() }
-        } else {
-            Verdict::no_opinion()
-        }
+    fn decide<'a>(&'a self, attributes: &'a Attributes<'a>) -> Decision<'a> {
+        let is_master = attributes.user.is_in(GROUP_MASTERS);
+        Decision::Now(if is_master { Verdict::allow("") } else { Verdict::no_opinion() })
     }
 
     fn rules(&self, user: &Identity, _: &str, rules: &mut Rules) {

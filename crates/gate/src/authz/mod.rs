@@ -6,6 +6,7 @@
 mod masters;
 mod public_paths;
 mod rules;
+mod selectors;
 
 use std::sync::Arc;
 
@@ -14,9 +15,12 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use hyper::upgrade::OnUpgrade;
 use portcullis_model::status::{Refused, refusal};
 
+use crate::BoxFuture;
 use crate::arrival::{Arrived, Peer};
+use crate::authn::Tokens;
 use crate::body::RequestBody;
 use crate::fairness::Seated;
+use crate::gate::Guards;
 use crate::identity::Identity;
 use crate::refusal::{Forbidden, Refusal};
 use crate::request_info::RequestInfo;
@@ -25,6 +29,7 @@ use crate::upgrade::{Draining, Upgrade};
 use self::masters::Masters;
 use self::public_paths::PublicPaths;
 pub use self::rules::{PathRule, ResourceRule, Rules};
+pub use self::selectors::{Operator, Requirement, Selectors};
 
 /// What is asked of an authoriser: may this user do this to that?
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +59,8 @@ pub enum Target<'a> {
         subresource: &'a str,
         /// The object.
         name: &'a str,
+        /// Which objects of a collection; [`Selectors::NONE`] when it is all of them, or one that has a name.
+        selectors: &'a Selectors,
     },
     /// A path that is no resource.
     Path(&'a str),
@@ -70,6 +77,7 @@ impl<'a> Attributes<'a> {
                 resource: resource.resource,
                 subresource: resource.subresource,
                 name: resource.name,
+                selectors: info.selectors(),
             },
             None => Target::Path(info.path()),
         };
@@ -84,25 +92,48 @@ pub enum Verdict {
     /// It may; nobody else is asked.
     Allow {
         /// Why.
-        reason: String,
+        reason: Arc<str>,
     },
     /// It may not; nobody else is asked.
     Deny {
         /// Why.
-        reason: String,
+        reason: Arc<str>,
     },
     /// The next one decides.
     NoOpinion {
         /// What stood in the way of an opinion; usually empty.
-        reason: String,
+        reason: Arc<str>,
     },
 }
 
 impl Verdict {
     /// No opinion, and nothing to say about it.
     pub fn no_opinion() -> Self {
-        Self::NoOpinion { reason: String::new() }
+        Self::NoOpinion { reason: Arc::default() }
     }
+
+    /// It may, for this reason.
+    pub fn allow(reason: impl Into<Arc<str>>) -> Self {
+        Self::Allow { reason: reason.into() }
+    }
+
+    /// It may not, for this reason.
+    pub fn deny(reason: impl Into<Arc<str>>) -> Self {
+        Self::Deny { reason: reason.into() }
+    }
+
+    /// Says whether it may.
+    pub fn is_allow(&self) -> bool {
+        matches!(self, Self::Allow { .. })
+    }
+}
+
+/// An authoriser's answer, or how to get it.
+pub enum Decision<'a> {
+    /// The answer.
+    Now(Verdict),
+    /// Somebody else must be asked first.
+    Later(BoxFuture<'a, Verdict>),
 }
 
 /// One way to decide.
@@ -110,7 +141,7 @@ pub trait Authorizer: Send + Sync {
     /// Its name in the log.
     fn name(&self) -> &'static str;
     /// Decides, without side effects.
-    fn decide(&self, attributes: &Attributes<'_>) -> Verdict;
+    fn decide<'a>(&'a self, attributes: &'a Attributes<'a>) -> Decision<'a>;
     /// Adds what it would allow the user in a namespace. One that cannot list that says that the rules are incomplete.
     fn rules(&self, user: &Identity, namespace: &str, rules: &mut Rules);
 }
@@ -122,9 +153,11 @@ pub struct AuthorizerChain {
 }
 
 impl AuthorizerChain {
-    /// The chain of this build: system:masters, then the public paths. Node and RBAC follow with their rules' storage.
-    pub(crate) fn new() -> Self {
-        Self { masters: Masters, further: vec![Box::new(PublicPaths)] }
+    /// Puts the authorisers in order: system:masters, those that the operator chose, and then the public paths, which are open
+    /// even to those whom nobody else allows them.
+    pub fn new(mut chosen: Vec<Box<dyn Authorizer>>) -> Self {
+        chosen.push(Box::new(PublicPaths));
+        Self { masters: Masters, further: chosen }
     }
 
     fn in_order(&self) -> impl Iterator<Item = &dyn Authorizer> {
@@ -142,10 +175,13 @@ impl AuthorizerChain {
     }
 
     /// Asks one after the other. Never returns an allow that no authoriser gave.
-    pub fn decide(&self, attributes: &Attributes<'_>) -> Verdict {
+    pub async fn decide(&self, attributes: &Attributes<'_>) -> Verdict {
         let mut reasons = String::new();
         for authorizer in self.in_order() {
-            let verdict = authorizer.decide(attributes);
+            let verdict = match authorizer.decide(attributes) {
+                Decision::Now(verdict) => verdict,
+                Decision::Later(verdict) => verdict.await,
+            };
             match verdict {
                 Verdict::NoOpinion { reason } if reason.is_empty() => {}
                 Verdict::NoOpinion { reason } => {
@@ -166,15 +202,17 @@ impl AuthorizerChain {
                 }
             }
         }
-        Verdict::NoOpinion { reason: reasons }
+        Verdict::NoOpinion { reason: reasons.into() }
     }
+}
 
+impl Guards {
     /// Lets a request pass, or makes its 403. A path with a fault passes nobody, but says so only to those it is open to.
-    pub(crate) fn permit(self: &Arc<Self>, seated: Seated) -> Result<Permitted, Refusal> {
+    pub(crate) async fn permit(self: &Arc<Self>, seated: Seated) -> Result<Permitted, Refusal> {
         let acting = seated.acting();
         let info = acting.info();
         let attributes = Attributes::of_request(acting.identity(), info);
-        match self.decide(&attributes) {
+        match self.authorizers.decide(&attributes).await {
             Verdict::Allow { .. } => {}
             Verdict::Deny { reason } | Verdict::NoOpinion { reason } => {
                 tracing::info!(
@@ -183,14 +221,14 @@ impl AuthorizerChain {
                     verb = attributes.verb,
                     path = info.path(),
                     gate = "authz",
-                    reason,
+                    reason = &*reason,
                     "request refused"
                 );
                 return Err(forbidden(&attributes, &reason));
             }
         }
         match info.fault() {
-            None => Ok(Permitted { seated, authorizers: Arc::clone(self) }),
+            None => Ok(Permitted { seated, guards: Arc::clone(self) }),
             Some(fault) => Err(Refusal::Path { fault, info: Box::new(info.clone()) }),
         }
     }
@@ -237,12 +275,12 @@ fn message(sentence: String, reason: &str) -> String {
 ///
 /// ```compile_fail,E0451
 /// fn forge() -> portcullis_gate::Permitted {
-///     portcullis_gate::Permitted { seated: unreachable!(), authorizers: unreachable!() }
+///     portcullis_gate::Permitted { seated: unreachable!(), guards: unreachable!() }
 /// }
 /// ```
 pub struct Permitted {
     seated: Seated,
-    authorizers: Arc<AuthorizerChain>,
+    guards: Arc<Guards>,
 }
 
 impl Permitted {
@@ -316,7 +354,12 @@ impl Permitted {
 
     /// Returns the authorisers that let the request pass, for questions about other actions: there are no others to ask.
     pub fn authorizers(&self) -> &AuthorizerChain {
-        &self.authorizers
+        &self.guards.authorizers
+    }
+
+    /// Returns who knows tokens, for questions about tokens of others.
+    pub fn tokens(&self) -> &Tokens {
+        self.guards.authenticators.tokens()
     }
 
     /// Returns the question that was put to the authorisers; a verb changes its target or verb to ask a further one (reviews,

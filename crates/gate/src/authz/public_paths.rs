@@ -3,7 +3,7 @@
 use crate::authn::PUBLIC_PATHS;
 use crate::identity::Identity;
 
-use super::{Attributes, Authorizer, PathRule, Rules, Target, Verdict};
+use super::{Attributes, Authorizer, Decision, PathRule, Rules, Target, Verdict};
 
 pub(super) struct PublicPaths;
 
@@ -12,17 +12,21 @@ impl Authorizer for PublicPaths {
         "public paths"
     }
 
-    fn decide(&self, attributes: &Attributes<'_>) -> Verdict {
-        match attributes.target {
+    fn decide<'a>(&'a self, attributes: &'a Attributes<'a>) -> Decision<'a> {
+        Decision::Now(match attributes.target {
             Target::Path(path) if attributes.verb == "get" && PUBLIC_PATHS.contains(&path) => {
-                Verdict::Allow { reason: "L1: the path is public".to_owned() }
+                Verdict::allow("L1: the path is public")
             }
             _ => Verdict::no_opinion(),
-        }
+        })
     }
 
     fn rules(&self, _: &Identity, _: &str, rules: &mut Rules) {
-        let paths = PUBLIC_PATHS.iter().map(|path| (*path).to_owned()).collect();
-        rules.paths.push(PathRule { verbs: vec!["get".to_owned()], paths });
+        let is_listed = |path: &&str| rules.paths.iter().any(|rule| rule.paths.iter().any(|listed| listed == path));
+        let paths: Vec<String> =
+            PUBLIC_PATHS.iter().filter(|path| !is_listed(path)).map(|path| (*path).to_owned()).collect();
+        if !paths.is_empty() {
+            rules.paths.push(PathRule { verbs: vec!["get".to_owned()], paths });
+        }
     }
 }

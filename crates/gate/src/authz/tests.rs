@@ -14,12 +14,12 @@ fn info(method: &str, target: &str) -> RequestInfo {
     RequestInfo::parse(request.method(), request.uri().path(), request.uri().query().unwrap_or_default()).unwrap()
 }
 
-#[test]
-fn masters_may_do_all_and_others_read_the_public_paths() {
-    let chain = AuthorizerChain::new();
-    let check = |user: &Identity, method: &str, target: &str, allowed: bool| {
+#[tokio::test]
+async fn masters_may_do_all_and_others_read_the_public_paths() {
+    let chain = AuthorizerChain::new(Vec::new());
+    let check = async |user: &Identity, method: &str, target: &str, allowed: bool| {
         let info = info(method, target);
-        let verdict = chain.decide(&Attributes::of_request(user, &info));
+        let verdict = chain.decide(&Attributes::of_request(user, &info)).await;
         assert_eq!(matches!(verdict, Verdict::Allow { .. }), allowed, "{} {method} {target}", user.name);
     };
     let admin = user("kubernetes-admin", &[GROUP_MASTERS, GROUP_AUTHENTICATED]);
@@ -33,16 +33,16 @@ fn masters_may_do_all_and_others_read_the_public_paths() {
         ("GET", "/metrics"),
         ("TRACE", "/api/v1/pods"),
     ] {
-        check(&admin, method, target, true);
-        check(&ana, method, target, false);
-        check(&named_like_the_group, method, target, false);
-        check(&anonymous, method, target, false);
+        check(&admin, method, target, true).await;
+        check(&ana, method, target, false).await;
+        check(&named_like_the_group, method, target, false).await;
+        check(&anonymous, method, target, false).await;
     }
     for path in ["/version", "/healthz", "/livez", "/readyz"] {
-        check(&anonymous, "GET", path, true);
-        check(&ana, "GET", path, true);
-        check(&anonymous, "POST", path, false);
-        check(&ana, "GET", &format!("{path}/ping"), false);
+        check(&anonymous, "GET", path, true).await;
+        check(&ana, "GET", path, true).await;
+        check(&anonymous, "POST", path, false).await;
+        check(&ana, "GET", &format!("{path}/ping"), false).await;
     }
 }
 
@@ -104,15 +104,19 @@ fn a_403_has_upstreams_words() {
     );
 }
 
-struct Always(Verdict);
+/// Says the same of everything, at once or later.
+struct Always(Verdict, bool);
 
 impl Authorizer for Always {
     fn name(&self) -> &'static str {
         "always"
     }
 
-    fn decide(&self, _: &Attributes<'_>) -> Verdict {
-        self.0.clone()
+    fn decide<'a>(&'a self, _: &'a Attributes<'a>) -> Decision<'a> {
+        match self.1 {
+            true => Decision::Now(self.0.clone()),
+            false => Decision::Later(Box::pin(async { self.0.clone() })),
+        }
     }
 
     fn rules(&self, _: &Identity, _: &str, rules: &mut Rules) {
@@ -124,7 +128,7 @@ impl Authorizer for Always {
 fn rules_are_those_that_decide() {
     let chain = AuthorizerChain {
         masters: Masters,
-        further: vec![Box::new(PublicPaths), Box::new(Always(Verdict::no_opinion()))],
+        further: vec![Box::new(PublicPaths), Box::new(Always(Verdict::no_opinion(), true))],
     };
     let check = |groups: &[&str], resources: usize, first_path: &str| {
         let rules = chain.rules(&user("ana", groups), "default");
@@ -136,23 +140,24 @@ fn rules_are_those_that_decide() {
     check(&["harbor"], 0, crate::authn::PUBLIC_PATHS[0]);
 }
 
-#[test]
-fn the_first_word_counts_and_silence_is_a_no() {
-    let allow = || Verdict::Allow { reason: "allow".to_owned() };
-    let deny = || Verdict::Deny { reason: "deny".to_owned() };
-    let silent = |reason: &str| Verdict::NoOpinion { reason: reason.to_owned() };
-    let check = |verdicts: Vec<Verdict>, expected: Verdict| {
-        let further = verdicts.into_iter().map(|verdict| Box::new(Always(verdict)) as Box<dyn Authorizer>).collect();
+#[tokio::test]
+async fn the_first_word_counts_and_silence_is_a_no() {
+    let allow = || Verdict::allow("allow");
+    let deny = || Verdict::deny("deny");
+    let silent = |reason: &str| Verdict::NoOpinion { reason: reason.into() };
+    let check = async |verdicts: Vec<Verdict>, expected: Verdict| {
+        let later = |(at, verdict)| Box::new(Always(verdict, at % 2 == 0)) as Box<dyn Authorizer>;
+        let further = verdicts.into_iter().enumerate().map(later).collect();
         let chain = AuthorizerChain { masters: Masters, further };
         let (ana, info) = (user("ana", &[]), info("GET", "/x"));
-        assert_eq!(chain.decide(&Attributes::of_request(&ana, &info)), expected);
+        assert_eq!(chain.decide(&Attributes::of_request(&ana, &info)).await, expected);
         // No chain, not even an empty one, is a way past or around system:masters.
         let admin = user("admin", &[GROUP_MASTERS]);
-        assert!(matches!(chain.decide(&Attributes::of_request(&admin, &info)), Verdict::Allow { .. }));
+        assert!(matches!(chain.decide(&Attributes::of_request(&admin, &info)).await, Verdict::Allow { .. }));
     };
-    check(vec![], silent(""));
-    check(vec![silent("")], silent(""));
-    check(vec![silent("a"), silent(""), silent("b")], silent("a, b"));
-    check(vec![silent("a"), allow(), deny()], allow());
-    check(vec![silent("a"), deny(), allow()], deny());
+    check(vec![], silent("")).await;
+    check(vec![silent("")], silent("")).await;
+    check(vec![silent("a"), silent(""), silent("b")], silent("a, b")).await;
+    check(vec![silent("a"), allow(), deny()], allow()).await;
+    check(vec![silent("a"), deny(), allow()], deny()).await;
 }

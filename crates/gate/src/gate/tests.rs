@@ -51,7 +51,7 @@ async fn describe(mut permitted: Permitted) -> Response<Body> {
 
 #[tokio::test]
 async fn a_permitted_request_has_an_identity_a_target_and_a_body() {
-    let gate = Gate::new(describe, Limits::default());
+    let gate = Gate::new(describe, Guards::default(), Limits::default());
     let admin = peer("admin", &[GROUP_MASTERS]);
     let headers =
         [("authorization", "Bearer x"), ("x-remote-user", "root"), ("x-remote-extra-a", "b"), ("accept", "*/*")];
@@ -66,7 +66,7 @@ async fn a_permitted_request_has_an_identity_a_target_and_a_body() {
 
 #[tokio::test]
 async fn a_master_may_act_as_another_who_then_needs_permission() {
-    let gate = Gate::new(describe, Limits::default());
+    let gate = Gate::new(describe, Guards::default(), Limits::default());
     let check =
         async |user: &str, groups: &[&str], target: &str, headers: &[(&str, &str)], code: u16, expected: &str| {
             let response = gate.handle(&peer(user, groups), request("GET", target, headers)).await;
@@ -156,7 +156,7 @@ async fn a8_a_request_that_is_refused_never_reaches_the_handler() {
         CALLS.fetch_add(1, Ordering::Relaxed);
         Response::new(Body::empty())
     }
-    let gate = Gate::new(count_calls, Limits::default());
+    let gate = Gate::new(count_calls, Guards::default(), Limits::default());
     let check = async |peer: &Arc<Peer>, target: &str, code: u16| {
         let before = CALLS.load(Ordering::Relaxed);
         let response = gate.handle(peer, request("GET", target, &[])).await;
@@ -180,7 +180,7 @@ async fn a8_a_request_that_is_refused_never_reaches_the_handler() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_not_long_running_has_a_deadline() {
-    let gate = Gate::new(async |_: Permitted| std::future::pending().await, Limits::default());
+    let gate = Gate::new(async |_: Permitted| std::future::pending().await, Guards::default(), Limits::default());
     let admin = peer("admin", &[GROUP_MASTERS]);
     let check = async |target: &str, after: Option<Duration>| {
         let begin = tokio::time::Instant::now();
@@ -213,6 +213,7 @@ async fn a_panic_is_a_500_and_the_next_request_is_served() {
             assert!(!permitted.info().path().ends_with("pods"), "as the test wants it");
             Response::new(Body::empty())
         },
+        Guards::default(),
         Limits::default(),
     );
     let admin = peer("admin", &[GROUP_MASTERS]);
@@ -231,6 +232,7 @@ async fn a_handler_may_allow_its_answer_to_be_kept() {
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
             response
         },
+        Guards::default(),
         Limits::default(),
     );
     let response = gate.handle(&peer("admin", &[GROUP_MASTERS]), request("GET", "/openapi/v3/api", &[])).await;

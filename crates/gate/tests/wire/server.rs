@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Response;
 use portcullis_gate::{
-    Body, Drained, Gate, GateConfig, Handler, Limits, Listener, Permitted, Profile, Tls, TlsMaterial,
+    Body, Drained, Gate, GateConfig, Guards, Handler, Limits, Listener, Permitted, Profile, Tls, TlsMaterial,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -96,7 +96,7 @@ impl Server {
         let listener = Listener::bind(&config).await.unwrap();
         let (address, tls) = (listener.local_addr().unwrap(), Arc::clone(listener.tls()));
         let (stop, stopped) = oneshot::channel();
-        let gate = Arc::new(Gate::new(handler, limits));
+        let gate = Arc::new(Gate::new(handler, Guards::default(), limits));
         let serving = tokio::spawn(listener.serve(gate, async {
             let _ = stopped.await;
         }));

@@ -1,7 +1,7 @@
 //! May this user do that (`SubjectAccessReview` and its two siblings): the question is put to the authorisers that let the request
 //! itself pass, so the answer is what would be decided. A review asks and never grants.
 
-use portcullis_gate::{Attributes, Identity, Target, Verdict};
+use portcullis_gate::{Attributes, Identity, Selectors, Target, Verdict};
 use portcullis_kinds::views;
 use portcullis_kinds::views::authorization_v1::{
     LocalSubjectAccessReview, LocalSubjectAccessReviewEdit, SelfSubjectAccessReview, SelfSubjectAccessReviewEdit,
@@ -19,13 +19,13 @@ use crate::server::ApiServer;
 const GROUP: &str = "authorization.k8s.io";
 
 /// Answers a POST of a `SubjectAccessReview`.
-pub(super) fn subject(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn subject(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     let (mut tree, field_manager) = received(request)?;
     let spec = views::read::<SubjectAccessReview<'_>>(&tree).spec();
     let mut errors = check_spec(request, &spec);
     errors.extend(check_metadata(request.served, &tree, None));
     refuse(&errors)?;
-    let verdict = decide(request, &named_user(spec), asked(&spec));
+    let verdict = decide(request, &named_user(spec), asked(&spec)).await;
     account(server, request, &field_manager, &mut tree);
     let mut review: SubjectAccessReviewEdit<'_> = views::write(&mut tree);
     review.clear_status();
@@ -34,7 +34,7 @@ pub(super) fn subject(server: &ApiServer, request: &mut Request<'_>) -> Result<A
 }
 
 /// Answers a POST of a `LocalSubjectAccessReview`, which asks about the namespace that it is posted in.
-pub(super) fn local_subject(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn local_subject(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     let (mut tree, field_manager) = received(request)?;
     let review = views::read::<LocalSubjectAccessReview<'_>>(&tree);
     let spec = review.spec();
@@ -50,7 +50,7 @@ pub(super) fn local_subject(server: &ApiServer, request: &mut Request<'_>) -> Re
         errors.push(FieldError::invalid("spec.nonResourceAttributes", shown, "disallowed on this kind of request"));
     }
     refuse(&errors)?;
-    let verdict = decide(request, &named_user(spec), asked(&spec));
+    let verdict = decide(request, &named_user(spec), asked(&spec)).await;
     account(server, request, &field_manager, &mut tree);
     let mut review: LocalSubjectAccessReviewEdit<'_> = views::write(&mut tree);
     review.clear_status();
@@ -59,14 +59,14 @@ pub(super) fn local_subject(server: &ApiServer, request: &mut Request<'_>) -> Re
 }
 
 /// Answers a POST of a `SelfSubjectAccessReview`, which asks about whoever posts it.
-pub(super) fn self_subject(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn self_subject(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     let (mut tree, field_manager) = received(request)?;
     let spec = views::read::<SelfSubjectAccessReview<'_>>(&tree).spec();
     let asked = Asked { resource: spec.resource_attributes(), path: spec.non_resource_attributes() };
     let mut errors = asked.check(request.served);
     errors.extend(check_metadata(request.served, &tree, None));
     refuse(&errors)?;
-    let verdict = decide(request, request.permitted.identity(), asked);
+    let verdict = decide(request, request.permitted.identity(), asked).await;
     account(server, request, &field_manager, &mut tree);
     let mut review: SelfSubjectAccessReviewEdit<'_> = views::write(&mut tree);
     review.clear_status();
@@ -107,7 +107,7 @@ fn named_user(spec: SubjectAccessReviewSpec<'_>) -> Identity {
     }
 }
 
-fn decide(request: &Request<'_>, user: &Identity, asked: Asked<'_>) -> Verdict {
+async fn decide(request: &Request<'_>, user: &Identity, asked: Asked<'_>) -> Verdict {
     let (verb, target) = match (asked.resource, asked.path) {
         (Some(resource), _) => (
             resource.verb(),
@@ -118,12 +118,13 @@ fn decide(request: &Request<'_>, user: &Identity, asked: Asked<'_>) -> Verdict {
                 resource: resource.resource(),
                 subresource: resource.subresource(),
                 name: resource.name(),
+                selectors: Selectors::NONE,
             },
         ),
         (None, Some(path)) => (path.verb(), Target::Path(path.path())),
         (None, None) => return Verdict::no_opinion(),
     };
-    request.permitted.authorizers().decide(&Attributes { user, verb, target })
+    request.permitted.authorizers().decide(&Attributes { user, verb, target }).await
 }
 
 fn say(mut status: SubjectAccessReviewStatusEdit<'_>, verdict: &Verdict) {

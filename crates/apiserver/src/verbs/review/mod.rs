@@ -26,18 +26,17 @@ use crate::request::Request;
 use crate::server::ApiServer;
 
 /// Answers a POST of a review; nothing for any other resource.
-pub fn create(server: &ApiServer, request: &mut Request<'_>) -> Option<Result<Answer, Failure>> {
+pub async fn create(server: &ApiServer, request: &mut Request<'_>) -> Option<Result<Answer, Failure>> {
     let resource = request.served.resource;
-    let answer = match (resource.group, resource.name) {
-        ("authentication.k8s.io", "selfsubjectreviews") => self_subject,
-        ("authentication.k8s.io", "tokenreviews") => token::create,
-        ("authorization.k8s.io", "localsubjectaccessreviews") => access::local_subject,
-        ("authorization.k8s.io", "selfsubjectaccessreviews") => access::self_subject,
-        ("authorization.k8s.io", "selfsubjectrulesreviews") => rules::self_subject,
-        ("authorization.k8s.io", "subjectaccessreviews") => access::subject,
+    Some(match (resource.group, resource.name) {
+        ("authentication.k8s.io", "selfsubjectreviews") => self_subject(server, request),
+        ("authentication.k8s.io", "tokenreviews") => token::create(server, request).await,
+        ("authorization.k8s.io", "localsubjectaccessreviews") => access::local_subject(server, request).await,
+        ("authorization.k8s.io", "selfsubjectaccessreviews") => access::self_subject(server, request).await,
+        ("authorization.k8s.io", "selfsubjectrulesreviews") => rules::self_subject(server, request),
+        ("authorization.k8s.io", "subjectaccessreviews") => access::subject(server, request).await,
         _ => return None,
-    };
-    Some(answer(server, request))
+    })
 }
 
 /// What the client sent: read, in the namespace of the path.

@@ -14,7 +14,7 @@ use crate::server::ApiServer;
 const UNKNOWN_TOKEN: &str = "invalid bearer token";
 
 /// Answers a POST of a `TokenReview`.
-pub(super) fn create(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn create(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     let (mut tree, field_manager) = received(request)?;
     if views::read::<TokenReview<'_>>(&tree).spec().token().is_empty() {
         return Err(Box::new(Status::bad_request("token is required for TokenReview in authentication")));
