@@ -16,6 +16,7 @@ pub mod config;
 pub mod discovery;
 mod document;
 pub mod env;
+mod follower;
 mod forms;
 pub mod health;
 mod list_body;
