@@ -4,7 +4,7 @@
 //! as `application/*` is not understood there and therefore not here. CBOR is behind a gate that is off.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, ORIGIN, USER_AGENT};
 use portcullis_gate::Query;
 use portcullis_model::status::Status;
 
@@ -225,9 +225,12 @@ fn accept_clause(format: Format, parameters: &str) -> Option<Accepted> {
 }
 
 /// Says what the body is; no content type means JSON. Refuses what cannot be read with 415.
+///
+/// A page of another site can have a browser send a POST with the user's certificate as long as the POST names no type that would
+/// need the server's leave (CORS, which nobody gets here). So who sends an `Origin` must name a type.
 pub fn body_format(headers: &HeaderMap) -> Result<Format, Box<Status>> {
     match media_type(headers) {
-        "" => Ok(Format::Json),
+        "" if !headers.contains_key(ORIGIN) => Ok(Format::Json),
         named => Format::named(named).ok_or_else(|| Box::new(Status::unknown_body_format(&AVAILABLE))),
     }
 }
@@ -257,7 +260,8 @@ pub fn patch_type(headers: &HeaderMap) -> Result<PatchType, Box<Status>> {
 }
 
 fn media_type(headers: &HeaderMap) -> &str {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // A value that is no text is a type that nobody knows, and not the absence of one.
+    let value = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
     value.split_once(';').map_or(value, |(media_type, _)| media_type).trim()
 }
 
@@ -306,6 +310,9 @@ mod tests {
         check("application/yaml", Some(Format::Yaml));
         check("text/plain", None);
         assert_eq!(body_format(&HeaderMap::new()).ok(), Some(Format::Json));
+        assert_eq!(body_format(&headers(ORIGIN, "https://evil.example")).ok(), None);
+        let unreadable = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_bytes(b"\xff").unwrap())]);
+        assert_eq!(body_format(&unreadable).ok(), None);
     }
 
     #[test]
