@@ -21,6 +21,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// A certificate with its key.
+    pub fn new(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Self {
+        Self { certificate, key }
+    }
+
     /// Reads `PREFIX.crt` and `PREFIX.key`.
     pub fn read(prefix: &Path) -> Result<Self> {
         let file = |ending| format!("{}.{ending}", prefix.display());
@@ -36,6 +41,7 @@ impl Credentials {
 pub struct Client {
     address: SocketAddr,
     tls: Arc<ClientConfig>,
+    headers: Vec<(String, String)>,
 }
 
 /// An answer, read to its end.
@@ -79,12 +85,24 @@ impl Client {
             Some(own) => builder.with_client_auth_cert(vec![own.certificate], own.key)?,
         };
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { address, tls: Arc::new(tls) })
+        Ok(Self { address, tls: Arc::new(tls), headers: Vec::new() })
+    }
+
+    /// The same with one more header in every request.
+    pub fn with_header(&self, name: &str, value: &str) -> Self {
+        let mut with = self.clone();
+        with.headers.push((name.to_owned(), value.to_owned()));
+        with
+    }
+
+    /// The same with a token.
+    pub fn with_bearer(&self, token: &str) -> Self {
+        self.with_header("Authorization", &format!("Bearer {token}"))
     }
 
     /// Where it asks and as whom, for connections of another shape.
-    pub(crate) fn identity(&self) -> (SocketAddr, &ClientConfig) {
-        (self.address, &self.tls)
+    pub(crate) fn identity(&self) -> (SocketAddr, &ClientConfig, &[(String, String)]) {
+        (self.address, &self.tls, &self.headers)
     }
 
     /// GET.
@@ -132,8 +150,11 @@ impl Client {
         let connection = ClientConnection::new(self.tls.clone(), name)?;
         let mut stream = StreamOwned::new(connection, TcpStream::connect(self.address)?);
         let address = self.address;
-        let head =
+        let mut head =
             format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAccept: application/json\r\n");
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
         // A server may answer before it has read everything, and stop reading: the answer tells.
         let _ = stream.write_all(&[head.as_bytes(), rest].concat()).and_then(|()| stream.flush());
         Ok(Open { reader: BufReader::new(stream), method: method.to_owned() })

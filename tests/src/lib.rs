@@ -4,10 +4,14 @@
 
 pub mod build;
 pub mod client;
+pub mod cluster;
+pub mod credentials;
 pub mod history;
 pub mod object;
 pub mod program;
 pub mod random;
 pub mod reflector;
 pub mod session;
+pub mod surface;
 pub mod watch;
+pub mod webhook;

@@ -74,6 +74,11 @@ impl Server {
         self.address
     }
 
+    /// Where it keeps everything.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// Its process.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -96,7 +101,11 @@ impl Server {
 
     /// A client with the certificate and key `PREFIX.crt` and `PREFIX.key`.
     pub fn client(&self, prefix: &Path) -> Client {
-        let credentials = Credentials::read(prefix).expect("credentials");
+        self.client_of(Credentials::read(prefix).expect("credentials"))
+    }
+
+    /// A client with these credentials.
+    pub fn client_of(&self, credentials: Credentials) -> Client {
         Client::new(self.address, &self.data_dir.join("pki/ca.crt"), Some(credentials)).expect("a client")
     }
 

@@ -40,19 +40,21 @@ pub struct Connector {
     address: SocketAddr,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
+    headers: Vec<(String, String)>,
     receive_buffer_bytes: Option<u32>,
 }
 
 impl Connector {
     /// A connector to where a client asks, as that client's user.
     pub fn of(client: &Client) -> Self {
-        let (address, config) = client.identity();
+        let (address, config, headers) = client.identity();
         let speaking = |name: &[u8]| {
             let mut config = config.clone();
             config.alpn_protocols = vec![name.to_vec()];
             Arc::new(config)
         };
-        Self { address, http1: speaking(b"http/1.1"), http2: speaking(b"h2"), receive_buffer_bytes: None }
+        let (http1, http2) = (speaking(b"http/1.1"), speaking(b"h2"));
+        Self { address, http1, http2, headers: headers.to_vec(), receive_buffer_bytes: None }
     }
 
     /// The same with a fixed receive buffer, so that the server notices early that nobody reads.
@@ -99,7 +101,7 @@ impl Connector {
                 Sender::Http2(sender)
             }
         };
-        Ok(Session { sender, address: self.address })
+        Ok(Session { sender, address: self.address, headers: self.headers.clone() })
     }
 }
 
@@ -107,6 +109,7 @@ impl Connector {
 pub struct Session {
     sender: Sender,
     address: SocketAddr,
+    headers: Vec<(String, String)>,
 }
 
 enum Sender {
@@ -142,6 +145,9 @@ impl Session {
             Sender::Http2(_) => request.uri(format!("https://{}{path}", self.address)).version(Version::HTTP_2),
         };
         request = request.header(header::ACCEPT, asking.accept);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
         let mut content = Bytes::new();
         if let Some((media_type, value)) = asking.content {
             request = request.header(header::CONTENT_TYPE, media_type);

@@ -30,26 +30,31 @@ impl Kubectl {
 
     /// Runs a command and returns what it printed.
     fn run(&self, line: &str) -> String {
-        let mut command = Command::new("kubectl");
-        command
-            .args(line.split_whitespace())
-            .env("KUBECONFIG", self.server.kubeconfig())
-            .env("HOME", self.directory.path());
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "kubectl {line}\n{out}{errors}");
-        out.into_owned()
+        let (status, out, errors) = self.output(line);
+        assert_eq!(status, Some(0), "kubectl {line}\n{out}{errors}");
+        out
     }
 
     fn fails(&self, line: &str, part: &str) {
+        let (status, _, errors) = self.output(line);
+        assert!(status != Some(0) && errors.contains(part), "kubectl {line}\n{errors}");
+    }
+
+    /// Runs a command and returns how it ended, what it printed, and what it complained of.
+    fn output(&self, line: &str) -> (Option<i32>, String, String) {
         let mut command = Command::new("kubectl");
         command
             .args(line.split_whitespace())
             .env("KUBECONFIG", self.server.kubeconfig())
             .env("HOME", self.directory.path());
         let output = command.stdin(Stdio::null()).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && errors.contains(part), "kubectl {line}\n{errors}");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// The certificate of the cluster's authority.
+    fn authority(&self) -> PathBuf {
+        self.server.data_dir().join("pki/ca.crt")
     }
 
     fn file(&self, name: &str, content: &str) -> PathBuf {
@@ -112,4 +117,89 @@ fn a_real_manifest_is_created_listed_read_explained_and_deleted() {
     let deleted = kubectl.run(&format!("delete -n argocd -f {file}"));
     assert_eq!(deleted.lines().filter(|line| line.contains(" deleted")).count(), documents.len(), "{deleted}");
     kubectl.fails("get deployment argocd-server -n argocd", "not found");
+}
+
+/// Columns with two blanks between them, however wide they are.
+fn squeezed(table: &str) -> String {
+    let line = |line: &str| {
+        let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+        cells.collect::<Vec<_>>().join("  ")
+    };
+    table.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn who_one_is_and_what_one_may_do() {
+    let Some(kubectl) = Kubectl::new() else { return };
+    let whoami = squeezed(&kubectl.run("auth whoami"));
+    for line in ["ATTRIBUTE  VALUE", "Username  kubernetes-admin", "Groups  [system:masters system:authenticated]"] {
+        assert!(whoami.lines().any(|found| found == line), "{whoami}");
+    }
+    assert!(whoami.contains("Extra: authentication.kubernetes.io/credential-id  [X509SHA256="), "{whoami}");
+    let as_ana = squeezed(&kubectl.run("auth whoami --as=ana --as-group=harbor"));
+    assert_eq!(as_ana, "ATTRIBUTE  VALUE\nUsername  ana\nGroups  [harbor system:authenticated]");
+    assert_eq!(kubectl.run("auth can-i create pods"), "yes\n");
+    let (status, out, _) = kubectl.output("auth can-i delete pods --as=ana");
+    assert_eq!((status, &*out), (Some(1), "no\n"));
+    kubectl.run("create role reader --verb=get,list --resource=pods,deployments.apps");
+    kubectl.run("create rolebinding reader --role=reader --user=ana");
+    assert_eq!(kubectl.run("auth can-i list pods --as=ana"), "yes\n");
+    assert_eq!(kubectl.run("auth can-i list pods --as=ana -n default"), "yes\n");
+    let (status, out, _) = kubectl.output("auth can-i list pods --as=ana -n kube-system");
+    assert_eq!((status, &*out), (Some(1), "no\n"));
+    let list = squeezed(&kubectl.run("auth can-i --list --as=ana"));
+    for line in [
+        "Resources  Non-Resource URLs  Resource Names  Verbs",
+        "selfsubjectreviews.authentication.k8s.io  []  []  [create]",
+        "pods  []  []  [get list]",
+        "deployments.apps  []  []  [get list]",
+        "[/api/*]  []  [get]",
+    ] {
+        assert!(list.lines().any(|found| found == line), "{line}: {list}");
+    }
+    assert_eq!(kubectl.run("get pods --as=ana"), "");
+    let message = r#"Error from server (Forbidden): secrets is forbidden: User "ana" cannot list resource "secrets" in API group "" in the namespace "default""#;
+    kubectl.fails("get secrets --as=ana", message);
+}
+
+#[test]
+fn tokens_are_made_and_tell_who_one_is() {
+    let Some(kubectl) = Kubectl::new() else { return };
+    kubectl.run("create serviceaccount robot");
+    let token = kubectl.run("create token robot --duration=1h");
+    assert_eq!(token.trim().split('.').count(), 3, "{token}");
+    let config = "--kubeconfig=/dev/null";
+    let place = format!(
+        "--server=https://{} --certificate-authority={}",
+        kubectl.server.address(),
+        kubectl.authority().display()
+    );
+    let whoami = squeezed(&kubectl.run(&format!("auth whoami {config} {place} --token={}", token.trim())));
+    assert!(whoami.contains("Username  system:serviceaccount:default:robot"), "{whoami}");
+    assert!(
+        whoami.contains("[system:serviceaccounts system:serviceaccounts:default system:authenticated]"),
+        "{whoami}"
+    );
+    kubectl.fails("create token absent", r#"serviceaccounts "absent" not found"#);
+    kubectl.fails("create token robot --duration=1m", "may not specify a duration less than 10 minutes");
+}
+
+#[test]
+fn requests_for_certificates_are_approved_and_denied() {
+    let Some(kubectl) = Kubectl::new() else { return };
+    for name in ["one", "two"] {
+        let request = portcullis_tests::credentials::signing_request("robot", "harbor").unwrap();
+        let object = serde_json::json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
+            "spec": {"request": request, "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]},
+        });
+        let file = kubectl.file("request.json", &object.to_string());
+        kubectl.run(&format!("create -f {}", file.display()));
+    }
+    assert_eq!(kubectl.run("certificate approve one"), "certificatesigningrequest.certificates.k8s.io/one approved\n");
+    assert_eq!(kubectl.run("certificate deny two"), "certificatesigningrequest.certificates.k8s.io/two denied\n");
+    for (name, condition) in [("one", "Approved"), ("two", "Denied")] {
+        let told = kubectl.run(&format!("get csr {name} -o jsonpath={{.status.conditions[*].type}}"));
+        assert_eq!(told, condition, "{name}");
+    }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod arguments;
+mod forgeries;
 mod history;
 mod hostile;
 mod informers;
@@ -9,5 +10,8 @@ mod kills;
 mod kubectl;
 mod lifecycle;
 mod listeners;
+mod lockdown;
+mod matrix;
+mod regressions;
 mod watches;
 mod websocket;

@@ -1,31 +1,40 @@
-//! The objects that a cluster begins with, made at start where they are missing. Of those that are there the roles and bindings are
-//! brought up to date, all others are left alone.
+//! The objects that a cluster begins with, made at start where they are missing. Of those that are there some are brought up to date as
+//! `Held` says, all others are left alone.
 //!
-//! Reading order: this file (what is made and how it gets into the store), then `policy` (what roles and bindings should be).
+//! Reading order: this file (what is made and how it gets into the store), then what should be: `policy` (roles and bindings),
+//! `flow_control` (flow schemas and their levels), `api_services`, `extension_authentication`.
 //!
 //! Upstream: `start-system-namespaces-controller`, `scheduling/bootstrap-system-priority-classes`, `bootstrap-controller`,
-//! `start-kubernetes-service-cidr-controller`, `rbac/bootstrap-roles`.
+//! `start-kubernetes-service-cidr-controller`, `rbac/bootstrap-roles`, `priority-and-fairness-config-producer`,
+//! `kube-apiserver-autoregistration`, `start-cluster-authentication-info-controller`.
 
+mod api_services;
+mod extension_authentication;
+mod flow_control;
 mod policy;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use portcullis_kinds::bootstrap_policy::PolicyError;
+use portcullis_kinds::flow_control::FlowControlError;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
 use portcullis_model::schema::field_set::PathSet;
 use portcullis_model::schema::managed::{self, Change, Manager, Managers};
-use portcullis_model::schema::{DecodeError, default};
+use portcullis_model::schema::DecodeError;
 use portcullis_model::time::time_text;
 use portcullis_model::tree::Tree;
 use portcullis_store::{Commit, CommitError, Entry, Operation, ReadError, Snapshot};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::config::ExtensionAuthentication;
 use crate::env::NoRandomness;
 use crate::registry::metadata::{copy_top, metadata_of};
 use crate::registry::{Served, prepare};
 use crate::server::ApiServer;
-use policy::Finding;
 
 /// How often it is begun again: after another server made an object first, and after a binding was deleted to be made anew.
 const ATTEMPTS_MAX: usize = 5;
@@ -61,6 +70,9 @@ pub enum BootstrapError {
     /// The table of roles and bindings is malformed; a fault of this build.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The table of flow schemas is malformed; a fault of this build.
+    #[error(transparent)]
+    FlowControl(#[from] FlowControlError),
     /// No uid can be made.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
@@ -74,8 +86,10 @@ struct First {
     group: &'static str,
     resource: &'static str,
     namespace: &'static str,
-    name: &'static str,
+    name: Cow<'static, str>,
     object: Value,
+    /// Who made it, in its managed fields.
+    manager: &'static str,
     /// Its status, which creation through the front door would drop, and who says it; nobody for an empty name.
     status: Option<(Value, &'static str)>,
     /// What is done when it is there already.
@@ -85,8 +99,34 @@ struct First {
 /// What is done with an object that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
+    /// Nothing.
     Keep,
-    Reconcile,
+    /// What it grants is added to, unless it says that it is not to be touched.
+    Policy,
+    /// It is made what it should be, unless an operator changed it and did not have to leave it.
+    FlowControl,
+    /// It is made what it should be, unless it is an operator's own.
+    ApiService,
+    /// It is made what it should be.
+    Authentication,
+}
+
+/// What an object is, compared with what it should be.
+#[derive(Clone, Debug, PartialEq)]
+enum Finding {
+    /// It has all that it should have, or is not to be touched.
+    Same,
+    /// Something was missing or wrong, and is right in this one.
+    Changed(Value),
+    /// It is a binding to another role, which no update can change.
+    OtherRole,
+}
+
+/// What is done with objects that an earlier version began with and this one does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leftovers {
+    Keep,
+    Delete,
 }
 
 /// What is to be done to the store.
@@ -98,17 +138,29 @@ struct Plan {
 }
 
 impl ApiServer {
-    /// Makes the objects that a cluster begins with, as far as they are missing, and reconciles roles and bindings. Until it has, the
+    /// Makes the objects that a cluster begins with, as far as they are missing, and reconciles those that are to be. Until it has, the
     /// server is not ready.
     pub async fn bootstrap(&self) -> Result<(), BootstrapError> {
-        let firsts = self.first_objects()?;
+        self.put_right(&self.first_objects()?, Leftovers::Delete).await?;
+        self.mark_bootstrapped();
+        Ok(())
+    }
+
+    /// Tells extension servers how to recognise clients, as [`ApiServer::bootstrap`] does from the configuration: to be called when an
+    /// authority was loaded again. What was published before and is not in it is no longer trusted.
+    pub async fn publish_authentication(&self, published: &ExtensionAuthentication) -> Result<(), BootstrapError> {
+        self.put_right(&[extension_authentication::first(published)], Leftovers::Keep).await
+    }
+
+    async fn put_right(&self, firsts: &[First], leftovers: Leftovers) -> Result<(), BootstrapError> {
         for _ in 0..ATTEMPTS_MAX {
-            let plan = self.plan(&firsts, &self.engine.newest().await?)?;
+            let snapshot = self.engine.newest().await?;
+            let mut plan = self.plan(firsts, &snapshot)?;
+            if leftovers == Leftovers::Delete {
+                self.plan_leftovers(&mut plan, firsts, &snapshot)?;
+            }
             match self.commit_all(plan.operations).await {
-                Ok(()) if !plan.is_partial => {
-                    self.mark_bootstrapped();
-                    return Ok(());
-                }
+                Ok(()) if !plan.is_partial => return Ok(()),
                 // The rest of it, or what is still to be done since another server was first.
                 Ok(()) | Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -132,19 +184,44 @@ impl ApiServer {
     fn plan(&self, firsts: &[First], snapshot: &Snapshot) -> Result<Plan, BootstrapError> {
         let mut plan = Plan::default();
         for first in firsts {
-            let served = self.registry.find(first.group, "v1", first.resource);
-            let served = served.ok_or(BootstrapError::NotServed(first.resource))?;
-            let key = served.key(first.namespace, first.name).ok_or(BootstrapError::NotServed(first.resource))?;
+            let served = self.served(first.group, first.resource)?;
+            let key = served.key(first.namespace, &first.name).ok_or(BootstrapError::NotServed(first.resource))?;
             let Some(entry) = snapshot.get(&key) else {
                 plan.operations.push(Operation::create(key, self.make_first(served, first)?));
                 continue;
             };
             match first.held {
                 Held::Keep => {}
-                Held::Reconcile => self.reconcile(&mut plan, served, first, key, entry)?,
+                _ => self.reconcile(&mut plan, served, first, key, entry)?,
             }
         }
         Ok(plan)
+    }
+
+    fn plan_leftovers(&self, plan: &mut Plan, firsts: &[First], snapshot: &Snapshot) -> Result<(), BootstrapError> {
+        for (group, resource, is_ours) in [
+            (flow_control::GROUP, flow_control::SCHEMAS, flow_control::is_ours as fn(&Value) -> bool),
+            (flow_control::GROUP, flow_control::LEVELS, flow_control::is_ours),
+            (api_services::GROUP, api_services::RESOURCE, api_services::is_ours),
+        ] {
+            let served = self.served(group, resource)?;
+            let prefix = served.key_prefix("").ok_or(BootstrapError::NotServed(resource))?;
+            let of_resource = firsts.iter().filter(|first| first.resource == resource && first.group == group);
+            let wanted: HashSet<&str> = of_resource.map(|first| &*first.name).collect();
+            for (key, entry) in snapshot.range(&prefix, None) {
+                let (_, name) = served.names(key);
+                if wanted.contains(name) || !serde_json::from_slice(&entry.value).is_ok_and(|held| is_ours(&held)) {
+                    continue;
+                }
+                tracing::info!(resource, name, "an object that clusters no longer begin with was deleted");
+                plan.operations.push(Operation::delete(key.to_string(), entry.version));
+            }
+        }
+        Ok(())
+    }
+
+    fn served(&self, group: &str, resource: &'static str) -> Result<&Served, BootstrapError> {
+        self.registry.find(group, "v1", resource).ok_or(BootstrapError::NotServed(resource))
     }
 
     fn reconcile(
@@ -155,19 +232,26 @@ impl ApiServer {
         key: String,
         entry: &Entry,
     ) -> Result<(), BootstrapError> {
-        let (resource, name) = (first.resource, first.name);
+        let (resource, name) = (first.resource, &*first.name);
         let (Ok(held), Ok(old)) = (serde_json::from_slice(&entry.value), served.load(&entry.value)) else {
-            tracing::warn!(resource, name, "a stored object of the bootstrap policy cannot be read and stays as it is");
+            tracing::warn!(resource, name, "a stored object that clusters begin with cannot be read and stays as it is");
             return Ok(());
         };
         // What was read as its type has the shape that this relies on.
-        match policy::reconcile(held, &first.object) {
+        let finding = match first.held {
+            Held::Keep => Finding::Same,
+            Held::Policy => policy::reconcile(held, &first.object),
+            Held::FlowControl => flow_control::reconcile(held, &first.object),
+            Held::ApiService => api_services::reconcile(held, &first.object),
+            Held::Authentication => extension_authentication::reconcile(held, &first.object),
+        };
+        match finding {
             Finding::Same => {}
             Finding::Changed(object) => {
                 let mut tree = first.read(served, &object)?;
-                self.account(served, &mut tree, Some(&old));
+                self.account(served, &mut tree, Some(&old), first.manager);
                 let value = served.store(&mut tree).map_err(|source| first.malformed(source))?;
-                tracing::info!(resource, name, "what the bootstrap policy grants was added");
+                tracing::info!(resource, name, "an object that clusters begin with was put right");
                 plan.operations.push(Operation::update(key, entry.version, value));
             }
             Finding::OtherRole => {
@@ -185,9 +269,9 @@ impl ApiServer {
 
     fn make_first(&self, served: &Served, first: &First) -> Result<Bytes, BootstrapError> {
         let mut tree = first.read(served, &first.object)?;
-        default::apply(served.schema, &mut tree);
+        served.default(&mut tree);
         prepare::label_namespace(served, &mut tree);
-        self.account(served, &mut tree, None);
+        self.account(served, &mut tree, None, first.manager);
         prepare::for_create(served, &mut tree, first.namespace, &*self.env)?;
         if let (Some((status, manager)), Some(number)) = (&first.status, served.fields.status) {
             let status = first.read(served, &json!({"status": status}))?;
@@ -198,7 +282,7 @@ impl ApiServer {
     }
 
     /// Notes that this server set what differs from `old`.
-    fn account(&self, served: &Served, tree: &mut Tree, old: Option<&Tree>) {
+    fn account(&self, served: &Served, tree: &mut Tree, old: Option<&Tree>, manager: &str) {
         let metadata = metadata_of(served, tree);
         let nothing = Tree::new(served.resource.type_id);
         let mut managers = stored_managers(served, old.unwrap_or(&nothing));
@@ -208,7 +292,7 @@ impl ApiServer {
         }
         tree.remove(metadata, served.meta.managed_fields);
         let Ok(comparison) = managed::compare(served.schema, old.unwrap_or(&nothing), tree) else { return };
-        let manager = Manager::of_update(MANAGER, "", &served.resource.api_version, "");
+        let manager = Manager::of_update(manager, "", &served.resource.api_version, "");
         let ignored = PathSet::of_fields(ADDED_LATER);
         let change = Change { manager, comparison: &comparison, ignored: &ignored, now: Some(self.now_seconds()) };
         managers.update(&change, &mut |_| None);
@@ -261,6 +345,9 @@ impl ApiServer {
         }
         firsts.push(self.service_cidr());
         firsts.push(self.kubernetes_service());
+        firsts.extend(flow_control::firsts(self.now_seconds())?);
+        firsts.extend(api_services::firsts(self.now_seconds()));
+        firsts.extend(self.config.extension_authentication.as_ref().map(extension_authentication::first));
         firsts.extend(policy::firsts()?);
         Ok(firsts)
     }
@@ -301,10 +388,11 @@ impl First {
         group: &'static str,
         resource: &'static str,
         namespace: &'static str,
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         object: Value,
     ) -> First {
-        First { group, resource, namespace, name, object, status: None, held: Held::Keep }
+        let name = name.into();
+        First { group, resource, namespace, name, object, manager: MANAGER, status: None, held: Held::Keep }
     }
 
     fn read(&self, served: &Served, value: &Value) -> Result<Tree, BootstrapError> {
@@ -314,7 +402,7 @@ impl First {
     }
 
     fn malformed(&self, source: DecodeError) -> BootstrapError {
-        BootstrapError::Malformed { resource: self.resource, name: self.name.to_owned(), source }
+        BootstrapError::Malformed { resource: self.resource, name: self.name.clone().into_owned(), source }
     }
 }
 

@@ -9,7 +9,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portcullis_model::schema::default;
 use portcullis_store::engine::KEY_PREFIX;
 use portcullis_store::{Index, IndexBuilder, Text};
 
@@ -115,7 +114,7 @@ impl portcullis_store::Catalog for Catalog {
     fn renew(&self, key: &str, value: &Bytes, _epoch: u32) -> Option<Bytes> {
         let served = self.registry.all().get(self.of(key)?.stored?)?;
         let renewed = served.load(value).and_then(|mut tree| {
-            default::apply(served.schema, &mut tree);
+            served.default(&mut tree);
             served.store(&mut tree)
         });
         renewed.inspect_err(|error| tracing::error!(key, %error, "an older object cannot be read")).ok()

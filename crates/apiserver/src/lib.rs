@@ -4,14 +4,16 @@
 //! touches a file, and has no code for one kind outside the tables of [`registry`] and the verbs that only one kind has ([`verbs::review`],
 //! [`verbs::binding`], [`verbs::component_status`]).
 //!
-//! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`body`] (how objects are stored), [`catalog`] (what the store knows of them),
-//! [`negotiate`] and [`answer`] (media types, responses), `forms` and `segment` (what is made of an object once), `list_body`, [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`],
+//! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`admission`], [`body`] (how objects are stored), [`catalog`] (what the store knows of them), `cluster` (what the gate asks of them),
+//! [`negotiate`] and [`answer`] (media types, responses), `forms` and `segment` (what is made of an object once), `list_body`, [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`], [`openid`],
 //! [`health`], [`version`], [`metrics`] and `store_metrics`, and what the server is given: [`config`], [`mod@env`].
 
+pub mod admission;
 pub mod answer;
 pub mod body;
 pub mod bootstrap;
 pub mod catalog;
+mod cluster;
 pub mod config;
 pub mod discovery;
 mod document;
@@ -23,11 +25,16 @@ mod list_body;
 mod messages;
 pub mod metrics;
 pub mod negotiate;
+pub mod node_graph;
 pub mod openapi;
+pub mod openid;
 pub mod pages;
 pub mod past;
 pub mod path;
+pub mod permission;
+mod pod_references;
 pub mod pretty;
+pub mod rbac;
 pub mod registry;
 pub mod request;
 mod scan;
@@ -41,6 +48,7 @@ pub mod verbs;
 pub mod version;
 
 pub use catalog::Catalog;
-pub use config::{Cidr, Config};
+pub use cluster::StoredCluster;
+pub use config::{Cidr, Config, ExtensionAuthentication, RequestHeader, ServiceAccounts};
 pub use env::{Env, SystemEnv};
 pub use server::ApiServer;

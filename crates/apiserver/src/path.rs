@@ -17,13 +17,13 @@ use crate::registry::Served;
 use crate::request::Request;
 use crate::server::ApiServer;
 use crate::verbs::{
-    binding, component_status, create, delete, delete_collection, get, list, patch, review, scale, update, watch,
-    watch_socket,
+    binding, component_status, create, delete, delete_collection, get, list, patch, review, scale, token_request, update,
+    watch, watch_socket,
 };
-use crate::{health, store_metrics, version};
+use crate::{health, openid, permission, store_metrics, version};
 
 /// Subresources that are served: doors to the object itself, its scale, and its binding to a node.
-const DOORS: [&str; 5] = ["", "binding", "finalize", "scale", "status"];
+const DOORS: [&str; 7] = ["", "approval", "binding", "finalize", "scale", "status", "token"];
 
 /// Answers what passed the gate.
 pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Body> {
@@ -43,6 +43,9 @@ pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Bo
 async fn path(server: &ApiServer, permitted: &Permitted) -> Response<Body> {
     let path = permitted.info().path();
     if let Some(response) = health::answer(server, path, permitted.method(), Query::new(permitted.query())).await {
+        return response;
+    }
+    if let Some(response) = openid::answer(server, path, permitted.method(), permitted.headers()) {
         return response;
     }
     if *permitted.method() == Method::GET
@@ -104,6 +107,11 @@ async fn resource<'a>(
     let Some(served) = server.registry.find(info.group, info.version, info.resource) else {
         return (nothing_at(permitted.info().path()), None);
     };
+    if permission::needs_create(server.config.profile, &info)
+        && let Err(status) = permission::require(permitted, "create").await
+    {
+        return (status_response(&status), Some(served));
+    }
     let query = Query::new(permitted.query());
     let accepted = match route(served, &info, permitted.method())
         .and_then(|subresource| negotiate::accept(permitted.headers(), query).map(|accepted| (subresource, accepted)))
@@ -192,6 +200,7 @@ async fn verb(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, F
     match request.info.subresource {
         "binding" => return binding::of_pod(server, request).await,
         "scale" => return scale::scale(server, request).await,
+        "token" => return token_request::create(server, request).await,
         _ => {}
     }
     match request.info.verb {

@@ -7,14 +7,17 @@ use portcullis_gate::{Body, Permitted};
 use portcullis_model::status::Status;
 use portcullis_store::{CommitError, Engine, ReadError, Refusal, Snapshot};
 
+use crate::admission::Admission;
 use crate::answer::Failure;
 use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::env::Env;
 use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
+use crate::openid;
 use crate::pages::Pages;
 use crate::path;
+use crate::rbac::StoredPolicy;
 use crate::registry::Registry;
 use crate::version;
 
@@ -30,6 +33,8 @@ pub struct ApiServer {
     pub(crate) config: Config,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) admission: Admission,
+    pub(crate) policy: Arc<StoredPolicy>,
     pub(crate) pages: Pages,
     pub(crate) metrics: Metrics,
     pub(crate) discovery: Discovery,
@@ -42,20 +47,33 @@ impl ApiServer {
     pub fn new(engine: Arc<dyn Engine>, registry: Arc<Registry>, config: Config, env: Arc<dyn Env>) -> Arc<ApiServer> {
         let resources = portcullis_kinds::resources();
         let address = format!("{}:{}", config.service_cidr.first_host(), config.secure_port);
-        let discovery = Discovery::new(resources, &address, &OTHER_PATHS);
+        let mut other_paths = OTHER_PATHS.to_vec();
+        if config.service_accounts.is_some() {
+            other_paths.extend([openid::CONFIGURATION, openid::JWKS]);
+        }
+        let discovery = Discovery::new(resources, &address, &other_paths);
         let version = version::git_version(config.build_version);
         let openapi = Arc::new(OpenApi::new(portcullis_kinds::schema(), resources, &version));
+        let admission = Admission::new(&registry, &config.admission);
+        let policy = Arc::new(StoredPolicy::new(Arc::clone(&engine), &registry));
         Arc::new(ApiServer {
             engine,
             config,
             env,
             registry,
+            admission,
+            policy,
             pages: Pages::default(),
             metrics: Metrics::new(),
             discovery,
             openapi,
             is_bootstrapped: AtomicBool::new(false),
         })
+    }
+
+    /// Returns the roles and bindings, for the gate's RBAC. All who decide by them share them.
+    pub fn policy(&self) -> Arc<StoredPolicy> {
+        Arc::clone(&self.policy)
     }
 
     /// Answers a request that passed the gate.

@@ -1,8 +1,9 @@
 //! Objects as rows, for `kubectl get` (upstream: `meta.k8s.io` Table and the printers).
 //!
 //! Name, age and creation time are computed for every kind, and columns that show one field as it is come from a table here. All other
-//! cells need code of their kind, which comes with the kinds' files; until then they are `<unknown>`, of any column type.
+//! cells need code of their kind, which is in the kind's file (`Strategy::cell`); without it they are `<unknown>`, of any column type.
 
+use portcullis_kinds::strategy;
 use portcullis_model::go_text::push_json_string;
 use portcullis_model::schema::DecodeError;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
@@ -198,7 +199,11 @@ fn push_cell(served: &Served, tree: &Tree, column: &str, now: i64, json: &mut Ve
                 paths.iter().filter_map(|path| at_path(served, tree, path)).map(|node| tree.len(node)).sum();
             json.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
         }
-        _ => json.extend_from_slice(UNKNOWN.as_bytes()),
+        _ => match served.strategy.and_then(|strategy| (strategy.cell)(tree, column)) {
+            Some(strategy::Cell::Text(text)) => push_json_string(json, &text),
+            Some(strategy::Cell::Duration(seconds)) => push_json_string(json, &age(seconds)),
+            None => json.extend_from_slice(UNKNOWN.as_bytes()),
+        },
     }
 }
 

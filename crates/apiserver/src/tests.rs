@@ -1,12 +1,16 @@
 //! The server behind the real gate and over a real store, asked in process: what clients see, as tables.
 #![allow(clippy::unwrap_used)]
 
+mod admission;
 mod bootstrap;
 mod chains;
 mod lists;
 mod managed;
+mod nodes;
 mod paths;
 mod reviews;
+mod roles;
+mod tokens;
 mod writes;
 
 use std::sync::Arc;
@@ -15,13 +19,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::Request;
 use http_body_util::BodyExt;
 use portcullis_gate::{
-    GROUP_AUTHENTICATED, GROUP_MASTERS, Gate, Guards, Handler, Identity, Limits, Peer, Permitted, RequestBody,
+    Authorizer, AuthorizerChain, GROUP_AUTHENTICATED, GROUP_MASTERS, Gate, Guards, Handler, Identity, Limits, Peer,
+    Permitted, RequestBody,
 };
 use portcullis_model::schema::TypeRef;
 use portcullis_store::Engine;
 use portcullis_store::embedded::{Embedded, Options};
 use serde_json::{Value, json};
 
+use crate::admission::{Admission, Plugin};
 use crate::env::NoRandomness;
 use crate::registry::Registry;
 use crate::{ApiServer, Catalog, Config, Env};
@@ -92,31 +98,52 @@ const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 impl Cluster {
     async fn new() -> Cluster {
+        Cluster::with(Config::default(), Vec::new(), None).await
+    }
+
+    /// A cluster with these authorisers behind system:masters, and with these admission plugins instead of those of the configuration.
+    async fn with(
+        config: Config,
+        authorizers: Vec<Arc<dyn Authorizer>>,
+        plugins: Option<Vec<Box<dyn Plugin>>>,
+    ) -> Cluster {
         let folder = tempfile::tempdir().unwrap();
         let registry = Arc::new(Registry::new());
         let catalog = Arc::new(Catalog::new(Arc::clone(&registry)));
         let options = Options { catalog, ..Options::new(folder.path().join("store")) };
         let engine = Arc::new(Embedded::open(options).unwrap());
         let env = Arc::new(FixedEnv { micros: AtomicU64::new(1_800_000_000_000_000), drawn: AtomicU64::new(1) });
-        let server = ApiServer::new(
-            Arc::clone(&engine) as Arc<dyn Engine>,
-            registry,
-            Config::default(),
-            Arc::clone(&env) as Arc<dyn Env>,
-        );
+        let mut server =
+            ApiServer::new(Arc::clone(&engine) as Arc<dyn Engine>, registry, config, Arc::clone(&env) as Arc<dyn Env>);
+        if let Some(plugins) = plugins {
+            let server = Arc::get_mut(&mut server).unwrap();
+            server.admission = Admission::of(&server.registry, plugins);
+        }
         server.bootstrap().await.unwrap();
         let groups = vec![GROUP_MASTERS.to_owned(), GROUP_AUTHENTICATED.to_owned()];
         let admin = Identity { name: "admin".to_owned(), groups, ..Identity::default() };
-        let gate = Gate::new(Answers { server }, Guards::default(), Limits::default());
+        let guards = Guards { authorizers: AuthorizerChain::new(authorizers), ..Guards::default() };
+        let gate = Gate::new(Answers { server }, guards, Limits::default());
         Cluster { gate, admin: Peer::in_process(Arc::new(admin)), engine, env, _folder: folder }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>) -> Said {
+        self.send_as(&self.admin, method, path, headers, body).await
+    }
+
+    async fn send_as(
+        &self,
+        peer: &Arc<Peer>,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<bytes::Bytes>,
+    ) -> Said {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.gate.handle(&self.admin, request.body(RequestBody::from_bytes(body)).unwrap()).await;
+        let response = self.gate.handle(peer, request.body(RequestBody::from_bytes(body)).unwrap()).await;
         let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         let code = response.status().as_u16();
         let content_type = header("content-type").unwrap_or_default();

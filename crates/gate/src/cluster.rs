@@ -29,13 +29,15 @@ pub struct Held {
     pub deletion_timestamp: Option<i64>,
 }
 
-/// A stored secret. The values are wiped when it is dropped.
-#[derive(Clone, Debug, Default)]
+/// A stored secret. The values are wiped when it is dropped, and can not be printed.
+#[derive(Clone, Default)]
 pub struct StoredSecret {
     /// What matters of the object.
     pub held: Held,
     /// `type`.
     pub kind: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// `data`, decoded.

@@ -85,7 +85,7 @@ impl<H: Handler> Gate<H> {
                 Refusal::Panicked.into_response()
             }
         };
-        finish(response.headers_mut(), audit_id);
+        finish(response.headers_mut(), audit_id, self.guards.authorizers.warning());
         response
     }
 
@@ -121,9 +121,13 @@ impl<H: Handler> Gate<H> {
     }
 }
 
-/// Every answer names its request, and is nobody's to keep unless the handler said otherwise.
-fn finish(headers: &mut HeaderMap, audit_id: HeaderValue) {
+/// Every answer names its request, warns of what the operator should not have chosen (A7), and is nobody's to keep unless the
+/// handler said otherwise.
+fn finish(headers: &mut HeaderMap, audit_id: HeaderValue, warning: Option<HeaderValue>) {
     headers.insert(AUDIT_ID, audit_id);
+    if let Some(warning) = warning {
+        headers.append(header::WARNING, warning);
+    }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     }

@@ -1,23 +1,28 @@
-//! Step 4, `Acting`: as whom the request acts (upstream: the impersonation filter).
+//! Step 4, `Acting`: as whom the request acts (upstream: the impersonation filter; constrained impersonation, KEP-5284, beta in
+//! 1.36).
 //!
-//! A user may act as another when the authorisers allow the verb `impersonate` on every part of that other identity: the user
-//! or service account, each group, the uid, each value of each extra. The words of a refusal are those of constrained
-//! impersonation (KEP-5284, beta in 1.36), which upstream asks first; its own narrower grants (`impersonate:user-info` and
-//! `impersonate-on:user-info:get`) come with RBAC.
+//! A user may act as another when the authorisers allow it for every part of that other identity: the user, service account or
+//! node, the uid, each group, each value of each extra. This file reads the headers; `modes` asks.
+
+mod modes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use portcullis_model::go_text::quoted;
+use portcullis_model::names::{dns1123_label, dns1123_subdomain};
 
 use crate::arrival::Arrived;
 use crate::audit::Recorded;
 use crate::authn::strip_prefix;
-use crate::authz::{Attributes, AuthorizerChain, Selectors, Target, forbidden};
+use crate::authz::AuthorizerChain;
 use crate::identity::{ANONYMOUS, GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, Identity};
 use crate::query::percent_decode;
 use crate::refusal::Refusal;
 use crate::request_info::RequestInfo;
+
+use self::modes::Mode;
 
 const PREFIX: &str = "impersonate-";
 const USER: HeaderName = HeaderName::from_static("impersonate-user");
@@ -27,26 +32,38 @@ const EXTRA_PREFIX: &str = "impersonate-extra-";
 const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 const SERVICE_ACCOUNTS_GROUP: &str = "system:serviceaccounts";
 const NODE_PREFIX: &str = "system:node:";
-/// The group of the resources `uids` and `userextras`.
-const AUTHENTICATION_GROUP: &str = "authentication.k8s.io";
+const NODES_GROUP: &str = "system:nodes";
 /// Parts (groups and values of extras) an impersonated identity may have; each is a question to the authorisers.
 const PARTS_MAX: usize = 256;
 
 /// A request with the identity it acts under.
 pub struct Acting {
     recorded: Recorded,
-    impersonated: Option<Arc<Identity>>,
+    impersonated: Option<Impersonated>,
+}
+
+/// As whom a request acts, and what allowed it.
+struct Impersonated {
+    identity: Arc<Identity>,
+    mode: Mode,
 }
 
 impl Acting {
     /// Returns who acts.
     pub(crate) fn identity(&self) -> &Arc<Identity> {
-        self.impersonated.as_ref().unwrap_or(self.recorded.identified().identity())
+        let own = self.recorded.identified().identity();
+        self.impersonated.as_ref().map_or(own, |impersonated| &impersonated.identity)
     }
 
     /// Returns who sent the request, when it acts as somebody else.
     pub(crate) fn impersonator(&self) -> Option<&Arc<Identity>> {
         self.impersonated.as_ref().map(|_| self.recorded.identified().identity())
+    }
+
+    /// Returns the constraint under which it acts as somebody else (the audit log's `impersonationConstraint`); none for the
+    /// grants that came before constrained impersonation.
+    pub(crate) fn constraint(&self) -> Option<&'static str> {
+        self.impersonated.as_ref().and_then(|impersonated| impersonated.mode.constraint())
     }
 
     pub(crate) fn info(&self) -> &RequestInfo {
@@ -71,15 +88,27 @@ pub(crate) async fn act(authorizers: &AuthorizerChain, mut recorded: Recorded) -
     let wanted = Wanted::from_headers(headers)?;
     strip_prefix(headers, PREFIX);
     let Some(wanted) = wanted else { return Ok(Acting { recorded, impersonated: None }) };
-    wanted.check(authorizers, &recorded).await?;
+    let arrived_id = recorded.identified().located().arrived().audit_id.clone();
+    let audit_id = arrived_id.to_str().unwrap_or_default();
+    let (user, info) = (recorded.identified().identity(), recorded.identified().located().info());
+    let mode = match modes::ask(authorizers, user, info, &wanted).await {
+        Ok(mode) => mode,
+        Err(refusal) => {
+            let (user, verb) = (&user.name, info.verb());
+            tracing::info!(audit_id, user, verb, impersonated = wanted.user, gate = "impersonation", "request refused");
+            return Err(refusal);
+        }
+    };
     tracing::info!(
-        audit_id = recorded.identified().located().arrived().audit_id.to_str().unwrap_or_default(),
-        user = recorded.identified().identity().name,
+        audit_id,
+        user = user.name,
         impersonated = wanted.user,
+        constraint = mode.constraint().unwrap_or_default(),
         gate = "impersonation",
         "request acts as another user"
     );
-    Ok(Acting { recorded, impersonated: Some(Arc::new(wanted.into_identity())) })
+    let identity = Arc::new(wanted.into_identity(mode));
+    Ok(Acting { recorded, impersonated: Some(Impersonated { identity, mode }) })
 }
 
 /// The identity that the headers ask for.
@@ -116,79 +145,28 @@ impl Wanted {
             return Ok(None);
         }
         Err(bad_request(format!(
-            "requested uid {uid:?}, groups {groups:?}, extra {extra:?} without impersonating a user name"
+            "requested &user.DefaultInfo{{Name:\"\", UID:{}, Groups:{}, Extra:{}}} without impersonating a user name",
+            quoted(&uid),
+            go_strings(&groups),
+            go_map(&extra)
         )))
     }
 
-    /// Asks for every part of the identity.
-    async fn check(&self, authorizers: &AuthorizerChain, recorded: &Recorded) -> Result<(), Refusal> {
-        let impersonator = &**recorded.identified().identity();
-        let mut is_allowed = true;
-        for target in self.parts() {
-            let attributes = Attributes { user: impersonator, verb: "impersonate", target };
-            is_allowed = is_allowed && authorizers.decide(&attributes).await.is_allow();
-        }
-        if is_allowed {
-            return Ok(());
-        }
-        let info = recorded.identified().located().info();
-        let verb = format!("impersonate-on:{}:{}", self.mode(), info.verb());
-        tracing::info!(
-            audit_id = recorded.identified().located().arrived().audit_id.to_str().unwrap_or_default(),
-            user = impersonator.name,
-            verb,
-            impersonated = self.user,
-            gate = "impersonation",
-            "request refused"
-        );
-        Err(forbidden(&Attributes { verb: &verb, ..Attributes::of_request(impersonator, info) }, ""))
-    }
-
-    /// Every part of the identity, as what is impersonated.
-    fn parts(&self) -> Vec<Target<'_>> {
-        fn part<'a>(
-            group: &'a str,
-            namespace: &'a str,
-            resource: &'a str,
-            subresource: &'a str,
-            name: &'a str,
-        ) -> Target<'a> {
-            let selectors = Selectors::NONE;
-            Target::Resource { group, version: "v1", namespace, resource, subresource, name, selectors }
-        }
-        let user = match service_account(&self.user) {
-            Some((namespace, name)) => part("", namespace, "serviceaccounts", "", name),
-            None => part("", "", "users", "", &self.user),
-        };
-        let mut parts = vec![user];
-        parts.extend(self.groups.iter().map(|group| part("", "", "groups", "", group)));
-        if !self.uid.is_empty() {
-            parts.push(part(AUTHENTICATION_GROUP, "", "uids", "", &self.uid));
-        }
-        for (key, values) in &self.extra {
-            parts.extend(values.iter().map(|value| part(AUTHENTICATION_GROUP, "", "userextras", key, value)));
-        }
-        parts
-    }
-
-    /// Returns the name that constrained impersonation has for this sort of identity.
-    fn mode(&self) -> &'static str {
-        if service_account(&self.user).is_some() {
-            "serviceaccount"
-        } else if self.user.starts_with(NODE_PREFIX) {
-            "arbitrary-node"
-        } else {
-            "user-info"
-        }
+    /// Says whether the headers ask for a user and for nothing that the user's name does not imply.
+    fn is_only_a_name(&self) -> bool {
+        self.uid.is_empty() && self.groups.is_empty() && self.extra.is_empty()
     }
 
     /// Adds the groups that the user's name implies, as upstream does.
-    fn into_identity(self) -> Identity {
+    fn into_identity(self, mode: Mode) -> Identity {
         let mut identity = Identity { name: self.user, uid: self.uid, groups: self.groups, extra: self.extra };
         if let Some((namespace, _)) = service_account(&identity.name)
             && identity.groups.is_empty()
         {
             identity.groups = vec![SERVICE_ACCOUNTS_GROUP.to_owned(), format!("{SERVICE_ACCOUNTS_GROUP}:{namespace}")];
+        }
+        if matches!(mode, Mode::AssociatedNode | Mode::ArbitraryNode) {
+            identity.groups = vec![NODES_GROUP.to_owned()];
         }
         if identity.name == ANONYMOUS {
             identity.join(GROUP_UNAUTHENTICATED);
@@ -199,10 +177,31 @@ impl Wanted {
     }
 }
 
-/// Returns namespace and name of a service account's user name.
+/// Returns namespace and name of a service account's user name. One that no service account can have is another user's.
 fn service_account(user: &str) -> Option<(&str, &str)> {
     let (namespace, name) = user.strip_prefix(SERVICE_ACCOUNT_PREFIX)?.split_once(':')?;
-    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+    (dns1123_label(namespace).is_empty() && dns1123_subdomain(name).is_empty()).then_some((namespace, name))
+}
+
+/// Returns the name of the node that a user name stands for.
+fn node(user: &str) -> Option<&str> {
+    user.strip_prefix(NODE_PREFIX).filter(|name| dns1123_subdomain(name).is_empty())
+}
+
+/// Strings as Go prints them with their type.
+fn go_strings(strings: &[String]) -> String {
+    let items: Vec<_> = strings.iter().map(|text| quoted(text)).collect();
+    if items.is_empty() { "[]string(nil)".to_owned() } else { format!("[]string{{{}}}", items.join(", ")) }
+}
+
+/// A map as Go prints it with its type.
+fn go_map(map: &BTreeMap<String, Vec<String>>) -> String {
+    let items: Vec<_> = map.iter().map(|(key, values)| format!("{}:{}", quoted(key), go_strings(values))).collect();
+    if items.is_empty() {
+        "map[string][]string(nil)".to_owned()
+    } else {
+        format!("map[string][]string{{{}}}", items.join(", "))
+    }
 }
 
 /// Decodes the key of an extra, which is lower case because header names are; one that is not encoded stands as it is.

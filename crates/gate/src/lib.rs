@@ -28,13 +28,26 @@ mod refusal;
 mod request_info;
 mod tls;
 mod tls_stream;
+mod tokens;
 mod upgrade;
+mod webhook;
 
 pub use arrival::Peer;
-pub use authn::{Authenticators, KnownToken, TokenAuthenticator, TokenVerdict, Tokens};
+pub use authn::{
+    Anonymous, AnonymousPaths, AuthenticationConfiguration, Authenticators, BootstrapTokens, CONFIGURATION_LEN_MAX,
+    ConfigurationError, ConfigurationFile, Credentials, Dial, Fetch, FetchError, FileFollower, FrontProxy, HttpsDial,
+    JwtIssuers, KnownToken, LiveFile, LiveFileError, OidcFlags, RequestHeaderError, RequestHeaders,
+    ServiceAccountTokens, TokenAuthenticator, TokenReviewVersion, TokenVerdict, TokenWebhook, TokenWebhookSettings,
+    Tokens, TrustFiles, keep_fresh,
+};
+pub use authz::rbac;
 pub use authz::{
-    Attributes, Authorizer, AuthorizerChain, Decision, Operator, PathRule, Permitted, Requirement, ResourceRule, Rules,
-    Selectors, Target, Verdict,
+    Abac, AbacError, AccessReviewVersion, Attributes, AuthorizationConfigurationError, AuthorizationFile, Authorizer,
+    AuthorizerChain, AuthorizerSetting, AuthorizerSources, AuthorizerType, Decision, EveryoneMayDoEverything,
+    GROUP_NODES, NAMESPACE_NODE_LEASE, NODE_NAME_PREFIX, NodeAuthorizer, NodeGraph, NodeIdentity, NodeRelations,
+    NodesRefused, Operator, PathRule, Permitted, RELOAD_INTERVAL, RelatedKind, Reload, Requirement, ResourceRule,
+    Rules, Selectors, Target, Verdict, WebhookAuthorizer, WebhookFailurePolicy, WebhookSetting, WebhookSource,
+    parse_authorization_configuration,
 };
 pub use body::{Body, BodyError, BoxError, RequestBody, status_response};
 pub use cluster::{Cluster, Held, Holder, StoredSecret};
@@ -51,7 +64,9 @@ pub use query::Query;
 pub use refusal::not_found;
 pub use request_info::{PathFault, RequestInfo, ResourceInfo, Verb, selected_name};
 pub use tls::{Tls, TlsError};
+pub use tokens::{KeyError, Named, NewToken, ServiceAccountIssuer, ServiceAccountKeys};
 pub use upgrade::{Draining, Upgrade, UpgradedStream};
+pub use webhook::WebhookError;
 
 /// A future that is made where it is asked for, because few ever wait.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

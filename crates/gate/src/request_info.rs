@@ -16,6 +16,7 @@ use crate::query::{Query, percent_decode};
 use crate::refusal::Refusal;
 
 mod field_name;
+mod selectors;
 
 pub use field_name::selected as selected_name;
 
@@ -165,6 +166,8 @@ struct ResourceSpans {
     is_in_namespace: bool,
     is_verb_in_path: bool,
     selected_name: Option<String>,
+    /// None when all of a collection is asked for, and for what is no collection.
+    selectors: Option<Box<Selectors>>,
 }
 
 impl RequestInfo {
@@ -214,9 +217,10 @@ impl RequestInfo {
         })
     }
 
-    /// Returns which objects of a collection are asked for.
+    /// Returns which objects of a collection are asked for; all when a selector cannot be read, and for a verb in the path.
     pub fn selectors(&self) -> &Selectors {
-        Selectors::NONE
+        let read = self.resource.as_ref().and_then(|spans| spans.selectors.as_deref());
+        read.unwrap_or(Selectors::NONE)
     }
 
     /// Says whether the request may take as long as it likes: watches and streams (upstream: the long-running check).
@@ -339,6 +343,9 @@ fn parse_resource(path: &str, method: &Method, query: Query<'_>) -> Parsed {
             _ => {}
         }
     }
+    if by_prefix.is_none() && matches!(spans.verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
+        spans.selectors = selectors::read(query);
+    }
     Parsed::Resource(Box::new(spans))
 }
 
@@ -368,6 +375,7 @@ fn parse_target(mut segments: Segments<'_>, first: Span, verb: Verb) -> Resource
         is_in_namespace: false,
         is_verb_in_path: false,
         selected_name: None,
+        selectors: None,
     };
     if segments.text(&spans.resource) == "namespaces" {
         let Some(namespace) = segments.next() else { return spans };

@@ -5,7 +5,7 @@
 //! whose answer a client can read. All of it can be replaced while the server runs; connections that are open keep their
 //! keys, and their certificates are judged by the new CAs from their next request on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -74,6 +74,15 @@ pub enum TlsError {
 pub struct Tls {
     config: ArcSwap<ServerConfig>,
     trust: ClientTrust,
+    material: Mutex<Material>,
+}
+
+/// What the configuration in force was made of, so that a part of it can be replaced.
+struct Material {
+    tls: TlsMaterial,
+    /// The CA of the front proxy: a client that has several certificates must know that this one is asked for too. It vouches
+    /// for no user.
+    front_proxy_ca_pem: Vec<u8>,
 }
 
 impl Tls {
@@ -82,8 +91,10 @@ impl Tls {
     /// # Errors
     /// Says which part can not be used.
     pub fn new(material: &TlsMaterial) -> Result<Self, TlsError> {
-        let (config, roots) = load(material)?;
-        Ok(Self { config: ArcSwap::from(config), trust: Arc::new(ArcSwap::from_pointee(roots)) })
+        let material = Material { tls: copy(material), front_proxy_ca_pem: Vec::new() };
+        let (config, roots) = load(&material)?;
+        let trust = Arc::new(ArcSwap::from_pointee(roots));
+        Ok(Self { config: ArcSwap::from(config), trust, material: Mutex::new(material) })
     }
 
     /// Replaces certificates, keys and CAs. When they can not be used, everything stays as it is.
@@ -91,9 +102,30 @@ impl Tls {
     /// # Errors
     /// Says which part can not be used.
     pub fn reload(&self, material: &TlsMaterial) -> Result<(), TlsError> {
-        let (config, roots) = load(material)?;
+        self.change(|now| now.tls = copy(material))
+    }
+
+    /// Replaces the CAs of client certificates, and names the front proxy's CA (empty when there is none) to clients beside
+    /// them. When they can not be used, everything stays as it is.
+    ///
+    /// # Errors
+    /// Says what can not be used.
+    pub fn reload_client_cas(&self, client_ca_pem: &[u8], front_proxy_ca_pem: &[u8]) -> Result<(), TlsError> {
+        self.change(|now| {
+            now.tls.client_ca_pem = client_ca_pem.to_vec();
+            now.front_proxy_ca_pem = front_proxy_ca_pem.to_vec();
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Material)) -> Result<(), TlsError> {
+        let mut material = self.material.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed =
+            Material { tls: copy(&material.tls), front_proxy_ca_pem: material.front_proxy_ca_pem.clone() };
+        change(&mut changed);
+        let (config, roots) = load(&changed)?;
         self.trust.store(Arc::new(roots));
         self.config.store(config);
+        *material = changed;
         Ok(())
     }
 
@@ -106,8 +138,38 @@ impl Tls {
     }
 }
 
-fn load(material: &TlsMaterial) -> Result<(Arc<ServerConfig>, ClientRoots), TlsError> {
-    let provider = Arc::new(CryptoProvider { cipher_suites: CIPHER_SUITES.to_vec(), ..aws_lc_rs::default_provider() });
+fn copy(material: &TlsMaterial) -> TlsMaterial {
+    TlsMaterial {
+        cert_chain_pem: material.cert_chain_pem.clone(),
+        key_pem: material.key_pem.clone(),
+        client_ca_pem: material.client_ca_pem.clone(),
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider { cipher_suites: CIPHER_SUITES.to_vec(), ..aws_lc_rs::default_provider() })
+}
+
+fn read_cas(pem: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.map_err(TlsError::ClientCaUnreadable)?).map_err(TlsError::ClientCaUnusable)?;
+    }
+    Ok(roots)
+}
+
+/// Reads CAs that vouch for client certificates.
+pub(crate) fn client_roots(pem: &[u8]) -> Result<ClientRoots, TlsError> {
+    let roots = read_cas(pem)?;
+    if roots.is_empty() {
+        return Err(TlsError::ClientCaMissing);
+    }
+    ClientRoots::new(roots, provider()).map_err(TlsError::VerifierUnusable)
+}
+
+fn load(material: &Material) -> Result<(Arc<ServerConfig>, ClientRoots), TlsError> {
+    let Material { tls: material, front_proxy_ca_pem } = material;
+    let provider = provider();
     let chain = CertificateDer::pem_slice_iter(&material.cert_chain_pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(TlsError::CertificateUnreadable)?;
@@ -115,14 +177,10 @@ fn load(material: &TlsMaterial) -> Result<(Arc<ServerConfig>, ClientRoots), TlsE
         return Err(TlsError::CertificateMissing);
     }
     let key = PrivateKeyDer::from_pem_slice(&material.key_pem).map_err(TlsError::KeyUnreadable)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&material.client_ca_pem) {
-        roots.add(certificate.map_err(TlsError::ClientCaUnreadable)?).map_err(TlsError::ClientCaUnusable)?;
-    }
-    if roots.is_empty() {
-        return Err(TlsError::ClientCaMissing);
-    }
-    let verifier = Arc::new(PossessionVerifier { hints: roots.subjects(), provider: Arc::clone(&provider) });
+    let roots = client_roots(&material.client_ca_pem)?;
+    let mut hints = read_cas(&material.client_ca_pem)?;
+    hints.roots.extend(read_cas(front_proxy_ca_pem)?.roots);
+    let verifier = Arc::new(PossessionVerifier { hints: hints.subjects(), provider: Arc::clone(&provider) });
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(TlsError::VersionsUnavailable)?
@@ -130,7 +188,6 @@ fn load(material: &TlsMaterial) -> Result<(Arc<ServerConfig>, ClientRoots), TlsE
         .with_single_cert(chain, key)
         .map_err(TlsError::PairUnusable)?;
     config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
-    let roots = ClientRoots::new(roots, provider).map_err(TlsError::VerifierUnusable)?;
     Ok((Arc::new(config), roots))
 }
 

@@ -196,13 +196,13 @@ impl Rule {
 }
 
 /// A column: words between commas, none of them empty.
-fn list(column: &'static str) -> Option<Vec<&'static str>> {
+pub(crate) fn list(column: &'static str) -> Option<Vec<&'static str>> {
     let words: Vec<&str> = column.split(',').collect();
     words.iter().all(|word| !word.is_empty() && !word.contains(' ')).then_some(words)
 }
 
 impl Subject {
-    fn read(line: &'static str) -> Option<Subject> {
+    pub(crate) fn read(line: &'static str) -> Option<Subject> {
         match line.split_once(' ')? {
             ("User", name) => Some(Subject::User(name)),
             ("Group", name) => Some(Subject::Group(name)),

@@ -1,14 +1,19 @@
 //! The kinds of the 1.36 API as tables: types, resources, printer columns, field descriptions.
 //!
-//! This crate knows facts. It does no I/O, holds no objects and decides nothing about a request.
+//! This crate knows facts, and the rules of single kinds as pure functions. It does no I/O, holds no objects and decides nothing about a request.
 //!
 //! Reading order: [`mod@resources`] (what is served, where it is stored), then [`views`] (fields by
-//! name), then [`descriptions`] (what OpenAPI and `kubectl explain` print).
+//! name), then [`descriptions`] (what OpenAPI and `kubectl explain` print); [`strategy`] and the groups after it (what one kind does differently).
 
 mod additions;
 pub mod bootstrap_policy;
+pub mod certificates;
+pub mod core;
 pub mod descriptions;
+pub mod flow_control;
+pub mod rbac;
 pub mod resources;
+pub mod strategy;
 pub mod views;
 
 use std::sync::OnceLock;
@@ -16,6 +21,7 @@ use std::sync::OnceLock;
 use portcullis_model::schema::Schema;
 
 pub use bootstrap_policy::bootstrap_policy;
+pub use flow_control::flow_control;
 pub use resources::{Registry, Resource};
 
 /// The type tables, as `cargo xtask facts` wrote them. A test holds this list to the folder.

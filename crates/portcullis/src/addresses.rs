@@ -1,7 +1,7 @@
 //! The names and addresses that a client may call this API server by. All of them stand in its certificate (A15).
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::pki::ServerName;
 
@@ -43,6 +43,15 @@ pub(crate) fn serving_names(host: &Host, bound: IpAddr, service: IpAddr) -> BTre
         names.insert(ServerName::Ip(bound));
     }
     names
+}
+
+/// Where a server on this host that listens there is reached.
+pub(crate) fn listening(host: &Host, bound: SocketAddr) -> Vec<SocketAddr> {
+    let mut addresses = vec![bound];
+    if bound.ip().is_unspecified() {
+        addresses.extend(host.addresses.iter().map(|address| SocketAddr::new(*address, bound.port())));
+    }
+    addresses
 }
 
 fn address(interface: &nix::ifaddrs::InterfaceAddress) -> Option<IpAddr> {
@@ -89,6 +98,17 @@ mod tests {
         check("::", &["192.0.2.7"]);
         check("198.51.100.1", &["198.51.100.1"]);
         check("127.0.0.1", &[]);
+    }
+
+    #[test]
+    fn addresses_of_a_server() {
+        let host = Host { name: None, addresses: vec!["192.0.2.7".parse().unwrap()] };
+        let check = |bound: &str, expected: &[&str]| {
+            let addresses = listening(&host, bound.parse().unwrap());
+            assert_eq!(addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{bound}");
+        };
+        check("0.0.0.0:6443", &["0.0.0.0:6443", "192.0.2.7:6443"]);
+        check("198.51.100.1:6443", &["198.51.100.1:6443"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::Styles;
@@ -8,7 +8,12 @@ use clap::builder::styling::AnsiColor;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use portcullis_client::{Cidr, DialRule};
+
+use crate::admission::AdmissionArguments;
+use crate::authorization::Authorization;
 use crate::configuration::{AddressRange, Component, Defaults, default_data_dir};
+use crate::explain::Explain;
 use crate::refused::NoneRefused;
 use crate::version::VERSION;
 
@@ -35,6 +40,7 @@ pub(crate) enum Subcommands {
     /// Certificates of the cluster
     #[command(subcommand)]
     Pki(Pki),
+    Explain(Box<Explain>),
     /// Print the version
     Version,
 }
@@ -69,6 +75,12 @@ pub(crate) struct Up {
     #[arg(long, value_name = "FILTER")]
     pub(crate) log_level: Option<String>,
     #[command(flatten)]
+    pub(crate) authorization: Authorization,
+    #[command(flatten)]
+    pub(crate) admission: AdmissionArguments,
+    #[command(flatten)]
+    pub(crate) dial: Dialled,
+    #[command(flatten)]
     pub(crate) _none_refused: NoneRefused,
 }
 
@@ -94,6 +106,22 @@ pub(crate) struct Issue {
     /// Where to write: PREFIX.crt and PREFIX.key
     #[arg(long, value_name = "PREFIX")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dialled {
+    /// Addresses that webhooks and issuers may have although they lead back here: loopback, link-local, this server's own (A26);
+    /// separated by commas
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
+    allow_dial: Vec<Cidr>,
+}
+
+impl Dialled {
+    /// Whom a server that listens there may ask.
+    pub(crate) fn rule(&self, own: Vec<SocketAddr>, defaults: Defaults) -> DialRule {
+        let loopback_allowed = defaults == Defaults::Upstream;
+        DialRule { allowed: self.allow_dial.clone(), own, loopback_allowed }
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -3,13 +3,19 @@
 //! It holds no behaviour of a component. `up` wires them together and nothing else knows them all.
 
 mod addresses;
+mod admission;
 mod apiserver;
 mod arguments;
+mod authentication;
+mod authorization;
 mod configuration;
+mod explain;
+mod guards;
 mod kubeconfig;
 mod memory;
 mod pki;
 mod refused;
+mod service_accounts;
 mod up;
 mod version;
 
@@ -29,6 +35,10 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Subcommands::Up(arguments) => up::run(&arguments),
         Subcommands::Pki(Pki::Issue(arguments)) => issue(&arguments),
+        Subcommands::Explain(arguments) => match explain::run(&arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Subcommands::Version => {
             println!("portcullis {}", version::VERSION);
             Ok(())

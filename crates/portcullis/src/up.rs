@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
 use portcullis_apiserver::Catalog;
 use portcullis_apiserver::registry::Registry;
-use portcullis_gate::{Drained, Gate, GateConfig, Guards, Limits, Listener, Profile, TlsMaterial};
+use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial};
 use portcullis_store::embedded::{Embedded, Options};
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,7 +22,7 @@ use tracing_subscriber::EnvFilter;
 use crate::arguments::Up;
 use crate::configuration::Defaults;
 use crate::pki::{self, Pair, pem};
-use crate::{addresses, kubeconfig, memory, version};
+use crate::{addresses, apiserver, guards, kubeconfig, memory, version};
 
 /// Threads that run requests; more do not serve faster, and each holds memory.
 const WORKERS_MAX: usize = 8;
@@ -62,8 +62,17 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     let listening = listener.local_addr()?;
     let admin = data_dir.join("admin.kubeconfig");
     kubeconfig::write(&admin, listening, cluster.authority.certificate(), &cluster.admin)?;
-    let api = crate::apiserver::start(arguments, store, registry, listening).await?;
-    let gate = Arc::new(Gate::new(api, Guards::default(), config.limits));
+    let server =
+        apiserver::start(arguments, Arc::clone(&store) as _, Arc::clone(&registry), listening, config.defaults).await?;
+    let own = addresses::listening(&host, listening);
+    let guards = guards::guards(guards::Materials {
+        arguments,
+        engine: store,
+        registry,
+        server: &server,
+        dial: arguments.dial.rule(own, arguments.defaults),
+    })?;
+    let gate = Arc::new(Gate::new(apiserver::handler(server), guards, config.limits));
     say_what_is(&cluster.made, listening, &admin, begun)?;
     let drained = listener.serve(gate, signals.stop()).await;
     match drained {

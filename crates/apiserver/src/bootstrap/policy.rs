@@ -8,7 +8,7 @@
 use portcullis_kinds::bootstrap_policy::{self, Binding, PolicyError, Role, Rule, Subject};
 use serde_json::{Map, Value, json};
 
-use super::{First, Held};
+use super::{Finding, First, Held};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// An object on which this is `false` stays as it is.
@@ -16,29 +16,18 @@ const ANNOTATION_AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate
 const LABEL_BOOTSTRAPPING: &str = "kubernetes.io/bootstrapping";
 const LABEL_AGGREGATE_TO: &str = "rbac.authorization.k8s.io/aggregate-to-";
 
-/// What an object is, compared with what it should be.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Finding {
-    /// It has all that it should have, or is not to be touched.
-    Same,
-    /// Something was missing, and is in this one.
-    Changed(Value),
-    /// It is a binding to another role, which no update can change.
-    OtherRole,
-}
-
 /// The roles and bindings to be made.
 pub(super) fn firsts() -> Result<impl Iterator<Item = First>, PolicyError> {
     let policy = bootstrap_policy::bootstrap_policy()?;
     let roles = policy.roles.iter().map(|role| {
         let resource = if role.namespace.is_empty() { "clusterroles" } else { "roles" };
         let object = role_object(role);
-        First { held: Held::Reconcile, ..First::kept(GROUP, resource, role.namespace, role.name, object) }
+        First { held: Held::Policy, ..First::kept(GROUP, resource, role.namespace, role.name, object) }
     });
     let bindings = policy.bindings.iter().map(|binding| {
         let resource = if binding.namespace.is_empty() { "clusterrolebindings" } else { "rolebindings" };
         let object = binding_object(binding);
-        First { held: Held::Reconcile, ..First::kept(GROUP, resource, binding.namespace, binding.name, object) }
+        First { held: Held::Policy, ..First::kept(GROUP, resource, binding.namespace, binding.name, object) }
     });
     Ok(roles.chain(bindings))
 }

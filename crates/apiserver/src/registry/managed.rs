@@ -89,14 +89,15 @@ fn given(request: &Request<'_>, tree: &Tree, stored: &Managers) -> Option<Manage
 
 /// What this door to the object does not write (upstream: `GetResetFields` of strategies).
 fn ignored(request: &Request<'_>) -> &'static PathSet {
-    static SETS: OnceLock<[PathSet; 5]> = OnceLock::new();
-    let [nothing, status, spec, spec_and_metadata, spec_and_status] = SETS.get_or_init(|| {
+    static SETS: OnceLock<[PathSet; 6]> = OnceLock::new();
+    let [nothing, status, spec, spec_and_metadata, spec_and_status, spec_and_certificate] = SETS.get_or_init(|| {
         [
             PathSet::default(),
             PathSet::of_fields(&[&["status"]]),
             PathSet::of_fields(&[&["spec"]]),
             PathSet::of_fields(&[&["spec"], &["metadata"]]),
             PathSet::of_fields(&[&["spec"], &["status"]]),
+            PathSet::of_fields(&[&["spec"], &["status", "certificate"]]),
         ]
     });
     static OTHERS: OnceLock<Vec<PathSet>> = OnceLock::new();
@@ -109,6 +110,7 @@ fn ignored(request: &Request<'_>) -> &'static PathSet {
             let at = STATUS_RESETS.iter().position(|(group, name, _)| (*group, *name) == key);
             at.and_then(|at| others.get(at)).unwrap_or(spec)
         }
+        Door::Approval => spec_and_certificate,
         Door::Main if MAIN_RESETS_SPEC.contains(&key) => spec_and_status,
         Door::Main | Door::Finalize if served.has_status() => status,
         Door::Main | Door::Finalize => nothing,

@@ -15,8 +15,9 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use portcullis_kinds::Resource;
+use portcullis_kinds::strategy::{self, Strategy};
 use portcullis_model::schema::decode_json::{self, FieldValidation};
-use portcullis_model::schema::{DecodeError, Schema, TypeId, canonical, encode_json};
+use portcullis_model::schema::{DecodeError, Schema, TypeId, canonical, default, encode_json};
 use portcullis_model::tree::Tree;
 
 use metadata::MetaFields;
@@ -33,6 +34,8 @@ pub struct Served {
     pub schema: &'static Schema,
     /// What differs from other resources.
     pub rules: Rules,
+    /// The rules of its kind, where it has any of its own.
+    pub strategy: Option<&'static Strategy>,
     /// Numbers of the fields of `metadata`.
     pub meta: &'static MetaFields,
     /// Numbers of the object's own fields.
@@ -91,6 +94,7 @@ impl Served {
             resource,
             schema,
             rules: Rules::of(resource),
+            strategy: strategy::of(resource.group, resource.name),
             meta,
             fields,
             field_numbers: Vec::new(),
@@ -104,6 +108,11 @@ impl Served {
             variant: 0,
             prefix: prefix(resource),
         }
+    }
+
+    /// Whether it is this resource of this group, in any version.
+    pub fn is(&self, group: &str, resource: &str) -> bool {
+        self.resource.name == resource && self.resource.group == group
     }
 
     /// Returns `pods` or `deployments.apps`, as metrics name resources.
@@ -152,6 +161,14 @@ impl Served {
     /// Whether objects are stored as the version that is served here.
     pub fn stored_as_served(&self) -> bool {
         self.stored_type == self.resource.type_id
+    }
+
+    /// Gives fields that are absent their default values.
+    pub fn default(&self, tree: &mut Tree) {
+        default::apply(self.schema, tree);
+        if let Some(strategy) = self.strategy {
+            (strategy.default)(tree);
+        }
     }
 
     /// Reads a stored object, as the version served here. It has neither type head nor resource version.

@@ -28,6 +28,8 @@ pub enum Door {
     Status,
     /// `/finalize` of a namespace.
     Finalize,
+    /// `/approval` of a request for a certificate.
+    Approval,
 }
 
 impl Door {
@@ -36,6 +38,7 @@ impl Door {
         match subresource {
             "status" => Door::Status,
             "finalize" => Door::Finalize,
+            "approval" => Door::Approval,
             _ => Door::Main,
         }
     }
@@ -165,6 +168,8 @@ pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
                 copy_field(served, tree, old, served.meta.labels);
             }
         }
+        // The kind's own rules say what it changes.
+        Door::Approval => {}
         Door::Finalize => {
             if let Some(status) = served.fields.status {
                 copy_top(tree, old, status);
@@ -336,7 +341,7 @@ fn seconds(env: &dyn Env) -> i64 {
 }
 
 /// Writes 16 random bytes as a version 4 UUID.
-fn uuid_v4(random: &[u8]) -> String {
+pub(crate) fn uuid_v4(random: &[u8]) -> String {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     let mut text = String::with_capacity(36);
     for (at, byte) in random.iter().take(16).enumerate() {

@@ -191,6 +191,7 @@ const NAMED_OTHERWISE: &[(&str, &str, NameRule)] = &[
     ("rbac.authorization.k8s.io", "roles", NameRule::PathSegment),
     ("", "replicationcontrollers", NameRule::SubdomainBytes),
     ("apiregistration.k8s.io", "apiservices", NameRule::PathSegment),
+    ("certificates.k8s.io", "certificatesigningrequests", NameRule::PathSegment),
     // The older events are not validated beyond what every name must be.
     ("", "events", NameRule::PathSegment),
     // Must be an IP address, which the kind's own validation says.

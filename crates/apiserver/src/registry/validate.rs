@@ -1,4 +1,4 @@
-//! The validation that all kinds share: their metadata. Validation of each kind's own fields comes with its file in `kinds`.
+//! The validation that all kinds share: their metadata; and then the kind's own, from its file in `kinds`.
 //!
 //! Upstream validates metadata on create by the kind's rules alone, and on an update once generally for any name, twice for what may
 //! change, and for most kinds once more in full; a complaint then stands in the answer as often as it was found.
@@ -20,12 +20,16 @@ const PATH: &str = "metadata";
 /// Checks a new object.
 pub fn on_create(served: &Served, tree: &Tree) -> Result<(), Failure> {
     let parts = Parts::of(served, tree);
-    refuse_if_any(served, parts.name, validate(&parts.meta(), rules(served, served.rules.name), PATH))
+    let mut errors = validate(&parts.meta(), rules(served, served.rules.name), PATH);
+    if let Some(strategy) = served.strategy {
+        errors.extend((strategy.validate_create)(tree));
+    }
+    refuse_if_any(served, parts.name, errors)
 }
 
 /// Checks an object that replaces another.
-pub fn on_update(served: &Served, tree: &Tree, old: &Tree) -> Result<(), Failure> {
-    let (new, old) = (Parts::of(served, tree), Parts::of(served, old));
+pub fn on_update(served: &Served, tree: &Tree, old_tree: &Tree, subresource: &str) -> Result<(), Failure> {
+    let (new, old) = (Parts::of(served, tree), Parts::of(served, old_tree));
     // An update that names no version was given the one it replaces; what it replaces is written without one.
     let meta = ObjectMeta { resource_version: "0", ..new.meta() };
     let old_meta = ObjectMeta { resource_version: "0", ..old.meta() };
@@ -36,6 +40,9 @@ pub fn on_update(served: &Served, tree: &Tree, old: &Tree) -> Result<(), Failure
     errors.extend(changes);
     if served.rules.update_checks_all_metadata {
         errors.extend(validate(&meta, rules(served, served.rules.name), PATH));
+    }
+    if let Some(strategy) = served.strategy {
+        errors.extend((strategy.validate_update)(tree, old_tree, subresource));
     }
     refuse_if_any(served, new.name, errors)
 }

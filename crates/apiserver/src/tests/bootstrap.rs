@@ -2,16 +2,21 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::{ExtensionAuthentication, RequestHeader};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+/// Another server over the same store.
+fn another(cluster: &Cluster) -> Arc<ApiServer> {
+    let engine = Arc::clone(&cluster.engine) as Arc<dyn Engine>;
+    let env = Arc::clone(&cluster.env) as Arc<dyn Env>;
+    ApiServer::new(engine, Arc::new(Registry::new()), Config::default(), env)
+}
 
 /// Starts another server over the same store, and returns whether that changed anything.
 async fn start_again(cluster: &Cluster) -> bool {
     let before = cluster.engine.snapshot().revision();
-    let engine = Arc::clone(&cluster.engine) as Arc<dyn Engine>;
-    let env = Arc::clone(&cluster.env) as Arc<dyn Env>;
-    let server = ApiServer::new(engine, Arc::new(Registry::new()), Config::default(), env);
-    server.bootstrap().await.unwrap();
+    another(cluster).bootstrap().await.unwrap();
     cluster.engine.snapshot().revision() != before
 }
 
@@ -85,4 +90,94 @@ async fn a_binding_to_another_role_is_made_anew() {
     assert_eq!(said.at("/subjects"), made.at("/subjects"));
     assert_ne!(said.at("/metadata/uid"), wrong.at("/metadata/uid"));
     assert!(!start_again(&cluster).await);
+}
+
+const FLOW_CONTROL: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
+const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+
+#[tokio::test]
+async fn a_cluster_begins_with_flow_control_and_its_own_api_services() {
+    let cluster = Cluster::new().await;
+    for (path, expected) in [("flowschemas", 11), ("prioritylevelconfigurations", 8)] {
+        let said = cluster.get(&format!("{FLOW_CONTROL}/{path}")).await;
+        assert_eq!(names(&said).len(), expected, "{path}");
+        for item in said.at("/items").as_array().unwrap() {
+            let metadata = &item["metadata"];
+            assert_eq!(metadata["generation"], 1, "{item}");
+            assert_eq!(metadata["annotations"]["apf.kubernetes.io/autoupdate-spec"], "true", "{item}");
+            let managers: Vec<_> = metadata["managedFields"].as_array().unwrap().iter().collect();
+            let producer = managers.last().unwrap();
+            assert_eq!(producer["manager"], "api-priority-and-fairness-config-producer-v1", "{item}");
+            assert_eq!(managers.len(), if path == "flowschemas" { 2 } else { 1 }, "{item}");
+        }
+    }
+    let said = cluster.get(&format!("{FLOW_CONTROL}/flowschemas/probes")).await;
+    let status = "/metadata/managedFields/0/fieldsV1/f:status/f:conditions/k:{\"type\":\"Dangling\"}/f:reason";
+    assert_eq!(said.at(status), json!({}));
+    let said = cluster.get(API_SERVICES).await;
+    assert_eq!(names(&said).len(), 21);
+    let said = cluster.get(&format!("{API_SERVICES}/v1.apps")).await;
+    assert_eq!(said.at("/status/conditions/0/reason"), "Local");
+    assert!(!start_again(&cluster).await);
+}
+
+#[tokio::test]
+async fn a_start_puts_flow_control_and_api_services_right() {
+    let cluster = Cluster::new().await;
+    // One that must be there, one that an operator took over, one of an operator, one of an earlier build.
+    let level = |name: &str| format!("{FLOW_CONTROL}/prioritylevelconfigurations/{name}");
+    let shares = |shares: i32| json!({"spec": {"limited": {"nominalConcurrencyShares": shares}}});
+    let made = |name: &str, said: &str| {
+        json!({
+            "metadata": {"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": said}},
+            "spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}},
+        })
+    };
+    assert_eq!(cluster.merge(&level("catch-all"), shares(77)).await.code, 200);
+    let mut own = shares(78);
+    own["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"] = json!("false");
+    assert_eq!(cluster.merge(&level("system"), own).await.code, 200);
+    for (name, said) in [("own", "false"), ("earlier", "true")] {
+        let path = format!("{FLOW_CONTROL}/prioritylevelconfigurations");
+        let said = cluster.post(&path, made(name, said)).await;
+        assert_eq!(said.code, 201, "{}", said.message());
+    }
+    let service = format!("{API_SERVICES}/v1.apps");
+    let said = cluster.merge(&service, json!({"spec": {"groupPriorityMinimum": 1}})).await;
+    assert_eq!(said.code, 200, "{}", said.message());
+
+    assert!(start_again(&cluster).await);
+    let said = cluster.get(&level("catch-all")).await;
+    assert_eq!(said.at("/spec/limited/nominalConcurrencyShares"), 5);
+    assert_eq!(said.at("/metadata/generation"), 3);
+    assert_eq!(cluster.get(&level("system")).await.at("/spec/limited/nominalConcurrencyShares"), 78);
+    assert_eq!(cluster.get(&level("own")).await.code, 200);
+    assert_eq!(cluster.get(&level("earlier")).await.code, 404);
+    assert_eq!(cluster.get(&service).await.at("/spec/groupPriorityMinimum"), 17800);
+    assert!(!start_again(&cluster).await);
+}
+
+#[tokio::test]
+async fn extension_servers_are_told_whom_this_server_trusts() {
+    let path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+    let cluster = Cluster::new().await;
+    assert_eq!(cluster.get(path).await.code, 404);
+    let told = |client_ca_pem: &str| ExtensionAuthentication {
+        client_ca_pem: client_ca_pem.to_owned(),
+        request_header: Some(RequestHeader { client_ca_pem: "proxy".to_owned(), ..RequestHeader::default() }),
+    };
+    let server = another(&cluster);
+    server.publish_authentication(&told("one")).await.unwrap();
+    let said = cluster.get(path).await;
+    assert_eq!(said.at("/data/client-ca-file"), "one");
+    assert_eq!(said.at("/data/requestheader-allowed-names"), "[]");
+    assert_eq!(said.at("/metadata/managedFields/0/manager"), "kube-apiserver");
+    assert_eq!(cluster.merge(path, json!({"data": {"client-ca-file": "one, evil", "own": "x"}})).await.code, 200);
+    server.publish_authentication(&told("two")).await.unwrap();
+    let said = cluster.get(path).await;
+    assert_eq!((said.at("/data/client-ca-file"), said.at("/data/own")), (json!("two"), json!("x")));
+    // And nothing else is looked at on the way.
+    assert_eq!(cluster.delete(&format!("{RBAC}/clusterroles/view"), Value::Null).await.code, 200);
+    server.publish_authentication(&told("two")).await.unwrap();
+    assert_eq!(cluster.get(&format!("{RBAC}/clusterroles/view")).await.code, 404);
 }

@@ -8,11 +8,12 @@ use portcullis_kinds::views::{self, Edit};
 use portcullis_model::go_text::quoted;
 use portcullis_model::status::{FieldError, Status, aggregate};
 use portcullis_model::tree::Tree;
-use portcullis_store::{Commit, CommitError, Operation};
+use portcullis_store::{Commit, CommitError, Operation, Snapshot};
 
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
 use super::turns;
+use crate::admission::{Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, unreadable};
 use crate::negotiate;
 use crate::request::Request;
@@ -27,22 +28,69 @@ const POD_SCHEDULED: &str = "PodScheduled";
 
 /// Answers a POST to `pods/NAME/binding`.
 pub async fn of_pod(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
-    let (binding, options) = received(request)?;
+    let (mut binding, options) = received(request)?;
     let name = request.path_name();
+    let snapshot = admit(server, request, name, &mut binding, &options).await?;
     if views::read::<Binding<'_>>(&binding).metadata().name() != name {
         return Err(Box::new(Status::bad_request("name in URL does not match name in Binding object")));
     }
+    validate(server, request, name, &mut binding, &options, snapshot.as_ref()).await?;
     bind(server, request, name, &binding, &options).await
 }
 
 /// Answers a POST to `bindings`, where only the body names the pod.
 pub async fn create(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
-    let (binding, options) = received(request)?;
-    let name = views::read::<Binding<'_>>(&binding).metadata().name();
-    if name.is_empty() {
+    let (mut binding, options) = received(request)?;
+    let name = views::read::<Binding<'_>>(&binding).metadata().name().to_owned();
+    let snapshot = admit(server, request, &name, &mut binding, &options).await?;
+    // What is admitted under one name must not bind another pod.
+    if name.is_empty() || views::read::<Binding<'_>>(&binding).metadata().name() != name {
         return Err(Box::new(Status::bad_request("Name parameter required.")));
     }
-    bind(server, request, name, &binding, &options).await
+    validate(server, request, &name, &mut binding, &options, snapshot.as_ref()).await?;
+    bind(server, request, &name, &binding, &options).await
+}
+
+/// First pass of admission over the binding; gives the state that it was decided on, or nothing when no plugin has a say.
+async fn admit(
+    server: &ApiServer,
+    request: &Request<'_>,
+    name: &str,
+    binding: &mut Tree,
+    options: &WriteOptions,
+) -> Result<Option<Snapshot>, Failure> {
+    if !server.admission.concerns(request.served, Admitted::Create) {
+        return Ok(None);
+    }
+    let snapshot = server.newest().await?;
+    server.admission.admit(&mut attempt(server, request, name, binding, options, &snapshot)).await?;
+    Ok(Some(snapshot))
+}
+
+/// Second pass of admission.
+async fn validate(
+    server: &ApiServer,
+    request: &Request<'_>,
+    name: &str,
+    binding: &mut Tree,
+    options: &WriteOptions,
+    snapshot: Option<&Snapshot>,
+) -> Result<(), Failure> {
+    let Some(snapshot) = snapshot else { return Ok(()) };
+    server.admission.validate(&attempt(server, request, name, binding, options, snapshot)).await
+}
+
+fn attempt<'a>(
+    server: &'a ApiServer,
+    request: &'a Request<'a>,
+    name: &'a str,
+    binding: &'a mut Tree,
+    options: &WriteOptions,
+    snapshot: &'a Snapshot,
+) -> Attempt<'a> {
+    let dry_run = options.dry_run;
+    let operation = Admitted::Create;
+    Attempt { server, request, operation, name, object: Some(binding), old: None, snapshot, dry_run }
 }
 
 fn received(request: &mut Request<'_>) -> Result<(Tree, WriteOptions), Failure> {

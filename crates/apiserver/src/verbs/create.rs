@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use portcullis_model::schema::default;
+use portcullis_kinds::strategy::Requester;
 use portcullis_model::status::{Status, StatusCause};
 use portcullis_model::tree::Tree;
 use portcullis_store::{Change, Commit, CommitError, Condition, Entry, Operation, Snapshot};
@@ -10,6 +10,7 @@ use portcullis_store::{Change, Commit, CommitError, Condition, Entry, Operation,
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
 use super::update;
+use crate::admission::{Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, ObjectAnswer, Unservable, unreadable};
 use crate::negotiate;
 use crate::registry::metadata::{Metadata, metadata_of};
@@ -41,19 +42,30 @@ pub async fn create_object(
     let served = request.served;
     let namespace = request.namespace();
     check_namespace_matches(served, &tree, namespace)?;
-    default::apply(served.schema, &mut tree);
+    served.default(&mut tree);
     let now = server.now_seconds();
     managed::account(&server.registry, request, &options.field_manager, &mut tree, None, now);
     let given_version = Metadata::of(served, &tree).resource_version().parse().unwrap_or(0);
     let is_generated = Metadata::of(served, &tree).name().is_empty();
+    let is_admitted = server.admission.concerns(served, Admitted::Create);
     let mut taken = None;
-    for _ in 0..NAME_ATTEMPTS_MAX {
+    for attempt in 0..NAME_ATTEMPTS_MAX {
         let snapshot = server.newest().await?;
         let namespace_check = living_namespace(server, request, &tree, &snapshot)?;
+        // Once: what a plugin changed is still changed when another name is drawn.
+        if is_admitted && attempt == 0 {
+            admit(server, request, &mut tree, &snapshot, options, Phase::Admit).await?;
+        }
         // Preparing again what was prepared before gives it another uid and nothing else.
         prepare::for_create(served, &mut tree, namespace, &*server.env)
             .map_err(|error| Box::new(Status::internal_error(&error.to_string())))?;
+        if let Some(strategy) = served.strategy {
+            (strategy.prepare_create)(&mut tree, &requester(request));
+        }
         validate::on_create(served, &tree)?;
+        if is_admitted {
+            admit(server, request, &mut tree, &snapshot, options, Phase::Validate).await?;
+        }
         let Some(key) = served.key(namespace, Metadata::of(served, &tree).name()) else {
             return Err(Box::new(Status::no_such_path()));
         };
@@ -87,6 +99,47 @@ pub async fn create_object(
     }
     let (group, resource) = (served.resource.group, served.resource.name);
     Err(taken.unwrap_or_else(|| Box::new(Status::server_timeout(group, resource, "create", 1))))
+}
+
+/// Who creates, as the kind's rules are told.
+fn requester<'a>(request: &Request<'a>) -> Requester<'a> {
+    let user = request.permitted.identity();
+    Requester { name: &user.name, uid: &user.uid, groups: &user.groups, extra: &user.extra }
+}
+
+/// Which pass of admission.
+#[derive(Clone, Copy)]
+enum Phase {
+    /// The first.
+    Admit,
+    /// The second.
+    Validate,
+}
+
+async fn admit(
+    server: &ApiServer,
+    request: &Request<'_>,
+    tree: &mut Tree,
+    snapshot: &Snapshot,
+    options: &WriteOptions,
+    phase: Phase,
+) -> Result<(), Failure> {
+    // In the first pass a name is what the client gave, in the second what the object will have.
+    let name = Metadata::of(request.served, tree).name().to_owned();
+    let mut attempt = Attempt {
+        server,
+        request,
+        operation: Admitted::Create,
+        name: &name,
+        object: Some(tree),
+        old: None,
+        snapshot,
+        dry_run: options.dry_run,
+    };
+    match phase {
+        Phase::Admit => server.admission.admit(&mut attempt).await,
+        Phase::Validate => server.admission.validate(&attempt).await,
+    }
 }
 
 fn created(served: &Served, value: &Bytes, version: u64) -> Result<Answer, Failure> {

@@ -6,11 +6,12 @@ use http::StatusCode;
 use portcullis_model::schema::FieldValidation;
 use portcullis_model::status::Status;
 use portcullis_model::tree::{NodeId, Tree};
-use portcullis_store::{Commit, CommitError, Entry, Operation};
+use portcullis_store::{Commit, CommitError, Entry, Operation, Snapshot};
 
 use super::input::{self, Expected};
 use super::options::{DeleteFields, DeleteOptions, Propagation};
 use super::turns;
+use crate::admission::{Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
 use crate::negotiate;
 use crate::registry::metadata::Metadata;
@@ -51,7 +52,7 @@ pub async fn delete(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
     }
     let missing = || Box::new(Status::not_found(served.resource.group, served.resource.name, name));
     let key = served.key(request.namespace(), name).ok_or_else(missing)?;
-    let deleted = delete_one(server, served, &key, &options).await?.ok_or_else(missing)?;
+    let deleted = delete_one(server, request, &key, &options).await?.ok_or_else(missing)?;
     if deleted.is_gone && !served.rules.delete_shows_object {
         return Ok(Status::deleted(served.resource.group, served.resource.name, name, &deleted.uid).into());
     }
@@ -113,18 +114,25 @@ enum Plan {
     Remove,
 }
 
-/// Deletes an object or marks it; nothing when it is not there.
+/// Deletes an object or marks it; nothing when it is not there. The key is that of the request, or one of its collection.
 pub async fn delete_one(
     server: &ApiServer,
-    served: &Served,
+    request: &Request<'_>,
     key: &str,
     options: &DeleteOptions,
 ) -> Result<Option<Deleted>, Failure> {
+    let served = request.served;
+    let admits = server.admission.concerns(served, Admitted::Delete);
     let mut turn = None;
     for _ in 0..ATTEMPTS_MAX {
         let snapshot = server.newest().await?;
         let Some(entry) = snapshot.get(key) else { return Ok(None) };
-        let (plan, uid) = plan(server, served, entry, options)?;
+        let tree = served.load(&entry.value).map_err(unreadable)?;
+        check_preconditions(served, &tree, entry.version, options)?;
+        if admits {
+            admit(server, request, key, &tree, &snapshot, options).await?;
+        }
+        let (plan, uid) = plan(server, served, entry, tree, options)?;
         match carry_out(server, key, entry, plan, uid, options.dry_run).await {
             Ok(deleted) => return Ok(Some(deleted)),
             Err(CommitError::Conflict { .. }) if turn.is_none() => turn = turns::take(key).await,
@@ -134,6 +142,29 @@ pub async fn delete_one(
     }
     let (_, name) = served.names(key);
     Err(Box::new(Status::modified(served.resource.group, served.resource.name, name)))
+}
+
+/// Both passes at once: what is deleted cannot be changed. Nothing that waits to go already is deleted past them either.
+async fn admit(
+    server: &ApiServer,
+    request: &Request<'_>,
+    key: &str,
+    old: &Tree,
+    snapshot: &Snapshot,
+    options: &DeleteOptions,
+) -> Result<(), Failure> {
+    let mut attempt = Attempt {
+        server,
+        request,
+        operation: Admitted::Delete,
+        name: request.served.names(key).1,
+        object: None,
+        old: Some(old),
+        snapshot,
+        dry_run: options.dry_run,
+    };
+    server.admission.admit(&mut attempt).await?;
+    server.admission.validate(&attempt).await
 }
 
 async fn carry_out(
@@ -169,10 +200,9 @@ fn plan(
     server: &ApiServer,
     served: &Served,
     entry: &Entry,
+    mut tree: Tree,
     options: &DeleteOptions,
 ) -> Result<(Plan, String), Failure> {
-    let mut tree = served.load(&entry.value).map_err(unreadable)?;
-    check_preconditions(served, &tree, entry.version, options)?;
     let now = server.now_seconds();
     let uid = Metadata::of(served, &tree).uid().to_owned();
     if served.rules.marks_time_only {

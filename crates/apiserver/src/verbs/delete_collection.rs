@@ -13,7 +13,6 @@ use super::delete::{self, delete_one};
 use super::list;
 use super::options::DeleteOptions;
 use crate::answer::{Answer, Failure};
-use crate::registry::Served;
 use crate::request::Request;
 use crate::server::ApiServer;
 
@@ -23,18 +22,23 @@ const AT_ONCE_MAX: usize = 64;
 /// Answers a DELETE of a collection.
 pub async fn delete_collection(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     let options = delete::read_options(request)?;
-    let served = request.served;
     let mut keys = Vec::new();
     let found = list::select(server, request, |key| keys.push(key.clone())).await?;
     for keys in keys.chunks(AT_ONCE_MAX) {
-        delete_all(server, served, keys, &options).await?;
+        delete_all(server, request, keys, &options).await?;
     }
     Ok(Answer::List(found))
 }
 
 /// Deletes objects side by side and waits for all of them, then gives the first failure. What is gone meanwhile is gone.
-async fn delete_all(server: &ApiServer, served: &Served, keys: &[Key], options: &DeleteOptions) -> Result<(), Failure> {
-    let mut running: Vec<_> = keys.iter().map(|key| Some(Box::pin(delete_one(server, served, key, options)))).collect();
+async fn delete_all(
+    server: &ApiServer,
+    request: &Request<'_>,
+    keys: &[Key],
+    options: &DeleteOptions,
+) -> Result<(), Failure> {
+    let mut running: Vec<_> =
+        keys.iter().map(|key| Some(Box::pin(delete_one(server, request, key, options)))).collect();
     let mut failure = None;
     poll_fn(|context| {
         for slot in &mut running {

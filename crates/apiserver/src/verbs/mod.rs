@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`options`] and [`input`] (what the client says), [`create`], [`get`], [`list`] with [`select`], [`update`] with `turns`, [`patch`] with [`strategic`],
 //! [`delete`], [`delete_collection`], [`watch`] with [`watch_socket`], [`scale`], [`binding`],
-//! [`review`], [`component_status`].
+//! [`token_request`], [`review`], [`component_status`].
 
 pub mod binding;
 pub mod component_status;
@@ -19,6 +19,7 @@ pub mod review;
 pub mod scale;
 pub mod select;
 pub mod strategic;
+pub mod token_request;
 mod turns;
 pub mod update;
 pub mod watch;

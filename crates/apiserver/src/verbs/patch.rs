@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use json_patch::{AddOperation, CopyOperation, MoveOperation, PatchOperation, ReplaceOperation, TestOperation};
 use portcullis_model::schema::decode_json::{self, FieldValidation};
-use portcullis_model::schema::{DecodeError, default};
+use portcullis_model::schema::DecodeError;
 use portcullis_model::status::{BadValue, FieldError, Status};
 use portcullis_model::tree::Tree;
 use serde_json::Value;
@@ -76,10 +76,10 @@ pub async fn patch(server: &ApiServer, request: &mut Request<'_>) -> Result<Answ
             warnings.clear();
             let mut tree = apply(served, old, &patch, &options, &mut warnings)?;
             check_name(served, &tree, request.path_name())?;
-            default::apply(served.schema, &mut tree);
+            served.default(&mut tree);
             Ok(tree)
         };
-        replace(server, request, &options, &mut make).await
+        replace(server, request, &options, &mut make, None).await
     };
     request.warnings.extend(warnings);
     replaced?.ok_or_else(|| missing(request))

@@ -14,7 +14,7 @@ use portcullis_model::tree::{NodeId, Scalar, Tree};
 use serde_json::{Value, json};
 
 use super::input::{self, Expected};
-use super::update::{Old, missing, replace, set_version};
+use super::update::{Old, Projection, missing, replace, set_version};
 use super::{get, options, patch};
 use crate::answer::{Answer, Failure, Made, ObjectAnswer, unreadable};
 use crate::negotiate;
@@ -62,8 +62,8 @@ async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer,
     let body = request.body.clone();
     let wanted = input::decode(expected(served)?, format, body, options.field_validation, &mut request.warnings)?;
     let request: &Request<'_> = request;
-    let mut make = |old: &Old| rescaled(request, old, &wanted);
-    replace(server, request, &options, &mut make).await?.ok_or_else(|| missing(request))
+    let mut make = |_: &Old| Ok(wanted.clone());
+    replace(server, request, &options, &mut make, Some(&Scaled { request })).await?.ok_or_else(|| missing(request))
 }
 
 async fn patched(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
@@ -77,13 +77,27 @@ async fn patched(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer
         let mut make = |old: &Old| {
             warnings.clear();
             let scale = scale_of(served, &old.tree, old.version);
-            let wanted = patch::apply_to(expected, scale, &patch, &options, &mut warnings)?;
-            rescaled(request, old, &wanted)
+            patch::apply_to(expected, scale, &patch, &options, &mut warnings)
         };
-        replace(server, request, &options, &mut make).await
+        replace(server, request, &options, &mut make, Some(&Scaled { request })).await
     };
     request.warnings.extend(warnings);
     replaced?.ok_or_else(|| missing(request))
+}
+
+/// An object through its scale.
+struct Scaled<'a> {
+    request: &'a Request<'a>,
+}
+
+impl Projection for Scaled<'_> {
+    fn of(&self, object: &Tree, version: u64) -> Result<Tree, Failure> {
+        read(self.request.served, &scale_of(self.request.served, object, version))
+    }
+
+    fn onto(&self, old: &Old, wanted: &Tree) -> Result<Tree, Failure> {
+        rescaled(self.request, old, wanted)
+    }
 }
 
 /// The object with the replicas of a scale.

@@ -2,17 +2,19 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use portcullis_model::schema::{FieldValidation, default};
+use portcullis_model::schema::FieldValidation;
 use portcullis_model::status::{FieldError, Status};
 use portcullis_model::tree::{Scalar, Tree};
-use portcullis_store::{Commit, CommitError, Operation, Refusal};
+use portcullis_store::{Commit, CommitError, Operation, Refusal, Snapshot};
 
 use super::create::{check_namespace_matches, create_object};
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
 use super::turns;
+use crate::admission::{Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
 use crate::negotiate;
+use crate::permission;
 use crate::registry::metadata::{Metadata, metadata_of};
 use crate::registry::prepare::{self, Door};
 use crate::registry::{Served, managed, validate};
@@ -34,6 +36,21 @@ pub struct Old {
     pub value: Bytes,
 }
 
+/// A subresource that shows some of an object in a type of its own, which then is what is admitted (`scale`).
+pub trait Projection: Sync {
+    /// What the subresource shows of an object of this version.
+    ///
+    /// # Errors
+    /// When it cannot be made of what is stored.
+    fn of(&self, object: &Tree, version: u64) -> Result<Tree, Failure>;
+
+    /// The object as it was, with what is wanted of it.
+    ///
+    /// # Errors
+    /// What is wrong with what is wanted.
+    fn onto(&self, old: &Old, wanted: &Tree) -> Result<Tree, Failure>;
+}
+
 /// Answers a PUT of an object or of its status.
 pub async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     let format = negotiate::body_format(request.permitted.headers())?;
@@ -43,7 +60,7 @@ pub async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
         input::decode(expected, format, request.body.clone(), options.field_validation, &mut request.warnings)?;
     check_name(request.served, &tree, request.path_name())?;
     check_namespace_matches(request.served, &tree, request.namespace())?;
-    default::apply(request.served.schema, &mut tree);
+    request.served.default(&mut tree);
     let mut given = Some(tree);
     let replaced = {
         let request: &Request<'_> = request;
@@ -53,11 +70,11 @@ pub async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
             None => {
                 let body = request.body.clone();
                 let mut tree = input::decode(expected, format, body, FieldValidation::Ignore, &mut Vec::new())?;
-                default::apply(expected.schema, &mut tree);
+                request.served.default(&mut tree);
                 Ok(tree)
             }
         };
-        replace(server, request, &options, &mut make).await?
+        replace(server, request, &options, &mut make, None).await?
     };
     match (replaced, given) {
         (Some(answer), _) => Ok(answer),
@@ -65,6 +82,7 @@ pub async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
             if !Metadata::of(request.served, &tree).uid().is_empty() {
                 return Err(missing(request));
             }
+            permission::require(request.permitted, "create").await?;
             create_object(server, request, tree, &options).await
         }
         (None, _) => Err(missing(request)),
@@ -92,26 +110,28 @@ pub fn check_name(served: &Served, tree: &Tree, name: &str) -> Result<(), Failur
 
 /// Replaces what is stored by what `make` makes of it; nothing when nothing is stored. Tries again when another write came first,
 /// which a write that names a version then finds out. An object that is too large only with its managers loses them (upstream likewise).
+/// With a projection, `make` gives what is wanted in the projection's type.
 pub async fn replace(
     server: &ApiServer,
     request: &Request<'_>,
     options: &WriteOptions,
     make: &mut (dyn FnMut(&Old) -> Result<Tree, Failure> + Send),
+    projection: Option<&dyn Projection>,
 ) -> Result<Option<Answer>, Failure> {
     let served = request.served;
     let Some(key) = served.key(request.namespace(), request.path_name()) else { return Ok(None) };
+    let admits = server.admission.concerns(served, Admitted::Update);
     let (mut turn, mut keeps_managers) = (None, true);
     for _ in 0..ATTEMPTS_MAX {
         let snapshot = server.newest().await?;
         let Some(entry) = snapshot.get(&key) else { return Ok(None) };
         let tree = served.load(&entry.value).map_err(unreadable)?;
         let old = Old { tree, version: entry.version, value: entry.value.clone() };
-        let mut tree = make(&old)?;
-        check_preconditions(request, &key, &tree, &old)?;
-        let now = server.now_seconds();
-        managed::account(&server.registry, request, &options.field_manager, &mut tree, Some(&old.tree), now);
-        prepare::for_update(served, &mut tree, &old.tree, Door::of(request.info.subresource));
-        validate::on_update(served, &tree, &old.tree)?;
+        let change = Change { server, request, options, snapshot: &snapshot, old: &old, key: &key, admits };
+        let mut tree = match projection {
+            None => change.settle(make(&old)?).await?,
+            Some(projection) => change.settle_projected(make(&old)?, projection).await?,
+        };
         let is_gone = prepare::deletion_is_complete(served, &tree);
         if !keeps_managers {
             drop_managers(served, &mut tree);
@@ -137,6 +157,80 @@ pub async fn replace(
         }
     }
     Err(Box::new(Status::modified(served.resource.group, served.resource.name, request.path_name())))
+}
+
+/// One attempt to replace an object: between what the client wants and what is stored.
+struct Change<'a> {
+    server: &'a ApiServer,
+    request: &'a Request<'a>,
+    options: &'a WriteOptions,
+    snapshot: &'a Snapshot,
+    old: &'a Old,
+    key: &'a str,
+    /// Whether any plugin has a say.
+    admits: bool,
+}
+
+impl Change<'_> {
+    /// Admits the object, puts back what may not change, and validates.
+    async fn settle(&self, mut tree: Tree) -> Result<Tree, Failure> {
+        self.account(&mut tree);
+        if self.admits {
+            self.server.admission.admit(&mut self.attempt(&mut tree, &self.old.tree)).await?;
+        }
+        self.prepare(&mut tree)?;
+        if self.admits {
+            self.server.admission.validate(&self.attempt(&mut tree, &self.old.tree)).await?;
+        }
+        Ok(tree)
+    }
+
+    /// As `settle`, where what is admitted is not the object itself.
+    async fn settle_projected(&self, mut wanted: Tree, projection: &dyn Projection) -> Result<Tree, Failure> {
+        if !self.admits {
+            let mut tree = projection.onto(self.old, &wanted)?;
+            self.account(&mut tree);
+            self.prepare(&mut tree)?;
+            return Ok(tree);
+        }
+        let old = projection.of(&self.old.tree, self.old.version)?;
+        self.server.admission.admit(&mut self.attempt(&mut wanted, &old)).await?;
+        let mut tree = projection.onto(self.old, &wanted)?;
+        self.account(&mut tree);
+        self.prepare(&mut tree)?;
+        self.server.admission.validate(&self.attempt(&mut wanted, &old)).await?;
+        Ok(tree)
+    }
+
+    fn account(&self, tree: &mut Tree) {
+        let now = self.server.now_seconds();
+        let manager = &self.options.field_manager;
+        managed::account(&self.server.registry, self.request, manager, tree, Some(&self.old.tree), now);
+    }
+
+    fn prepare(&self, tree: &mut Tree) -> Result<(), Failure> {
+        let (served, old) = (self.request.served, &self.old.tree);
+        check_preconditions(self.request, self.key, tree, self.old)?;
+        let subresource = self.request.info.subresource;
+        if let Some(strategy) = served.strategy {
+            (strategy.prepare_update)(tree, old, subresource, self.server.now_seconds());
+        }
+        prepare::for_update(served, tree, old, Door::of(subresource));
+        validate::on_update(served, tree, old, subresource)
+    }
+
+    fn attempt<'a>(&'a self, object: &'a mut Tree, old: &'a Tree) -> Attempt<'a> {
+        Attempt {
+            server: self.server,
+            request: self.request,
+            operation: Admitted::Update,
+            name: self.request.path_name(),
+            object: Some(object),
+            old: Some(old),
+            snapshot: self.snapshot,
+            dry_run: self.options.dry_run,
+        }
+    }
 }
 
 /// Whether a commit was refused for the size of what it writes.

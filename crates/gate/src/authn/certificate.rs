@@ -3,12 +3,13 @@
 //!
 //! The handshake proves only that the peer holds the key. Whether one of the cluster's CAs vouches for the certificate is
 //! judged here, per request, because the answer to a wrong certificate is a 401 that a client can read, and because CAs are
-//! replaced and certificates expire while connections stay. The verdict is kept with the connection for a minute.
+//! replaced and certificates expire while connections stay. The verdict is kept with the connection for a minute. The front
+//! proxy's certificate is judged the same way, by a CA of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::digest;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -54,6 +55,8 @@ pub(crate) struct PeerCertificate {
     chain: Vec<CertificateDer<'static>>,
     trust: ClientTrust,
     verdict: ArcSwap<CertificateVerdict>,
+    /// By the front proxy's CA; nothing until somebody asks.
+    front_proxy: ArcSwapOption<CertificateVerdict>,
 }
 
 struct CertificateVerdict {
@@ -66,20 +69,38 @@ impl PeerCertificate {
     /// Judges the certificates of a new connection.
     pub(crate) fn new(chain: Vec<CertificateDer<'static>>, trust: ClientTrust) -> Self {
         let verdict = judge(&chain, trust.load_full(), UnixTime::now());
-        Self { chain, trust, verdict: ArcSwap::from_pointee(verdict) }
+        Self { chain, trust, verdict: ArcSwap::from_pointee(verdict), front_proxy: ArcSwapOption::empty() }
     }
 
     /// Returns the identity the certificate proves at `now`, or why it proves none.
     fn identity(&self, now: UnixTime) -> Result<Arc<Identity>, &'static str> {
         let verdict = self.verdict.load();
         let roots = self.trust.load();
-        if Arc::ptr_eq(&verdict.roots, &roots) && now.as_secs() < verdict.stands_until.as_secs() {
+        if verdict.stands(&roots, now) {
             return verdict.outcome.clone();
         }
         let renewed = judge(&self.chain, Arc::clone(&roots), now);
         let outcome = renewed.outcome.clone();
         self.verdict.store(Arc::new(renewed));
         outcome
+    }
+
+    /// Returns the identity that the certificate proves to those who trust the front proxy's CA.
+    pub(super) fn front_proxy(&self, roots: &Arc<ClientRoots>, now: UnixTime) -> Result<Arc<Identity>, &'static str> {
+        if let Some(verdict) = self.front_proxy.load().as_ref().filter(|verdict| verdict.stands(roots, now)) {
+            return verdict.outcome.clone();
+        }
+        let renewed = judge(&self.chain, Arc::clone(roots), now);
+        let outcome = renewed.outcome.clone();
+        self.front_proxy.store(Some(Arc::new(renewed)));
+        outcome
+    }
+}
+
+impl CertificateVerdict {
+    /// Says whether it holds for these CAs at `now`.
+    fn stands(&self, roots: &Arc<ClientRoots>, now: UnixTime) -> bool {
+        Arc::ptr_eq(&self.roots, roots) && now.as_secs() < self.stands_until.as_secs()
     }
 }
 

@@ -6,8 +6,16 @@
 
 mod anonymous;
 mod bearer;
+mod bootstrap_token;
 pub(crate) mod certificate;
+mod configuration;
+mod jwt;
+mod live_file;
 mod process;
+mod request_header;
+mod service_account;
+pub(crate) mod webhook;
+mod websocket;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,12 +28,21 @@ use crate::identity::Identity;
 use crate::refusal::Refusal;
 use crate::request_info::Located;
 
-use self::anonymous::Anonymous;
 pub(crate) use self::anonymous::PUBLIC_PATHS;
+pub use self::anonymous::{Anonymous, AnonymousPaths};
 use self::bearer::Bearer;
 pub use self::bearer::{KnownToken, TokenAuthenticator, TokenVerdict, Tokens};
+pub use self::bootstrap_token::BootstrapTokens;
 use self::certificate::ClientCertificate;
+pub use self::configuration::{AuthenticationConfiguration, CONFIGURATION_LEN_MAX, ConfigurationError, OidcFlags};
+pub use self::jwt::{Dial, Fetch, FetchError, HttpsDial, JwtIssuers};
+pub use self::live_file::{ConfigurationFile, FileFollower, LiveFile, LiveFileError, TrustFiles, keep_fresh};
 use self::process::Process;
+use self::request_header::UserHeaders;
+pub use self::request_header::{FrontProxy, RequestHeaderError, RequestHeaders};
+pub use self::service_account::ServiceAccountTokens;
+pub use self::webhook::{TokenReviewVersion, TokenWebhook, TokenWebhookSettings};
+use self::websocket::WebSocket;
 
 /// What one authenticator says of a request.
 pub(crate) enum Authentication<'a> {
@@ -79,19 +96,41 @@ impl Identified {
 pub struct Authenticators {
     chain: Vec<Box<dyn Authenticator>>,
     tokens: Arc<Tokens>,
-    anonymous: Anonymous,
+    anonymous: Arc<Anonymous>,
+    user_headers: UserHeaders,
+}
+
+/// What an operator chooses of the authenticators; their order is fixed.
+#[derive(Default)]
+pub struct Credentials {
+    /// The front proxy that is believed, if there is one.
+    pub front_proxy: Option<Arc<FrontProxy>>,
+    /// Who knows tokens.
+    pub tokens: Tokens,
+    /// Where the anonymous user exists.
+    pub anonymous: Arc<Anonymous>,
 }
 
 impl Authenticators {
-    /// Puts the authenticators in order: process, client certificate, bearer token.
+    /// Makes the authenticators of a server that knows certificates and these tokens.
     pub fn new(tokens: Tokens) -> Self {
+        Self::of(Credentials { tokens, ..Credentials::default() })
+    }
+
+    /// Puts the authenticators in upstream's order: process, front proxy, client certificate, bearer token, the token of a
+    /// WebSocket; and then anonymous.
+    pub fn of(credentials: Credentials) -> Self {
+        let Credentials { front_proxy, tokens, anonymous } = credentials;
         let tokens = Arc::new(tokens);
-        let bearer = Bearer(Arc::clone(&tokens));
-        Self {
-            chain: vec![Box::new(Process), Box::new(ClientCertificate), Box::new(bearer)],
-            tokens,
-            anonymous: Anonymous::new(),
+        let user_headers = UserHeaders::of(front_proxy.as_deref());
+        let mut chain: Vec<Box<dyn Authenticator>> = vec![Box::new(Process)];
+        if let Some(front_proxy) = front_proxy {
+            chain.push(Box::new(front_proxy));
         }
+        chain.push(Box::new(ClientCertificate));
+        chain.push(Box::new(Bearer(Arc::clone(&tokens))));
+        chain.push(Box::new(WebSocket(Arc::clone(&tokens))));
+        Self { chain, tokens, anonymous, user_headers }
     }
 
     /// Returns who knows tokens.
@@ -102,7 +141,7 @@ impl Authenticators {
     /// Finds out who sends a request, and takes the credentials out of it.
     pub(crate) async fn identify(&self, mut located: Located) -> Result<Identified, Refusal> {
         let identity = self.judge(&located).await?;
-        strip_credentials(&mut located.arrived_mut().parts.headers);
+        self.strip_credentials(&mut located.arrived_mut().parts.headers);
         Ok(Identified { located, identity })
     }
 
@@ -116,6 +155,11 @@ impl Authenticators {
                 verdict = future.await;
             }
             match verdict {
+                // A1: the anonymous user has no credential, so no credential makes one.
+                Authentication::Identified(identity) if identity.is_anonymous() => {
+                    let reason = Cow::Borrowed("a credential of the anonymous user");
+                    refused = refused.or(Some((authenticator.name(), reason)));
+                }
                 Authentication::Identified(identity) => return Ok(identity),
                 Authentication::Refused(reason) => refused = refused.or(Some((authenticator.name(), reason))),
                 Authentication::Silent | Authentication::Later(_) => {}
@@ -138,15 +182,13 @@ impl Authenticators {
         );
         Err(Refusal::Unauthenticated)
     }
-}
 
-/// Headers that an aggregating server uses to name a user. They mean nothing from anybody else, so nobody behind the gate ever
-/// sees one that the gate did not judge (security audit NCC-YVU).
-const REMOTE_USER_PREFIX: &str = "x-remote-";
-
-fn strip_credentials(headers: &mut HeaderMap) {
-    headers.remove(header::AUTHORIZATION);
-    strip_prefix(headers, REMOTE_USER_PREFIX);
+    /// Nobody behind the gate sees a credential, or a header that names a user and that the gate did not judge (NCC-YVU).
+    fn strip_credentials(&self, headers: &mut HeaderMap) {
+        headers.remove(header::AUTHORIZATION);
+        websocket::strip(headers);
+        self.user_headers.strip(headers);
+    }
 }
 
 /// Removes every header whose name starts with `prefix`, without allocating when there is none.
@@ -159,3 +201,6 @@ pub(crate) fn strip_prefix(headers: &mut HeaderMap, prefix: &str) {
         headers.remove(name);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,24 @@
 //! Step 6, `Permitted`: whether the identity may do it (upstream: the authorization filter and its union of authorisers).
 //!
 //! Authorisers are asked in order; the first that allows or denies decides, and when none has an opinion the answer is 403.
-//! The chain always starts with system:masters and can not be empty: there is no value that means "no authoriser".
+//! The chain always starts with system:masters, ends with the public paths and can not be empty: there is no value that means
+//! "no authoriser". What stands between can be replaced while requests are decided, when its configuration changes.
 
+mod abac;
+mod always;
+mod configuration;
+mod fields;
 mod masters;
+mod node;
 mod public_paths;
+pub mod rbac;
 mod rules;
 mod selectors;
+mod webhook;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use hyper::upgrade::OnUpgrade;
@@ -26,10 +35,22 @@ use crate::refusal::{Forbidden, Refusal};
 use crate::request_info::RequestInfo;
 use crate::upgrade::{Draining, Upgrade};
 
+pub use self::abac::{Abac, AbacError};
+pub use self::always::EveryoneMayDoEverything;
+pub use self::configuration::{
+    AccessReviewVersion, AuthorizationConfigurationError, AuthorizationFile, AuthorizerSetting, AuthorizerSources,
+    AuthorizerType, RELOAD_INTERVAL, Reload, WebhookFailurePolicy, WebhookSetting, WebhookSource,
+    parse_authorization_configuration,
+};
 use self::masters::Masters;
+pub use self::node::{
+    GROUP_NODES, NAMESPACE_NODE_LEASE, NODE_NAME_PREFIX, NodeAuthorizer, NodeGraph, NodeIdentity, NodeRelations,
+    NodesRefused, RelatedKind,
+};
 use self::public_paths::PublicPaths;
 pub use self::rules::{PathRule, ResourceRule, Rules};
 pub use self::selectors::{Operator, Requirement, Selectors};
+pub use self::webhook::WebhookAuthorizer;
 
 /// What is asked of an authoriser: may this user do this to that?
 #[derive(Clone, Copy, Debug)]
@@ -144,31 +165,57 @@ pub trait Authorizer: Send + Sync {
     fn decide<'a>(&'a self, attributes: &'a Attributes<'a>) -> Decision<'a>;
     /// Adds what it would allow the user in a namespace. One that cannot list that says that the rules are incomplete.
     fn rules(&self, user: &Identity, namespace: &str, rules: &mut Rules);
+    /// What every answer must warn of while this one is in force, as the value of a `Warning` header.
+    fn warning(&self) -> Option<HeaderValue> {
+        None
+    }
 }
 
-/// The authorisers in the order they are asked.
+/// The authorisers in the order they are asked. A clone is a handle to the same chain.
+#[derive(Clone)]
 pub struct AuthorizerChain {
-    masters: Masters,
-    further: Vec<Box<dyn Authorizer>>,
+    chosen: Arc<ArcSwap<Chosen>>,
+}
+
+/// What stands between system:masters and the public paths.
+struct Chosen {
+    authorizers: Vec<Arc<dyn Authorizer>>,
+    warning: Option<HeaderValue>,
+}
+
+impl Chosen {
+    fn new(authorizers: Vec<Arc<dyn Authorizer>>) -> Self {
+        let warning = authorizers.iter().find_map(|authorizer| authorizer.warning());
+        Self { authorizers, warning }
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &dyn Authorizer> {
+        let chosen = self.authorizers.iter().map(Arc::as_ref);
+        std::iter::once(&Masters as &dyn Authorizer).chain(chosen).chain(std::iter::once(&PublicPaths as _))
+    }
 }
 
 impl AuthorizerChain {
     /// Puts the authorisers in order: system:masters, those that the operator chose, and then the public paths, which are open
     /// even to those whom nobody else allows them.
-    pub fn new(mut chosen: Vec<Box<dyn Authorizer>>) -> Self {
-        chosen.push(Box::new(PublicPaths));
-        Self { masters: Masters, further: chosen }
+    pub fn new(chosen: Vec<Arc<dyn Authorizer>>) -> Self {
+        Self { chosen: Arc::new(ArcSwap::from_pointee(Chosen::new(chosen))) }
     }
 
-    fn in_order(&self) -> impl Iterator<Item = &dyn Authorizer> {
-        let first: &dyn Authorizer = &self.masters;
-        std::iter::once(first).chain(self.further.iter().map(Box::as_ref))
+    /// Puts others in the place of those that were chosen. Questions that are being decided end with those they began with.
+    pub(crate) fn replace(&self, chosen: Vec<Arc<dyn Authorizer>>) {
+        self.chosen.store(Arc::new(Chosen::new(chosen)));
+    }
+
+    /// Returns what every answer must warn of while this chain is in force.
+    pub(crate) fn warning(&self) -> Option<HeaderValue> {
+        self.chosen.load().warning.clone()
     }
 
     /// Lists what the user may do in a namespace, as far as the authorisers can say it. Never a basis for a decision.
     pub fn rules(&self, user: &Identity, namespace: &str) -> Rules {
         let mut rules = Rules::default();
-        for authorizer in self.in_order() {
+        for authorizer in self.chosen.load().in_order() {
             authorizer.rules(user, namespace, &mut rules);
         }
         rules
@@ -176,8 +223,9 @@ impl AuthorizerChain {
 
     /// Asks one after the other. Never returns an allow that no authoriser gave.
     pub async fn decide(&self, attributes: &Attributes<'_>) -> Verdict {
+        let chosen = self.chosen.load();
         let mut reasons = String::new();
-        for authorizer in self.in_order() {
+        for authorizer in chosen.in_order() {
             let verdict = match authorizer.decide(attributes) {
                 Decision::Now(verdict) => verdict,
                 Decision::Later(verdict) => verdict.await,
@@ -186,7 +234,7 @@ impl AuthorizerChain {
                 Verdict::NoOpinion { reason } if reason.is_empty() => {}
                 Verdict::NoOpinion { reason } => {
                     if !reasons.is_empty() {
-                        reasons.push_str(", ");
+                        reasons.push('\n');
                     }
                     reasons.push_str(&reason);
                 }
@@ -300,6 +348,12 @@ impl Permitted {
     /// Returns who really sent the request, when it acts as somebody else.
     pub fn impersonator(&self) -> Option<&Arc<Identity>> {
         self.seated.acting().impersonator()
+    }
+
+    /// Returns the constraint under which it acts as somebody else, `impersonate:user-info` for instance; none when it acts as
+    /// itself or by the unconstrained verb.
+    pub fn impersonation_constraint(&self) -> Option<&'static str> {
+        self.seated.acting().constraint()
     }
 
     /// Returns what the request is about.

@@ -11,6 +11,8 @@ pub struct Rules {
     pub paths: Vec<PathRule>,
     /// Why this may not be all, one reason for each authoriser that could not list its rules. Empty when it is all.
     pub gaps: Vec<String>,
+    /// What an authoriser met that lists its rules: roles that are bound and not there.
+    pub errors: Vec<String>,
 }
 
 /// Verbs that are allowed on resources. `*` stands for all in each list but `names`, where an empty list does.

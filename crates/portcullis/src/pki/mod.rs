@@ -8,6 +8,7 @@ mod authority;
 mod certificate;
 mod der;
 pub(crate) mod files;
+mod service_account;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! What an access review asks about, and whether it can be asked (upstream: `pkg/apis/authorization/validation`; the selectors are
 //! KEP-4601).
 
+use portcullis_gate::{Operator, Requirement as Demand, Selectors};
 use portcullis_kinds::views::authorization_v1::{NonResourceAttributes, ResourceAttributes};
 use portcullis_kinds::views::{At, List};
 use portcullis_model::names;
@@ -11,6 +12,8 @@ use portcullis_model::tree::{Kind, NodeId, Tree};
 use crate::registry::Served;
 use crate::registry::metadata::Metadata;
 
+/// Requirements of one selector that authorisers are shown.
+const REQUIREMENTS_MAX: usize = 64;
 const FIELD_SELECTOR: &str = "spec.resourceAttributes.fieldSelector";
 const LABEL_SELECTOR: &str = "spec.resourceAttributes.labelSelector";
 
@@ -37,6 +40,28 @@ impl<'t> Requirement<'t> {
 }
 
 impl Asked<'_> {
+    /// The selectors of the action, as authorisers see them. A requirement that cannot be understood demands nothing: without it more is
+    /// asked for.
+    pub(super) fn selectors(self) -> Selectors {
+        let Some(resource) = self.resource else { return Selectors::default() };
+        let (fields, labels) = (resource.field_selector(), resource.label_selector());
+        let raw_fields = fields.map_or("", |selector| selector.raw_selector());
+        let raw_labels = labels.map_or("", |selector| selector.raw_selector());
+        let mut read = Selectors::read(raw_fields, raw_labels);
+        if let Some(fields) = fields {
+            let each =
+                fields.requirements().iter().map(|one| Requirement::new(one.key(), one.operator(), one.values()));
+            // Fields can only be compared with one value.
+            read.fields.extend(demands(each).filter(|demand| demand.values.len() == 1));
+        }
+        if let Some(labels) = labels {
+            let each =
+                labels.requirements().iter().map(|one| Requirement::new(one.key(), one.operator(), one.values()));
+            read.labels.extend(demands(each));
+        }
+        read
+    }
+
     /// Everything that is wrong with the action.
     pub(super) fn check(self, served: &Served) -> Vec<FieldError> {
         let mut errors = self.check_choice(served);
@@ -84,6 +109,21 @@ impl Asked<'_> {
         }
         errors
     }
+}
+
+fn demands<'t>(requirements: impl Iterator<Item = Requirement<'t>>) -> impl Iterator<Item = Demand> {
+    let demand = |requirement: Requirement<'t>| {
+        let operator = match requirement.operator {
+            "In" => Operator::In,
+            "NotIn" => Operator::NotIn,
+            "Exists" => Operator::Exists,
+            "DoesNotExist" => Operator::DoesNotExist,
+            _ => return None,
+        };
+        let values = requirement.values.iter().map(|value| (*value).to_owned()).collect();
+        Some(Demand { key: requirement.key.to_owned(), operator, values })
+    };
+    requirements.take(REQUIREMENTS_MAX).filter_map(demand)
 }
 
 fn check_selector(path: &str, raw: &str, requirements: &[Requirement<'_>], errors: &mut Vec<FieldError>) {

@@ -49,7 +49,8 @@ fn answer(rules: &Rules, tree: &mut Tree) {
         extend(entry.non_resource_urls_mut(), &rule.paths);
     }
     status.set_incomplete(!rules.gaps.is_empty());
-    match rules.gaps.as_slice() {
+    let errors: Vec<&str> = rules.gaps.iter().chain(&rules.errors).map(String::as_str).collect();
+    match errors.as_slice() {
         [] => {}
         [only] => status.set_evaluation_error(only),
         several => status.set_evaluation_error(&format!("[{}]", several.join(", "))),

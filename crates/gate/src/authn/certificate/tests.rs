@@ -153,8 +153,12 @@ fn a_verdict_stands_until_its_time_or_its_ca_is_over() {
     let leaf = sign(&ca, &params(&[(DnType::CommonName, "ana")]));
     let verdict = judge(std::slice::from_ref(&leaf), trust.load_full(), at(END - 10));
     assert_eq!(verdict.stands_until.as_secs(), END + 1);
-    let certificate =
-        PeerCertificate { chain: vec![leaf], trust: Arc::clone(&trust), verdict: ArcSwap::from_pointee(verdict) };
+    let certificate = PeerCertificate {
+        chain: vec![leaf],
+        trust: Arc::clone(&trust),
+        verdict: ArcSwap::from_pointee(verdict),
+        front_proxy: ArcSwapOption::empty(),
+    };
     assert!(certificate.identity(at(END)).is_ok());
     assert!(certificate.identity(at(END + 1)).is_err());
     assert!(certificate.identity(at(NOW)).is_err(), "a verdict stands for a minute from its own time on");

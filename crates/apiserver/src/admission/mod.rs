@@ -1,0 +1,262 @@
+//! Admission: what is said about a write between authorisation and the store (upstream: `apiserver/pkg/admission`, A8).
+//!
+//! Two passes over all plugins, in the order of the list in [`order`]. `admit` comes first and may change the object; it runs before
+//! the server puts in what is its own and before validation. `validate` comes after validation, right before the commit, and sees what
+//! will be stored. A write that is tried again, because another came first, is admitted again with what is stored then.
+//!
+//! A plugin is one file here and one line in [`order::ORDER`]. What it has a say about it says once, at start; a write that no plugin
+//! cares about costs a look into a table.
+//!
+//! Reading order: this file, [`order`], then a file a plugin.
+
+pub mod certificate_approval;
+pub mod certificate_signing;
+pub mod certificate_subject_restriction;
+pub mod node_restriction;
+pub mod order;
+mod role_escalation;
+pub mod owner_references;
+mod signer;
+
+use portcullis_gate::{AuthorizerChain, BoxFuture, Identity};
+use portcullis_model::status::Status;
+use portcullis_model::tree::Tree;
+use portcullis_store::Snapshot;
+
+use crate::answer::Failure;
+use crate::registry::metadata::Metadata;
+use crate::registry::{Registry, Served};
+use crate::request::Request;
+use crate::server::ApiServer;
+pub use order::{Selection, SelectionError};
+
+/// Plugins that one build can have: they are kept as bits.
+const PLUGINS_MAX: usize = 64;
+/// What a message names when the object has neither a name nor the beginning of one.
+const NAMELESS: &str = "Unknown!";
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A new object, or a POST to a subresource.
+    Create,
+    /// PUT or PATCH of an object or of a subresource that is stored in it.
+    Update,
+    /// One object goes, by itself or with its collection.
+    Delete,
+    /// A stream or a proxied request begins (`exec`, `attach`, `portforward`, `proxy`).
+    Connect,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Operation; 4] = [Operation::Create, Operation::Update, Operation::Delete, Operation::Connect];
+
+    /// Returns upstream's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
+}
+
+/// A write on its way: what a plugin is shown.
+pub struct Attempt<'a> {
+    /// The server, for what a plugin wants to look up beside the object.
+    pub server: &'a ApiServer,
+    /// The request that passed the gate. Its verb may be another than the operation: a PUT can create.
+    pub request: &'a Request<'a>,
+    /// What is done.
+    pub operation: Operation,
+    /// The object's name: the path's, or that of the object; empty for one that will be given its name.
+    pub name: &'a str,
+    /// What is to be written: of the subresource's own type where that has one (a Binding, a Scale, a TokenRequest), else the whole
+    /// object, in the version of the path, with its defaults. None for a deletion. Only `admit` may change it.
+    pub object: Option<&'a mut Tree>,
+    /// What is stored now, in the same type and version; none for a creation.
+    pub old: Option<&'a Tree>,
+    /// The state that the write is decided on.
+    pub snapshot: &'a Snapshot,
+    /// Whether nothing will be written.
+    pub dry_run: bool,
+}
+
+impl<'a> Attempt<'a> {
+    /// Returns the resource.
+    pub fn served(&self) -> &'a Served {
+        self.request.served
+    }
+
+    /// Returns the subresource, or nothing.
+    pub fn subresource(&self) -> &'a str {
+        self.request.info.subresource
+    }
+
+    /// Returns the namespace; empty at the cluster scope.
+    pub fn namespace(&self) -> &'a str {
+        self.request.namespace()
+    }
+
+    /// Returns who acts.
+    pub fn identity(&self) -> &'a Identity {
+        self.request.permitted.identity()
+    }
+
+    /// Returns those who let the request pass, for further questions.
+    pub fn authorizers(&self) -> &'a AuthorizerChain {
+        self.request.permitted.authorizers()
+    }
+
+    /// Whether the resource is this one of this group.
+    pub fn is_of(&self, group: &str, resource: &str) -> bool {
+        self.served().is(group, resource)
+    }
+
+    /// Returns what is to be written, to read. The opposite of [`Attempt::old`].
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new(&self) -> Option<&Tree> {
+        self.object.as_deref()
+    }
+
+    /// Makes the refusal of the write: `pods "a" is forbidden: ` and the reason (upstream: `admission.NewForbidden`).
+    pub fn forbidden(&self, why: &str) -> Failure {
+        let resource = self.served().resource;
+        Box::new(Status::forbidden(resource.group, resource.name, self.shown_name(), why))
+    }
+
+    fn shown_name(&self) -> &str {
+        if !self.name.is_empty() {
+            return self.name;
+        }
+        let Some(object) = self.new() else { return NAMELESS };
+        // Every type that is admitted has its metadata where its resource's type has them or in a type of its own.
+        if object.object_type(object.root()) != Some(self.served().resource.type_id) {
+            return NAMELESS;
+        }
+        let metadata = Metadata::of(self.served(), object);
+        [metadata.name(), metadata.generate_name()].into_iter().find(|name| !name.is_empty()).unwrap_or(NAMELESS)
+    }
+}
+
+/// What a plugin says, or how to find out.
+pub enum Pass<'a> {
+    /// The write may go on, or not.
+    Now(Result<(), Failure>),
+    /// Somebody must be asked first.
+    Later(BoxFuture<'a, Result<(), Failure>>),
+}
+
+impl Pass<'_> {
+    /// The write may go on.
+    pub fn on() -> Self {
+        Pass::Now(Ok(()))
+    }
+}
+
+/// One rule about writes. Both passes let everything go on unless a plugin says otherwise.
+pub trait Plugin: Send + Sync {
+    /// Its name: upstream's, as in `--enable-admission-plugins`, where upstream has it.
+    fn name(&self) -> &'static str;
+
+    /// Whether it has a say about this operation on the resource or any of its subresources. Asked once, at start: what depends on the
+    /// request, it decides in its passes.
+    fn handles(&self, served: &Served, operation: Operation) -> bool;
+
+    /// First pass: may change [`Attempt::object`]. Runs before preparing and validation.
+    fn admit<'a>(&'a self, attempt: &'a mut Attempt<'_>) -> Pass<'a> {
+        let _ = attempt;
+        Pass::on()
+    }
+
+    /// Second pass: sees what will be stored. Runs after validation, before the commit.
+    fn validate<'a>(&'a self, attempt: &'a Attempt<'_>) -> Pass<'a> {
+        let _ = attempt;
+        Pass::on()
+    }
+}
+
+/// The plugins of this server, and which of them each write concerns.
+pub struct Admission {
+    plugins: Vec<Box<dyn Plugin>>,
+    /// By a resource's place, then by operation: bits of `plugins`.
+    concerned: Vec<[u64; Operation::ALL.len()]>,
+}
+
+impl Admission {
+    /// Makes the plugins that were selected and asks each what it has a say about.
+    pub fn new(registry: &Registry, selection: &Selection) -> Admission {
+        Admission::of(registry, selection.plugins())
+    }
+
+    /// Takes plugins in the order in which they are asked.
+    pub(crate) fn of(registry: &Registry, plugins: Vec<Box<dyn Plugin>>) -> Admission {
+        debug_assert!(plugins.len() <= PLUGINS_MAX);
+        let bits = |served: &Served, operation: Operation| {
+            let handling = plugins.iter().enumerate().filter(|(_, plugin)| plugin.handles(served, operation));
+            handling.fold(0u64, |bits, (at, _)| bits | 1 << at)
+        };
+        let concerned = registry.all().iter().map(|served| Operation::ALL.map(|operation| bits(served, operation)));
+        Admission { concerned: concerned.collect(), plugins }
+    }
+
+    /// Whether any plugin has a say. Whoever asks first needs not make an [`Attempt`] in vain.
+    #[inline]
+    pub fn concerns(&self, served: &Served, operation: Operation) -> bool {
+        self.bits(served, operation) != 0
+    }
+
+    fn bits(&self, served: &Served, operation: Operation) -> u64 {
+        let bits = self.concerned.get(served.place).and_then(|bits| bits.get(operation as usize));
+        bits.copied().unwrap_or_default()
+    }
+
+    fn handling(&self, bits: u64) -> impl Iterator<Item = &dyn Plugin> {
+        self.plugins.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, plugin)| plugin.as_ref())
+    }
+
+    /// First pass. The first refusal ends it.
+    ///
+    /// # Errors
+    /// What the plugin answers.
+    pub async fn admit(&self, attempt: &mut Attempt<'_>) -> Result<(), Failure> {
+        for plugin in self.handling(self.bits(attempt.served(), attempt.operation)) {
+            let said = match plugin.admit(attempt) {
+                Pass::Now(said) => said,
+                Pass::Later(said) => said.await,
+            };
+            said.inspect_err(|failure| log(plugin, attempt, failure))?;
+        }
+        Ok(())
+    }
+
+    /// Second pass. The first refusal ends it.
+    ///
+    /// # Errors
+    /// What the plugin answers.
+    pub async fn validate(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
+        for plugin in self.handling(self.bits(attempt.served(), attempt.operation)) {
+            let said = match plugin.validate(attempt) {
+                Pass::Now(said) => said,
+                Pass::Later(said) => said.await,
+            };
+            said.inspect_err(|failure| log(plugin, attempt, failure))?;
+        }
+        Ok(())
+    }
+}
+
+fn log(plugin: &dyn Plugin, attempt: &Attempt<'_>, failure: &Status) {
+    tracing::info!(
+        audit_id = attempt.request.permitted.audit_id().to_str().unwrap_or_default(),
+        user = attempt.identity().name,
+        operation = attempt.operation.as_str(),
+        resource = attempt.served().resource.name,
+        gate = "admission",
+        plugin = plugin.name(),
+        reason = &*failure.message,
+        "request refused"
+    );
+}
