@@ -42,7 +42,10 @@ pub const ROLE_BINDING: Strategy = Strategy {
     default: |tree| {
         let mut binding: RoleBindingEdit<'_> = views::write(tree);
         default_role_ref(binding.role_ref_mut());
-        binding.subjects_mut().each(|place| default_subject(SubjectEdit::at(place)));
+        // To open a list is to have one.
+        if !binding.view().subjects().is_empty() {
+            binding.subjects_mut().each(|place| default_subject(SubjectEdit::at(place)));
+        }
     },
     validate_create: |tree| check_role_binding(views::read(tree)),
     validate_update: |tree, old, _| {
@@ -59,7 +62,10 @@ pub const CLUSTER_ROLE_BINDING: Strategy = Strategy {
     default: |tree| {
         let mut binding: ClusterRoleBindingEdit<'_> = views::write(tree);
         default_role_ref(binding.role_ref_mut());
-        binding.subjects_mut().each(|place| default_subject(SubjectEdit::at(place)));
+        // To open a list is to have one.
+        if !binding.view().subjects().is_empty() {
+            binding.subjects_mut().each(|place| default_subject(SubjectEdit::at(place)));
+        }
     },
     validate_create: |tree| check_cluster_role_binding(views::read(tree)),
     validate_update: |tree, old, _| {

@@ -6,28 +6,28 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use portcullis_apiserver::registry::Registry;
 use portcullis_apiserver::{ApiServer, Cidr, Config, SystemEnv};
-use portcullis_gate::{Handler, Permitted, Profile};
+use portcullis_gate::{Handler, Permitted};
 use portcullis_store::Engine;
 
 use crate::arguments::Up;
 use crate::version::BUILD;
 
-/// Makes the server and what every cluster has.
-pub(crate) async fn start(
-    arguments: &Up,
-    engine: Arc<dyn Engine>,
-    registry: Arc<Registry>,
-    listening: SocketAddr,
-    profile: Profile,
-) -> Result<Arc<ApiServer>> {
-    let config = Config {
+/// What flags of its own say.
+pub(crate) fn config(arguments: &Up, listening: SocketAddr) -> Result<Config> {
+    Ok(Config {
         service_cidr: Cidr::parse(&arguments.service_cluster_ip_range.to_string())?,
         secure_port: listening.port(),
         build_version: BUILD,
-        profile,
-        admission: arguments.admission.selection()?,
         ..Config::default()
-    };
+    })
+}
+
+/// Makes the server and what every cluster has.
+pub(crate) async fn start(
+    config: Config,
+    engine: Arc<dyn Engine>,
+    registry: Arc<Registry>,
+) -> Result<Arc<ApiServer>> {
     let server = ApiServer::new(engine, registry, config, Arc::new(SystemEnv));
     server.bootstrap().await.context("cannot make the objects that every cluster has")?;
     Ok(server)

@@ -11,10 +11,12 @@ use clap::{Parser, Subcommand};
 use portcullis_client::{Cidr, DialRule};
 
 use crate::admission::AdmissionArguments;
+use crate::authentication::Authentication;
 use crate::authorization::Authorization;
 use crate::configuration::{AddressRange, Component, Defaults, default_data_dir};
 use crate::explain::Explain;
 use crate::refused::NoneRefused;
+use crate::service_accounts::ServiceAccountArguments;
 use crate::version::VERSION;
 
 const STYLES: Styles = Styles::styled()
@@ -74,6 +76,10 @@ pub(crate) struct Up {
     /// What to log, to the standard error: error, warn, info, debug, trace, or filters [default: RUST_LOG, or info]
     #[arg(long, value_name = "FILTER")]
     pub(crate) log_level: Option<String>,
+    #[command(flatten)]
+    pub(crate) authentication: Authentication,
+    #[command(flatten)]
+    pub(crate) service_accounts: ServiceAccountArguments,
     #[command(flatten)]
     pub(crate) authorization: Authorization,
     #[command(flatten)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
+use portcullis_apiserver::{ExtensionAuthentication, RequestHeader as RequestHeaderPublished};
 use portcullis_client::DialRule;
 use portcullis_gate::{
     Anonymous, AnonymousPaths, AuthenticationConfiguration, Authenticators, ConfigurationFile, Credentials,
@@ -177,6 +178,21 @@ impl Authentication {
         };
         let front_proxy = self.request_header.proxy(&client_ca_pem)?;
         Ok(Trust { client_ca_pem, client_ca_file, front_proxy })
+    }
+
+    /// What extension servers are told, so that they believe whom this server believes.
+    pub(crate) fn published(&self, trust: &Trust) -> ExtensionAuthentication {
+        let text = |pem: &[u8]| String::from_utf8_lossy(pem).into_owned();
+        let given = &self.request_header;
+        let request_header = trust.front_proxy.as_ref().map(|proxy| RequestHeaderPublished {
+            client_ca_pem: text(&proxy.ca_pem),
+            allowed_names: given.requestheader_allowed_names.clone(),
+            username_headers: given.requestheader_username_headers.clone(),
+            uid_headers: given.requestheader_uid_headers.clone(),
+            group_headers: given.requestheader_group_headers.clone(),
+            extra_header_prefixes: given.requestheader_extra_headers_prefix.clone(),
+        });
+        ExtensionAuthentication { client_ca_pem: text(&trust.client_ca_pem), request_header }
     }
 
     /// Makes the authenticators. Needs a running runtime.

@@ -70,6 +70,8 @@ pub(crate) struct Pieces {
     pub(crate) node: Arc<dyn Authorizer>,
     /// A14: what refuses nodes.
     pub(crate) nodes_refused: Arc<dyn Authorizer>,
+    /// Whether admission restricts what a node may write.
+    pub(crate) are_nodes_restricted: bool,
     /// Roles and bindings.
     pub(crate) rbac: Arc<dyn Authorizer>,
     /// What makes a webhook's authoriser.
@@ -117,7 +119,7 @@ impl Authorization {
     /// # Errors
     /// Flags that do not go together are a usage error; a file that cannot be used is named.
     pub(crate) fn chain(&self, pieces: Pieces) -> Result<Chain> {
-        let Pieces { node, nodes_refused, rbac, webhook } = pieces;
+        let Pieces { node, nodes_refused, are_nodes_restricted, rbac, webhook } = pieces;
         let settings = if self.config.is_some() { None } else { Some(self.settings()?) };
         let abac = match &self.policy_file {
             Some(file) => Some(Arc::new(Abac::open(file)?) as Arc<dyn Authorizer>),
@@ -125,7 +127,7 @@ impl Authorization {
         };
         let everyone_may_do_everything =
             EveryoneMayDoEverything::if_said(self.i_understand_that_everyone_may_do_everything);
-        let sources = AuthorizerSources { node, nodes_refused, rbac, abac, webhook, everyone_may_do_everything };
+        let sources = AuthorizerSources { node, nodes_refused, are_nodes_restricted, rbac, abac, webhook, everyone_may_do_everything };
         let (chain, settings) = match (&self.config, settings) {
             (Some(path), _) => {
                 let file = AuthorizationFile::open(std::path::absolute(path)?, sources)?;

@@ -3,47 +3,65 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use portcullis_apiserver::ApiServer;
 use portcullis_apiserver::node_graph::node_authorizer;
 use portcullis_apiserver::registry::Registry;
+use portcullis_apiserver::{ApiServer, StoredCluster};
 use portcullis_client::DialRule;
 use portcullis_gate::rbac::Rbac;
-use portcullis_gate::{Authenticators, Authorizer, Guards, NodesRefused, Tokens, WebhookAuthorizer};
+use portcullis_gate::{Authorizer, Cluster, Guards, NodesRefused, Tls, WebhookAuthorizer, keep_fresh};
 use portcullis_store::Engine;
+use tokio::task::JoinSet;
 
 use crate::arguments::Up;
-use crate::authorization::Pieces;
+use crate::service_accounts::TokenParts;
+use crate::{authentication, authorization};
 
 /// What guards are made of.
 pub(crate) struct Materials<'a> {
     /// What was said.
     pub(crate) arguments: &'a Up,
-    /// Where pods and what they use are.
+    /// Where objects are that credentials are bound to, and pods with what they use.
     pub(crate) engine: Arc<dyn Engine>,
     /// The resources of the store.
     pub(crate) registry: Arc<Registry>,
     /// Who has the roles and bindings.
     pub(crate) server: &'a ApiServer,
+    /// Whose certificates count.
+    pub(crate) trust: authentication::Trust,
+    /// Who judges the cluster's own tokens.
+    pub(crate) tokens: TokenParts,
+    /// The listener's TLS.
+    pub(crate) tls: Arc<Tls>,
     /// Whom this server may ask.
     pub(crate) dial: DialRule,
 }
 
-/// Makes the guards. What follows files begins with the first answer and ends with the program.
-pub(crate) fn guards(materials: Materials<'_>) -> Result<Guards> {
-    let Materials { arguments, engine, registry, server, dial } = materials;
-    let node = node_authorizer(engine, registry).context("the role of nodes")?;
-    let pieces = Pieces {
-        node: Arc::new(node),
+/// Makes the guards. Their files are followed by tasks of `followers`.
+pub(crate) fn guards(materials: Materials<'_>, followers: &mut JoinSet<()>) -> Result<Guards> {
+    let Materials { arguments, engine, registry, server, trust, tokens, tls, dial } = materials;
+    let cluster: Arc<dyn Cluster> = Arc::new(StoredCluster::new(Arc::clone(&engine), Arc::clone(&registry)));
+    let pieces = authentication::Pieces {
+        api_audiences: tokens.api_audiences().to_vec(),
+        own_issuers: tokens.service_accounts().issuer.names().to_vec(),
+        own_tokens: tokens.authenticators(&cluster),
+        dial: dial.clone(),
+        tls,
+    };
+    let authentication = arguments.authentication.build(trust, pieces)?;
+    followers.spawn(keep_fresh(authentication.followers));
+    followers.spawn(tokens.follow_files());
+    let chain = arguments.authorization.chain(authorization::Pieces {
+        node: Arc::new(node_authorizer(engine, registry).context("the role of nodes")?),
         nodes_refused: Arc::new(NodesRefused::default()),
+        are_nodes_restricted: arguments.admission.selection()?.restricts_nodes(),
         rbac: Arc::new(Rbac::new(server.policy())),
         webhook: Box::new(move |setting| {
             let webhook = WebhookAuthorizer::new(setting, &dial)?;
             Ok(Arc::new(webhook) as Arc<dyn Authorizer>)
         }),
-    };
-    let chain = arguments.authorization.chain(pieces)?;
+    })?;
     if let Some(file) = chain.file {
-        tokio::spawn(file.follow());
+        followers.spawn(file.follow());
     }
-    Ok(Guards { authenticators: Authenticators::new(Tokens::default()), authorizers: chain.authorizers })
+    Ok(Guards { authenticators: authentication.authenticators, authorizers: chain.authorizers })
 }

@@ -16,7 +16,6 @@ use portcullis_gate::{
     TokenAuthenticator,
 };
 use portcullis_model::time::parse_duration;
-use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use zeroize::Zeroizing;
 
@@ -184,29 +183,18 @@ impl TokenParts {
         chain
     }
 
-    /// Begins to look at the key files, until what is returned is dropped.
-    pub(crate) fn watch_files(self) -> FileWatch {
+    /// Looks at the key files for as long as it is polled.
+    pub(crate) async fn follow_files(self) {
         let Self { accounts, files, mut contents, .. } = self;
-        FileWatch(tokio::spawn(async move {
-            let mut clock = tokio::time::interval(FILES_READ_EVERY);
-            clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut clock = tokio::time::interval(FILES_READ_EVERY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        clock.tick().await;
+        loop {
             clock.tick().await;
-            loop {
-                clock.tick().await;
-                let files = files.clone();
-                let Ok(read) = tokio::task::spawn_blocking(move || files.read()).await else { continue };
-                take(read, &mut contents, &accounts.issuer);
-            }
-        }))
-    }
-}
-
-/// Looks at files for as long as it lives.
-pub(crate) struct FileWatch(JoinHandle<()>);
-
-impl Drop for FileWatch {
-    fn drop(&mut self) {
-        self.0.abort();
+            let files = files.clone();
+            let Ok(read) = tokio::task::spawn_blocking(move || files.read()).await else { continue };
+            take(read, &mut contents, &accounts.issuer);
+        }
     }
 }
 

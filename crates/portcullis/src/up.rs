@@ -11,15 +11,17 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
-use portcullis_apiserver::Catalog;
+use portcullis_apiserver::{Catalog, Config};
 use portcullis_apiserver::registry::Registry;
 use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial};
 use portcullis_store::embedded::{Embedded, Options};
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Up;
+use crate::authentication::Trust;
 use crate::configuration::Defaults;
 use crate::pki::{self, Pair, pem};
 use crate::{addresses, apiserver, guards, kubeconfig, memory, version};
@@ -33,6 +35,7 @@ const ENDED_BY_SIGNAL: i32 = 128;
 pub(crate) fn run(arguments: &Up) -> Result<()> {
     let begun = Instant::now();
     let data_dir = std::path::absolute(arguments.data_dir.path()?).context("--data-dir")?;
+    arguments.authorization.check()?;
     log_to_stderr(arguments.log_level.as_deref())?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
@@ -51,10 +54,12 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     })?);
     let host = addresses::Host::here();
     let names = addresses::serving_names(&host, arguments.bind_address, arguments.service_cluster_ip_range.first());
-    let cluster = pki::Directory::of(data_dir).prepare(names, OffsetDateTime::now_utc())?;
+    let directory = pki::Directory::of(data_dir);
+    let mut cluster = directory.prepare(names, OffsetDateTime::now_utc())?;
+    let trust = arguments.authentication.trust(pem("CERTIFICATE", cluster.authority.certificate()).as_bytes())?;
     let config = GateConfig {
         bind: (arguments.bind_address, arguments.secure_port).into(),
-        tls: tls(&cluster),
+        tls: tls(&cluster, &trust),
         defaults: profile(arguments.defaults),
         limits: Limits::default(),
     };
@@ -62,16 +67,30 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     let listening = listener.local_addr()?;
     let admin = data_dir.join("admin.kubeconfig");
     kubeconfig::write(&admin, listening, cluster.authority.certificate(), &cluster.admin)?;
-    let server =
-        apiserver::start(arguments, Arc::clone(&store) as _, Arc::clone(&registry), listening, config.defaults).await?;
+    let reached_at = kubeconfig::server(listening);
+    let tokens = arguments.service_accounts.prepare(&directory, &reached_at, config.defaults, &mut cluster.made)?;
+    let api = Config {
+        profile: config.defaults,
+        admission: arguments.admission.selection()?,
+        service_accounts: Some(tokens.service_accounts()),
+        extension_authentication: Some(arguments.authentication.published(&trust)),
+        ..apiserver::config(arguments, listening)?
+    };
+    let server = apiserver::start(api, Arc::clone(&store) as _, Arc::clone(&registry)).await?;
+    // They end with this function, which is when nobody is served any more.
+    let mut followers = JoinSet::new();
     let own = addresses::listening(&host, listening);
-    let guards = guards::guards(guards::Materials {
+    let materials = guards::Materials {
         arguments,
         engine: store,
         registry,
         server: &server,
+        trust,
+        tokens,
+        tls: Arc::clone(listener.tls()),
         dial: arguments.dial.rule(own, arguments.defaults),
-    })?;
+    };
+    let guards = guards::guards(materials, &mut followers)?;
     let gate = Arc::new(Gate::new(apiserver::handler(server), guards, config.limits));
     say_what_is(&cluster.made, listening, &admin, begun)?;
     let drained = listener.serve(gate, signals.stop()).await;
@@ -83,12 +102,12 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
 }
 
 /// What the listener shows and whom it trusts.
-fn tls(cluster: &pki::Cluster) -> TlsMaterial {
+fn tls(cluster: &pki::Cluster, trust: &Trust) -> TlsMaterial {
     let Pair { certificate, key } = &cluster.serving;
     TlsMaterial {
         cert_chain_pem: pem("CERTIFICATE", certificate).into_bytes(),
         key_pem: pem("PRIVATE KEY", key.secret_der()).into_bytes().into(),
-        client_ca_pem: pem("CERTIFICATE", cluster.authority.certificate()).into_bytes(),
+        client_ca_pem: trust.client_ca_pem.clone(),
     }
 }
 

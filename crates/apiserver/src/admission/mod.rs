@@ -14,8 +14,8 @@ pub mod certificate_signing;
 pub mod certificate_subject_restriction;
 pub mod node_restriction;
 pub mod order;
-mod role_escalation;
 pub mod owner_references;
+mod role_escalation;
 mod signer;
 
 use portcullis_gate::{AuthorizerChain, BoxFuture, Identity};

@@ -263,3 +263,38 @@ async fn reviews_name_the_binding() {
     assert_eq!(said.at("/status/incomplete"), false);
     assert_eq!(said.at("/status/evaluationError"), r#"role.rbac.authorization.k8s.io "lost" not found"#);
 }
+
+#[tokio::test]
+async fn impersonation_each_part_of_another_identity_is_a_right_of_its_own() {
+    let cluster = cluster().await;
+    let (roles, bindings) = (format!("{RBAC}/clusterroles"), format!("{RBAC}/clusterrolebindings"));
+    let mut rules: Vec<Value> = Vec::new();
+    let as_bo = [("impersonate-user", "bo")];
+    let with = |header: &'static str, value: &'static str| [as_bo[0], (header, value)];
+    let check = async |headers: &[(&str, &str)], expected: u16| {
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let headers = [headers, &[("content-type", "application/json")]].concat();
+        let said = cluster.send_as(&peer("ana"), "POST", path, &headers, "{}").await;
+        assert_eq!(said.code, expected, "{headers:?}: {}", said.message());
+    };
+    cluster.post_ok(&roles, role("as", &rules)).await;
+    cluster.post_ok(&bindings, binding("as", "ClusterRole", "as", "ana")).await;
+    let masters = with("impersonate-group", GROUP_MASTERS);
+    let (uid, extra) = (with("impersonate-uid", "u-1"), with("impersonate-extra-scopes", "all"));
+    let account = [("impersonate-user", "system:serviceaccount:kube-system:namespace-controller")];
+    let steps: [(&[(&str, &str)], Value); 5] = [
+        (&as_bo, rule(&["impersonate"], "", &["users"])),
+        (&masters, rule(&["impersonate"], "", &["groups"])),
+        (&uid, rule(&["impersonate"], "authentication.k8s.io", &["uids"])),
+        (&extra, rule(&["impersonate"], "authentication.k8s.io", &["userextras/scopes"])),
+        (&account, rule(&["impersonate"], "", &["serviceaccounts"])),
+    ];
+    for (headers, right) in &steps {
+        check(headers, 403).await;
+        rules.push(right.clone());
+        cluster.put(&format!("{roles}/as"), role("as", &rules)).await;
+        check(headers, 201).await;
+    }
+    check(&with("impersonate-extra-other", "all"), 403).await;
+    check(&[("impersonate-group", "devs")], 400).await;
+}

@@ -352,3 +352,28 @@ async fn documents_say_how_tokens_are_verified() {
     assert_eq!(without.get("/openid/v1/jwks").await.code, 404);
     assert_eq!(without.post(&ROBOT.replace("robot", "default"), json!({})).await.code, 405);
 }
+
+/// What client-go sends: every field that its struct always writes.
+#[tokio::test]
+async fn a_clients_empty_fields_say_nothing() {
+    let cluster = cluster(|_| {}).await;
+    let body = json!({
+        "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {"creationTimestamp": null, "uid": "mine", "deletionTimestamp": "2020-01-01T00:00:00Z"},
+        "spec": {"audiences": null, "expirationSeconds": null, "boundObjectRef": null},
+        "status": {"token": "mine", "expirationTimestamp": null},
+    });
+    for path in [ROBOT.to_owned(), format!("{ROBOT}?dryRun=All&fieldValidation=Strict")] {
+        let said = cluster.post(&path, body.clone()).await;
+        assert_eq!(said.code, 201, "{}", said.message());
+        let spec = json!({"audiences": [ISSUER], "expirationSeconds": 3600, "boundObjectRef": null});
+        assert_eq!(said.at("/spec"), spec);
+        let metadata = said.at("/metadata");
+        assert_eq!((&metadata["uid"], &metadata["deletionTimestamp"]), (&Value::Null, &Value::Null));
+        assert_eq!(review(&cluster, &said.at("/status/token"), &[]).await["authenticated"], true);
+    }
+    let other = json!({"kind": "Binding", "apiVersion": "v1"});
+    assert_eq!(cluster.post(ROBOT, other).await.code, 400);
+    let unknown = json!({"spec": {"audience": ["a"]}});
+    assert_eq!(cluster.post(&format!("{ROBOT}?fieldValidation=Strict"), unknown).await.code, 400);
+}

@@ -173,8 +173,10 @@ pub type WebhookSource = Box<dyn Fn(&WebhookSetting) -> Result<Arc<dyn Authorize
 pub struct AuthorizerSources {
     /// What nodes need.
     pub node: Arc<dyn Authorizer>,
-    /// What refuses nodes where nobody knows what they need (A14).
+    /// What refuses nodes where nobody knows what they need, or where they are not restricted (A14).
     pub nodes_refused: Arc<dyn Authorizer>,
+    /// Whether admission restricts what a node may write.
+    pub are_nodes_restricted: bool,
     /// Roles and bindings.
     pub rbac: Arc<dyn Authorizer>,
     /// The policy file, if one was named.
@@ -198,8 +200,9 @@ impl AuthorizerSources {
             return Err(AuthorizationConfigurationError::Empty);
         }
         let mut authorizers = Vec::with_capacity(settings.len() + 1);
-        if !settings.iter().any(|setting| setting.authorizer_type() == AuthorizerType::Node) {
-            // A14: without the Node authoriser nobody would hold a node to its own.
+        let has_node = settings.iter().any(|setting| setting.authorizer_type() == AuthorizerType::Node);
+        if !has_node || !self.are_nodes_restricted {
+            // A14: without both, nobody would hold a node to its own.
             authorizers.push(Arc::clone(&self.nodes_refused));
         }
         for setting in settings {

@@ -133,6 +133,11 @@ impl ServiceAccountIssuer {
         self.issuers.first().map_or("", String::as_str)
     }
 
+    /// Returns every name that it accepts tokens of.
+    pub fn names(&self) -> &[String] {
+        &self.issuers
+    }
+
     /// Says whether a token with this `iss` is one of ours.
     pub(crate) fn accepts(&self, issuer: &str) -> bool {
         self.issuers.iter().any(|own| own == issuer)

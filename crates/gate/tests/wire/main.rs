@@ -4,6 +4,7 @@
 
 mod access;
 mod client;
+mod credentials;
 mod drain;
 mod frames;
 mod limits;

@@ -86,7 +86,11 @@ pub struct Server {
 
 impl Server {
     pub async fn start(handler: impl Handler, limits: Limits) -> Self {
-        let ca = Authority::new();
+        Self::guarded(handler, Guards::default(), Authority::new(), limits).await
+    }
+
+    /// A gate with guards of its own; `ca` signs clients and the server.
+    pub async fn guarded(handler: impl Handler, guards: Guards, ca: Authority, limits: Limits) -> Self {
         let config = GateConfig {
             bind: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: ca.serving(&ca),
@@ -96,7 +100,7 @@ impl Server {
         let listener = Listener::bind(&config).await.unwrap();
         let (address, tls) = (listener.local_addr().unwrap(), Arc::clone(listener.tls()));
         let (stop, stopped) = oneshot::channel();
-        let gate = Arc::new(Gate::new(handler, Guards::default(), limits));
+        let gate = Arc::new(Gate::new(handler, guards, limits));
         let serving = tokio::spawn(listener.serve(gate, async {
             let _ = stopped.await;
         }));

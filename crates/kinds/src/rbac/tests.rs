@@ -175,5 +175,8 @@ fn groups_are_given_where_they_are_missing() {
         assert_eq!(once["subjects"][0]["apiGroup"], GROUP);
         assert_eq!(once["subjects"][1].get("apiGroup"), None);
         assert_eq!(once["subjects"][2]["apiGroup"], "other");
+        let mut nobody = tree(kind, &json!({"roleRef": {"kind": "ClusterRole", "name": "view"}}));
+        (strategy.default)(&mut nobody);
+        assert_eq!(json_of(&nobody).get("subjects"), None);
     }
 }

@@ -108,14 +108,14 @@ fn what_only_the_server_knows_is_told() {
         "two",
         true,
         "a webhook",
-        "ana may get secrets \"two\" in the namespace \"shop\"\n\nThe server allows it, whatever roles say: a webhook",
+        "ana may get secrets \"two\" in the namespace \"shop\"\n\nNo role does it, another authoriser of the server does: a webhook",
     );
     check("two", false, "", "ana may not get secrets \"two\" in the namespace \"shop\"\n\nWhat comes closest");
     check(
         "one",
         false,
         "",
-        "ana may not get secrets \"one\" in the namespace \"shop\"\n\nThe server denies it, whatever roles say: without a reason",
+        "ana may not get secrets \"one\" in the namespace \"shop\"\n\nAnother authoriser of the server refuses it, whatever roles allow",
     );
 }
 

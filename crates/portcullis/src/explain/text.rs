@@ -16,18 +16,29 @@ pub(super) fn explanation(attributes: &Attributes<'_>, explanation: &Explanation
     let by_roles = matches!(explanation, Explanation::Allowed(_));
     let is_allowed = decided.map_or(by_roles, |decided| decided.allowed);
     line(&mut text, &action(attributes, is_allowed));
-    if let Some(decided) = decided
-        && decided.allowed != by_roles
-    {
-        let word = if decided.allowed { "allows" } else { "denies" };
-        let reason = if decided.reason.is_empty() { "without a reason" } else { decided.reason.as_str() };
-        line(&mut text, &format!("\nThe server {word} it, whatever roles say: {reason}"));
+    match decided {
+        Some(decided) if decided.allowed && !by_roles => {
+            // What a role would have to say is of no use to who has another way.
+            line(&mut text, &format!("\nNo role does it, another authoriser of the server does{}", reason(decided)));
+            return text;
+        }
+        Some(decided) if !decided.allowed && by_roles => {
+            line(
+                &mut text,
+                &format!("\nAnother authoriser of the server refuses it, whatever roles allow{}", reason(decided)),
+            );
+        }
+        _ => {}
     }
     match explanation {
         Explanation::Allowed(by) => allowed(&mut text, by),
         Explanation::Denied(denied) => refused(&mut text, denied),
     }
     text
+}
+
+fn reason(decided: &Decided) -> String {
+    if decided.reason.is_empty() { String::new() } else { format!(": {}", decided.reason) }
 }
 
 fn line(text: &mut String, words: &str) {
@@ -51,6 +62,9 @@ fn action(attributes: &Attributes<'_>, is_allowed: bool) -> String {
             if !name.is_empty() {
                 let _ = write!(what, " {name:?}");
             }
+            if namespace.is_empty() && !name.is_empty() {
+                return format!("{user} {may} {verb} {what}");
+            }
             let place = if namespace.is_empty() {
                 "in the whole cluster".to_owned()
             } else {
@@ -63,7 +77,7 @@ fn action(attributes: &Attributes<'_>, is_allowed: bool) -> String {
 
 fn allowed(text: &mut String, by: &[Allowing]) {
     for (at, by) in by.iter().enumerate() {
-        line(text, if at == 0 { "\nBecause" } else { "\nSo it would be without that, because" });
+        line(text, if at == 0 { "\nBecause" } else { "\nAnd without that, because" });
         line(text, &format!("  {}", by.reason));
         if by.rule != Rule::default() {
             line(text, &format!("  {}", shown(&by.rule)));

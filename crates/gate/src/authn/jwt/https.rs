@@ -1,7 +1,8 @@
 //! Fetching an issuer's documents over HTTPS: its certificate is verified, redirects are errors, and every address is checked
 //! before it is dialled (A21, A26).
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{StatusCode, Uri};
@@ -10,6 +11,9 @@ use portcullis_client::{Access, Client, DialRule, Outgoing, Trust};
 use crate::BoxFuture;
 
 use super::discovery::{Dial, FETCH_TIMEOUT, Fetch, FetchError};
+
+/// Servers of one issuer that are remembered: that of its discovery document, that of its keys, and those that came before.
+const CLIENTS_MAX: usize = 4;
 
 /// Dials issuers under a rule.
 pub struct HttpsDial {
@@ -29,7 +33,7 @@ impl Dial for HttpsDial {
             "" => Trust::System,
             pem => Trust::Authorities(pem.as_bytes().to_vec()),
         };
-        let fetcher = HttpsFetch { trust, rule: self.rule.clone() };
+        let fetcher = HttpsFetch { trust, rule: self.rule.clone(), clients: Mutex::default() };
         // What can not be used is known now, and not when the first token comes.
         fetcher.client(url)?;
         Ok(Arc::new(fetcher))
@@ -39,17 +43,27 @@ impl Dial for HttpsDial {
 struct HttpsFetch {
     trust: Trust,
     rule: DialRule,
+    clients: Mutex<BTreeMap<String, Arc<Client>>>,
 }
 
 impl HttpsFetch {
-    /// Makes a client for one document: the next one may be on another server, and is wanted much later.
-    fn client(&self, url: &str) -> Result<(Client, String), FetchError> {
+    /// Returns a client of the server that a URL names, and the rest of the URL.
+    fn client(&self, url: &str) -> Result<(Arc<Client>, String), FetchError> {
         let uri: Uri = url.parse().map_err(|_| FetchError("it is no URL".to_owned()))?;
         let authority = uri.authority().ok_or_else(|| FetchError("it names no host".to_owned()))?;
         let path = uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         let server = format!("{}://{authority}", uri.scheme_str().unwrap_or_default());
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&server) {
+            return Ok((Arc::clone(client), path));
+        }
         let client = Client::new(&Access::anonymous(&server, self.trust.clone()), self.rule.clone());
-        Ok((client.map_err(|error| FetchError(error.to_string()))?, path))
+        let client = Arc::new(client.map_err(|error| FetchError(error.to_string()))?);
+        if clients.len() == CLIENTS_MAX {
+            clients.clear();
+        }
+        clients.insert(server, Arc::clone(&client));
+        Ok((client, path))
     }
 }
 

@@ -170,3 +170,29 @@ fn ncc_f9w_no_reload_makes_a_ca_of_clients_one_of_proxies() {
     assert!(trust.files.reload().unwrap());
     assert_eq!(trust.in_force(), (proxies, clients));
 }
+
+/// Counts how often it is asked, and can not be used every other time.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicUsize);
+
+impl FileFollower for Counting {
+    fn name(&self) -> &'static str {
+        "counting"
+    }
+
+    fn reload(&self) -> Result<bool, LiveFileError> {
+        match self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 {
+            0 => Err(LiveFileError::TooLarge("x".into())),
+            _ => Ok(true),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_are_looked_at_every_minute() {
+    let counting = Arc::new(Counting::default());
+    let followers: Vec<Arc<dyn FileFollower>> = vec![Arc::clone(&counting) as _];
+    let following = keep_fresh(followers);
+    assert!(tokio::time::timeout(LOOK_INTERVAL * 3 + LOOK_INTERVAL / 2, following).await.is_err());
+    assert_eq!(counting.0.load(std::sync::atomic::Ordering::Relaxed), 3);
+}

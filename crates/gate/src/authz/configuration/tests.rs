@@ -196,6 +196,7 @@ fn sources() -> AuthorizerSources {
     AuthorizerSources {
         node: named("node"),
         nodes_refused: named("no nodes"),
+        are_nodes_restricted: true,
         rbac: named("rbac"),
         abac: Some(named("abac")),
         webhook: Box::new(|setting| match setting.name.as_str() {

@@ -121,13 +121,13 @@ fn covers(held: &Rule, one: &Rule) -> bool {
 /// Joins permissions that differ in nothing but the verb.
 fn compact(rules: Vec<Rule>) -> Vec<Rule> {
     let mut compacted: Vec<Rule> = Vec::new();
-    let mut places: BTreeMap<(Vec<String>, Vec<String>, Vec<String>), usize> = BTreeMap::new();
+    let mut places: BTreeMap<[Vec<String>; 3], usize> = BTreeMap::new();
     for mut rule in rules {
         if !rule.paths.is_empty() {
             compacted.push(rule);
             continue;
         }
-        let key = (rule.groups.clone(), rule.resources.clone(), rule.names.clone());
+        let key = [rule.groups.clone(), rule.resources.clone(), rule.names.clone()];
         match places.get(&key).and_then(|place| compacted.get_mut(*place)) {
             Some(same) => {
                 rule.verbs.retain(|verb| !same.verbs.contains(verb));

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::policy::{Bound, Given, Id, Policy, RoleKind, SERVICE_ACCOUNT_PREFIX, Subject, Wording};
+use super::index::{Bound, Given};
+use super::policy::{Id, Policy, RoleKind, SERVICE_ACCOUNT_PREFIX, Subject, Wording};
 use super::rule::Rule;
 use crate::authz::{Attributes, Target};
 use crate::identity::{GROUP_MASTERS, Identity};
@@ -14,6 +15,8 @@ use crate::identity::{GROUP_MASTERS, Identity};
 const NAMED_MAX: usize = 3;
 /// What is further away than this has nothing to do with the question.
 const DISTANCE_MAX: u32 = 6;
+/// What roles of the cluster's own components begin with. Nobody else should be given one, so none is proposed.
+const OF_COMPONENTS: &str = "system:";
 
 /// What there is to say about a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub enum Explanation {
     /// It is allowed, by each of these; the first is the reason that an audit log has.
     Allowed(Vec<Allowing>),
     /// It is not.
-    Denied(Denied),
+    Denied(Box<Denied>),
 }
 
 /// A binding that allows it, or the group that nothing is refused to.
@@ -115,12 +118,12 @@ pub fn explain(policy: &Policy, attributes: &Attributes<'_>) -> Explanation {
             Given::Role(_) => None,
         })
         .collect();
-    Explanation::Denied(Denied {
+    Explanation::Denied(Box::new(Denied {
         closest: closest(policy, attributes),
         enough: enough(policy, attributes),
         missing: missing.into_iter().collect(),
         smallest: smallest(attributes),
-    })
+    }))
 }
 
 fn namespace_of<'a>(attributes: &Attributes<'a>) -> &'a str {
@@ -139,7 +142,7 @@ fn allowing(policy: &Policy, attributes: &Attributes<'_>) -> Vec<Allowing> {
     for grant in policy.given(attributes.user, namespace_of(attributes)) {
         let Given::Role(role) = &grant.given else { continue };
         if let Some(rule) = role.rules().iter().find(|rule| rule.allows(attributes)) {
-            found.push(Allowing { reason: grant.reason().to_string(), rule: rule.clone() });
+            found.push(Allowing { reason: grant.reason.to_string(), rule: rule.clone() });
         }
     }
     found
@@ -168,6 +171,9 @@ fn closest(policy: &Policy, attributes: &Attributes<'_>) -> Vec<Close> {
             of_binding.push(Part::Namespace);
         }
         if !names(bound, attributes.user) {
+            if bound.binding.role.name.starts_with(OF_COMPONENTS) {
+                continue;
+            }
             of_binding.push(Part::Subject);
         }
         for rule in role.rules() {
@@ -224,7 +230,8 @@ fn size(rule: &Rule) -> usize {
 /// Roles that could be bound where the action is.
 fn enough(policy: &Policy, attributes: &Attributes<'_>) -> Vec<Id> {
     let namespace = namespace_of(attributes);
-    let is_in_reach = |id: &Id| id.namespace.is_empty() || id.namespace == namespace;
+    let is_in_reach =
+        |id: &Id| !id.name.starts_with(OF_COMPONENTS) && (id.namespace.is_empty() || id.namespace == namespace);
     let mut found: Vec<(usize, &Id)> = policy
         .roles()
         .filter(|(id, role)| is_in_reach(id) && role.rules().iter().any(|rule| rule.allows(attributes)))

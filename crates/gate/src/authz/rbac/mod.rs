@@ -4,11 +4,12 @@
 //! Bindings of the cluster are looked at first, then those of the namespace, each in the order of their names; the first that allows
 //! gives the reason. A binding to a role that is not there gives nothing and is named when nothing else allows.
 //!
-//! Reading order: [`rule`] (what one rule matches), [`policy`] (who has which rules), this file (the authoriser), [`cover`] (whether
+//! Reading order: [`rule`] (what one rule matches), [`policy`] with `index` (who has which rules), this file (the authoriser), [`cover`] (whether
 //! rules are all held by somebody who would give them), [`explain`] (why not, and what would be enough).
 
 pub mod cover;
 pub mod explain;
+mod index;
 pub mod policy;
 pub mod rule;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use super::{Attributes, Authorizer, Decision, PathRule, ResourceRule, Rules, Verdict};
 use crate::identity::Identity;
 
+pub use self::index::Role;
 pub use self::policy::{Binding, GROUP, Id, Policy, RoleKind, RoleRef, StoredRole, Subject, Wording};
 pub use self::rule::Rule;
 
