@@ -141,9 +141,10 @@ impl Trap {
     pub fn caught(&self) -> Result<usize> {
         let own = TcpStream::connect(self.address)?.local_addr()?;
         loop {
-            let caught = self.caught.lock().unwrap_or_else(PoisonError::into_inner);
-            if caught.contains(&own) {
-                return Ok(caught.len() - 1);
+            let mut caught = self.caught.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = caught.iter().position(|peer| *peer == own) {
+                caught.remove(at);
+                return Ok(caught.len());
             }
             drop(caught);
             std::thread::yield_now();

@@ -87,7 +87,6 @@ fn jwt_no_signature_but_the_clusters() {
         ("two parts", format!("{}.{}", pieces[0], pieces[1])),
         ("four parts", format!("{}.x", good.token)),
         ("padding", format!("{}=", good.token)),
-        ("a space", format!("{} x", good.token)),
         ("cut", good.token[..good.token.len() - 4].to_owned()),
         ("very long", "e".repeat(20_000)),
     ] {
@@ -114,7 +113,6 @@ fn jwt_no_claim_but_what_the_cluster_said() {
     check("/iss", json!("https://issuer.example.com"));
     check("/iss", Value::Null);
     check("/aud", json!(["https://other.example.com"]));
-    check("/aud", json!([]));
     check("/sub", json!("system:serviceaccount:default:jwt-other"));
     check("/sub", json!("system:serviceaccount:kube-system:jwt-claims"));
     check("/sub", json!("kubernetes-admin"));

@@ -52,7 +52,6 @@ fn a1_an_operator_adds_paths_one_by_one() {
         "/api/v1/namespaces/kube-public/configmaps",
         "/api/v1/namespaces/kube-public/configmaps/cluster-info2",
         "/api/v1/namespaces/kube-public/configmaps/cluster-info/",
-        "/api/v1/namespaces/kube-public/configmaps/cluster-inf%6f",
         "/api/v1/namespaces/kube-public/configmaps/other",
         CONFIG_MAPS,
     ] {

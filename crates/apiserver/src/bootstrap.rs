@@ -20,10 +20,10 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use portcullis_kinds::bootstrap_policy::PolicyError;
 use portcullis_kinds::flow_control::FlowControlError;
+use portcullis_model::schema::DecodeError;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
 use portcullis_model::schema::field_set::PathSet;
 use portcullis_model::schema::managed::{self, Change, Manager, Managers};
-use portcullis_model::schema::DecodeError;
 use portcullis_model::time::time_text;
 use portcullis_model::tree::Tree;
 use portcullis_store::{Commit, CommitError, Entry, Operation, ReadError, Snapshot};
@@ -234,7 +234,11 @@ impl ApiServer {
     ) -> Result<(), BootstrapError> {
         let (resource, name) = (first.resource, &*first.name);
         let (Ok(held), Ok(old)) = (serde_json::from_slice(&entry.value), served.load(&entry.value)) else {
-            tracing::warn!(resource, name, "a stored object that clusters begin with cannot be read and stays as it is");
+            tracing::warn!(
+                resource,
+                name,
+                "a stored object that clusters begin with cannot be read and stays as it is"
+            );
             return Ok(());
         };
         // What was read as its type has the shape that this relies on.

@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis_gate::rbac::{Binding, Id, Policy, RoleKind, RoleRef, Rule, StoredRole, Subject};
-use portcullis_gate::{Attributes, Identity, Selectors, Target};
+use portcullis_gate::{Attributes, Identity, Selection, Target};
 
 const BINDINGS: usize = 1000;
 const NAMESPACE: &str = "shop";
@@ -79,7 +79,7 @@ fn decide(criterion: &mut Criterion) {
         resource: "secrets",
         subresource: "",
         name: "key",
-        selectors: Selectors::NONE,
+        selectors: Selection::ALL,
     };
     let mut measure = |name: &str, policy: &Policy, user: &Identity, expected: bool| {
         let attributes = Attributes { user, verb: "get", target };

@@ -46,7 +46,7 @@ pub use authz::{
     AuthorizerChain, AuthorizerSetting, AuthorizerSources, AuthorizerType, Decision, EveryoneMayDoEverything,
     GROUP_NODES, NAMESPACE_NODE_LEASE, NODE_NAME_PREFIX, NodeAuthorizer, NodeGraph, NodeIdentity, NodeRelations,
     NodesRefused, Operator, PathRule, Permitted, RELOAD_INTERVAL, RelatedKind, Reload, Requirement, ResourceRule,
-    Rules, Selectors, Target, Verdict, WebhookAuthorizer, WebhookFailurePolicy, WebhookSetting, WebhookSource,
+    Rules, Selection, Selectors, Target, Verdict, WebhookAuthorizer, WebhookFailurePolicy, WebhookSetting, WebhookSource,
     parse_authorization_configuration,
 };
 pub use body::{Body, BodyError, BoxError, RequestBody, status_response};

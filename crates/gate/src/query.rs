@@ -12,6 +12,11 @@ impl<'a> Query<'a> {
         Self(text)
     }
 
+    /// Returns the text.
+    pub fn text(self) -> &'a str {
+        self.0
+    }
+
     /// Returns the first value of `name`. A pair with a bad escape or a `;` does not exist, as in Go.
     pub fn get(self, name: &str) -> Option<Cow<'a, str>> {
         self.all(name).next()

@@ -18,6 +18,7 @@ use crate::refusal::Refusal;
 mod field_name;
 mod selectors;
 
+use self::selectors::Unread;
 pub use field_name::selected as selected_name;
 
 /// What is done to a resource. The order of a request's verb is: method, then the presence of a name, then the query.
@@ -167,7 +168,7 @@ struct ResourceSpans {
     is_verb_in_path: bool,
     selected_name: Option<String>,
     /// None when all of a collection is asked for, and for what is no collection.
-    selectors: Option<Box<Selectors>>,
+    selectors: Option<Box<Unread>>,
 }
 
 impl RequestInfo {
@@ -219,8 +220,8 @@ impl RequestInfo {
 
     /// Returns which objects of a collection are asked for; all when a selector cannot be read, and for a verb in the path.
     pub fn selectors(&self) -> &Selectors {
-        let read = self.resource.as_ref().and_then(|spans| spans.selectors.as_deref());
-        read.unwrap_or(Selectors::NONE)
+        let unread = self.resource.as_ref().and_then(|spans| spans.selectors.as_deref());
+        unread.map_or(Selectors::NONE, Unread::read)
     }
 
     /// Says whether the request may take as long as it likes: watches and streams (upstream: the long-running check).
@@ -344,7 +345,7 @@ fn parse_resource(path: &str, method: &Method, query: Query<'_>) -> Parsed {
         }
     }
     if by_prefix.is_none() && matches!(spans.verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
-        spans.selectors = selectors::read(query);
+        spans.selectors = Unread::of(query.text());
     }
     Parsed::Resource(Box::new(spans))
 }

@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Subcommands {
-    Up(Up),
+    Up(Box<Up>),
     /// Certificates of the cluster
     #[command(subcommand)]
     Pki(Pki),

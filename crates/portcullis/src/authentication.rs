@@ -177,6 +177,12 @@ impl Authentication {
             }
         };
         let front_proxy = self.request_header.proxy(&client_ca_pem)?;
+        if let Some(path) = &self.authentication_config {
+            // It is taken later, when there is a runtime to dial its issuers; what is wrong with it is said before anything is made.
+            let text = read("--authentication-config", path)?;
+            AuthenticationConfiguration::parse(&text, &[])
+                .with_context(|| format!("--authentication-config {}", path.display()))?;
+        }
         Ok(Trust { client_ca_pem, client_ca_file, front_proxy })
     }
 

@@ -254,6 +254,7 @@ mod tests {
         Pieces {
             node: Arc::new(Named("node")),
             nodes_refused: Arc::new(Named("no nodes")),
+            are_nodes_restricted: true,
             rbac: Arc::new(Named("rbac")),
             webhook: Box::new(|setting| match setting.unauthorized_ttl.is_zero() {
                 true => Ok(Arc::new(Named("webhook without memory"))),

@@ -10,9 +10,9 @@ mod text;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use portcullis_gate::rbac::explain::{Explanation, explain};
-use portcullis_gate::{ANONYMOUS, Attributes, GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, Identity, Selectors, Target};
+use portcullis_gate::{ANONYMOUS, Attributes, GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, Identity, Selection, Target};
 
 use self::resources::Named;
 use self::server::Server;
@@ -134,7 +134,7 @@ impl Asked {
         let target = match &self.what {
             What::Path(path) => Target::Path(path),
             What::Resource { group, version, namespace, resource, subresource, name } => {
-                Target::Resource { group, version, namespace, resource, subresource, name, selectors: Selectors::NONE }
+                Target::Resource { group, version, namespace, resource, subresource, name, selectors: Selection::ALL }
             }
         };
         Attributes { user, verb: &self.verb, target }
@@ -144,8 +144,7 @@ impl Asked {
 /// The question as a server would put it to its authorisers.
 fn resource(arguments: &Explain, known: &[resources::Resource], namespace: Option<&str>) -> Result<Asked> {
     let Named { resource, subresource, name } =
-        resources::find(known, &arguments.resource, arguments.subresource.as_deref(), arguments.name.as_deref())
-            .context("kubectl api-resources lists what there is")?;
+        resources::find(known, &arguments.resource, arguments.subresource.as_deref(), arguments.name.as_deref())?;
     let namespace = match () {
         // A namespace is authorised as what is in it.
         () if resource.group.is_empty() && resource.name == "namespaces" => name.clone(),

@@ -4,7 +4,7 @@
 //! Off in both profiles, as upstream: nearly every operator in use sets `blockOwnerDeletion` (controller-runtime does so for it), and many
 //! are not granted `update` on `<owner>/finalizers`, so that they would stop to work. `--enable-admission-plugins` turns it on.
 
-use portcullis_gate::{Attributes, Selectors, Target, Verdict};
+use portcullis_gate::{Attributes, Selection, Target, Verdict};
 use portcullis_model::tree::{NodeId, Tree};
 
 use super::{Attempt, Operation, Pass, Plugin};
@@ -84,7 +84,7 @@ async fn check(attempt: &Attempt<'_>, new: Vec<Owner<'_>>, old: Vec<Owner<'_>>) 
             resource: resource.name,
             subresource: attempt.subresource(),
             name: attempt.name,
-            selectors: Selectors::NONE,
+            selectors: Selection::ALL,
         };
         let why = "cannot set an ownerRef on a resource you can't delete";
         require(attempt, "delete", target, why).await?;
@@ -110,7 +110,7 @@ async fn check(attempt: &Attempt<'_>, new: Vec<Owner<'_>>, old: Vec<Owner<'_>>) 
             resource: owned_by.resource.name,
             subresource: "finalizers",
             name: owner.name,
-            selectors: Selectors::NONE,
+            selectors: Selection::ALL,
         };
         let why = "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on";
         require(attempt, "update", target, why).await?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use portcullis_gate::rbac::policy::absent;
 use portcullis_gate::rbac::{Binding, GROUP, PolicySource as _, RoleKind, Rule, StoredRole, Wording, cover};
-use portcullis_gate::{Attributes, GROUP_MASTERS, Selectors, Target};
+use portcullis_gate::{Attributes, GROUP_MASTERS, Selection, Target};
 use portcullis_model::status::Status;
 use portcullis_model::tree::Tree;
 use serde_json::Value;
@@ -101,7 +101,7 @@ async fn binding(attempt: &Attempt<'_>, name: &str, binding: &Binding) -> Result
         resource,
         subresource: "",
         name: &role.name,
-        selectors: Selectors::NONE,
+        selectors: Selection::ALL,
     };
     if allows(attempt, Attributes { user: attempt.identity(), verb: "bind", target }).await {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Signers as authorisers know them: a virtual resource `signers` of `certificates.k8s.io`, named as in `spec.signerName`, of which one
 //! domain's are granted as `<domain>/*` (upstream: `certauthorization.IsAuthorizedForSignerName`, KEP-1513).
 
-use portcullis_gate::{Attributes, Selectors, Target};
+use portcullis_gate::{Attributes, Selection, Target};
 
 use super::Attempt;
 
@@ -27,7 +27,7 @@ async fn is_allowed(attempt: &Attempt<'_>, verb: &str, name: &str) -> bool {
         resource: "signers",
         subresource: "",
         name,
-        selectors: Selectors::NONE,
+        selectors: Selection::ALL,
     };
     attempt.authorizers().decide(&Attributes { user: attempt.identity(), verb, target }).await.is_allow()
 }

@@ -2,7 +2,7 @@
 
 use portcullis_gate::rbac::policy::absent;
 use portcullis_gate::rbac::{Wording, cover};
-use portcullis_gate::{Attributes, Identity, Selectors, Target};
+use portcullis_gate::{Attributes, Identity, Selection, Target};
 use serde_json::json;
 
 use super::*;
@@ -72,7 +72,7 @@ fn what_cannot_be_read_changes_nothing() {
         resource: "pods",
         subresource: "",
         name: "",
-        selectors: Selectors::NONE,
+        selectors: Selection::ALL,
     };
     let check = |sort: Sort, object: Value, expected: &str| {
         let mut policy = Policy::default();

@@ -1,5 +1,7 @@
 //! Reviews, bindings and component statuses: what is asked and made, but not stored under its own name.
 
+use portcullis_gate::{Attributes, Decision, Requirement, Rules, Target, Verdict};
+
 use super::*;
 
 const ACCESS: &str = "/apis/authorization.k8s.io/v1";
@@ -186,4 +188,58 @@ async fn components_have_conditions() {
     let missing = cluster.get(&format!("{path}/nosuch")).await;
     assert_eq!((missing.code, missing.message().as_str()), (500, "Component not found: nosuch"));
     assert_eq!(cluster.post(path, json!({})).await.code, 405);
+}
+
+/// Allows nothing, and says which selectors it was shown.
+struct Shown;
+
+impl Authorizer for Shown {
+    fn name(&self) -> &'static str {
+        "shown"
+    }
+
+    fn decide<'a>(&'a self, attributes: &'a Attributes<'a>) -> Decision<'a> {
+        let Target::Resource { selectors, .. } = attributes.target else {
+            return Decision::Now(Verdict::no_opinion());
+        };
+        let show = |all: &[Requirement]| {
+            let each = all.iter().map(|one| format!("{} {:?} {}", one.key, one.operator, one.values.join("|")));
+            each.collect::<Vec<_>>().join("; ")
+        };
+        let reason = format!("{} / {}", show(&selectors.read().fields), show(&selectors.read().labels)).into();
+        Decision::Now(Verdict::NoOpinion { reason })
+    }
+
+    fn rules(&self, _: &Identity, _: &str, _: &mut Rules) {}
+}
+
+#[tokio::test]
+async fn a_review_asks_about_what_it_selects() {
+    let cluster = Cluster::with(Config::default(), vec![Arc::new(Shown)], None).await;
+    let check = async |fields: Value, labels: Value, expected: &str| {
+        let mut asked = json!({"verb": "list", "resource": "pods"});
+        for (name, selector) in [("fieldSelector", fields), ("labelSelector", labels)] {
+            if !selector.is_null() {
+                asked[name] = selector;
+            }
+        }
+        let spec = json!({"user": "ana", "resourceAttributes": asked});
+        let said = cluster.post(&format!("{ACCESS}/subjectaccessreviews"), json!({"spec": spec})).await;
+        assert_eq!((said.code, said.at("/status/reason")), (201, json!(expected)), "{}", said.message());
+    };
+    let raw = |text: &str| json!({"rawSelector": text});
+    let one = |key: &str, operator: &str, values: &[&str]| json!({"key": key, "operator": operator, "values": values});
+    check(Value::Null, Value::Null, " / ").await;
+    check(
+        raw("spec.nodeName=n1,a!=b"),
+        raw("app in (a,b),!c"),
+        "a NotIn b; spec.nodeName In n1 / app In a|b; c DoesNotExist ",
+    )
+    .await;
+    let fields = json!({"requirements": [one("spec.nodeName", "In", &["n1"]), one("a", "NotIn", &["b"])]});
+    let labels = json!({"requirements": [one("app", "In", &["a", "b"]), one("c", "Exists", &[])]});
+    check(fields, labels, "spec.nodeName In n1; a NotIn b / app In a|b; c Exists ").await;
+    // What nobody can understand selects everything.
+    let odd = json!({"requirements": [one("a", "In", &["b", "c"]), one("d", "Exists", &[]), one("e", "Like", &["f"])]});
+    check(odd, raw("a>>b"), " / ").await;
 }

@@ -49,7 +49,7 @@ pub use self::node::{
 };
 use self::public_paths::PublicPaths;
 pub use self::rules::{PathRule, ResourceRule, Rules};
-pub use self::selectors::{Operator, Requirement, Selectors};
+pub use self::selectors::{Operator, Requirement, Selection, Selectors};
 pub use self::webhook::WebhookAuthorizer;
 
 /// What is asked of an authoriser: may this user do this to that?
@@ -80,8 +80,8 @@ pub enum Target<'a> {
         subresource: &'a str,
         /// The object.
         name: &'a str,
-        /// Which objects of a collection; [`Selectors::NONE`] when it is all of them, or one that has a name.
-        selectors: &'a Selectors,
+        /// Which objects of a collection; [`Selection::ALL`] also for one that has a name.
+        selectors: Selection<'a>,
     },
     /// A path that is no resource.
     Path(&'a str),
@@ -98,7 +98,7 @@ impl<'a> Attributes<'a> {
                 resource: resource.resource,
                 subresource: resource.subresource,
                 name: resource.name,
-                selectors: info.selectors(),
+                selectors: Selection::OfRequest(info),
             },
             None => Target::Path(info.path()),
         };

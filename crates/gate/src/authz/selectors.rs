@@ -3,6 +3,8 @@
 //!
 //! A selector that cannot be read selects everything here, as it does upstream: it can only widen what is asked for.
 
+use crate::request_info::RequestInfo;
+
 /// What a selector demands of one label or field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
@@ -40,3 +42,33 @@ impl Selectors {
     /// Everything.
     pub const NONE: &'static Selectors = &Selectors { fields: Vec::new(), labels: Vec::new() };
 }
+
+/// Where the selectors of a question are.
+#[derive(Clone, Copy, Debug)]
+pub enum Selection<'a> {
+    /// Here.
+    These(&'a Selectors),
+    /// In the request, which has not read them yet.
+    OfRequest(&'a RequestInfo),
+}
+
+impl<'a> Selection<'a> {
+    /// Everything.
+    pub const ALL: Selection<'static> = Selection::These(Selectors::NONE);
+
+    /// Reads them.
+    pub fn read(self) -> &'a Selectors {
+        match self {
+            Self::These(selectors) => selectors,
+            Self::OfRequest(info) => info.selectors(),
+        }
+    }
+}
+
+impl PartialEq for Selection<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.read() == other.read()
+    }
+}
+
+impl Eq for Selection<'_> {}

@@ -146,8 +146,8 @@ fn spec(attributes: &Attributes<'_>, version: AccessReviewVersion) -> Value {
             put(&mut target, "resource", resource);
             put(&mut target, "subresource", subresource);
             put(&mut target, "name", name);
-            put_requirements(&mut target, "fieldSelector", &selectors.fields);
-            put_requirements(&mut target, "labelSelector", &selectors.labels);
+            put_requirements(&mut target, "fieldSelector", &selectors.read().fields);
+            put_requirements(&mut target, "labelSelector", &selectors.read().labels);
             "resourceAttributes"
         }
     };
@@ -195,7 +195,7 @@ fn chosen_bytes(attributes: &Attributes<'_>) -> usize {
     let target = match attributes.target {
         Target::Path(path) => path.len(),
         Target::Resource { group, version, namespace, resource, subresource, name, selectors } => {
-            let Selectors { fields, labels } = selectors;
+            let Selectors { fields, labels } = selectors.read();
             let words = [group, version, namespace, resource, subresource, name];
             words.iter().map(|word| word.len()).sum::<usize>() + of(fields) + of(labels)
         }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use portcullis_model::go_text::quoted;
 use portcullis_model::names::dns1123_subdomain;
 
-use crate::authz::{Attributes, AuthorizerChain, Selectors, Target, Verdict, forbidden};
+use crate::authz::{Attributes, AuthorizerChain, Selection, Target, Verdict, forbidden};
 use crate::identity::{GROUP_MASTERS, Identity};
 use crate::refusal::Refusal;
 use crate::request_info::RequestInfo;
@@ -155,7 +155,7 @@ impl Questions<'_> {
     fn who<'b>(&self, name: &'b str) -> Target<'b> {
         let group = self.group();
         if let Some((namespace, name)) = service_account(name) {
-            let (version, selectors) = ("v1", Selectors::NONE);
+            let (version, selectors) = ("v1", Selection::ALL);
             let (resource, subresource) = ("serviceaccounts", "");
             return Target::Resource { group, version, namespace, resource, subresource, name, selectors };
         }
@@ -211,7 +211,7 @@ impl Questions<'_> {
 
 /// What is impersonated, outside of any namespace.
 fn part<'a>(group: &'a str, resource: &'a str, subresource: &'a str, name: &'a str) -> Target<'a> {
-    let (version, namespace, selectors) = ("v1", "", Selectors::NONE);
+    let (version, namespace, selectors) = ("v1", "", Selection::ALL);
     Target::Resource { group, version, namespace, resource, subresource, name, selectors }
 }
 

@@ -1,7 +1,10 @@
-//! The selectors of a list, a watch or a deletion of many, read once for the authorisers (KEP-4601).
+//! The selectors of a list, a watch or a deletion of many, read for the authoriser who asks for them first (KEP-4601): most
+//! decide without.
 //!
 //! An authoriser sees what the verb will select by, or else everything: a selector that cannot be read, or is longer than anybody's, only
 //! widens what is asked for. The verb reads it again and refuses it for what it is.
+
+use std::sync::OnceLock;
 
 use portcullis_model::selectors::{self, FieldOperator, FieldSelector, FieldTerm, Selector};
 
@@ -13,11 +16,30 @@ const SELECTOR_BYTES_MAX: usize = 16 << 10;
 /// Most requirements of one selector.
 const REQUIREMENTS_MAX: usize = 64;
 
-/// Reads both selectors; nothing when neither demands anything.
-pub(super) fn read(query: Query<'_>) -> Option<Box<Selectors>> {
-    let text = |name: &str| query.get(name).unwrap_or_default();
-    let read = Selectors::read(&text("fieldSelector"), &text("labelSelector"));
-    (!read.fields.is_empty() || !read.labels.is_empty()).then(|| Box::new(read))
+/// What stands in a query that has a selector of either sort, or of another sort, which costs a look.
+const IN_NAMES: &str = "Selector";
+
+/// The selectors of a query, not read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unread {
+    query: Box<str>,
+    read: OnceLock<Selectors>,
+}
+
+impl Unread {
+    /// Keeps the query of a collection for later; nothing when it selects nothing.
+    pub(super) fn of(query: &str) -> Option<Box<Self>> {
+        let has_any = query.contains(IN_NAMES) || query.contains('%');
+        has_any.then(|| Box::new(Self { query: query.into(), read: OnceLock::new() }))
+    }
+
+    pub(super) fn read(&self) -> &Selectors {
+        self.read.get_or_init(|| {
+            let query = Query::new(&self.query);
+            let text = |name: &str| query.get(name).unwrap_or_default();
+            Selectors::read(&text("fieldSelector"), &text("labelSelector"))
+        })
+    }
 }
 
 impl Selectors {

@@ -68,7 +68,7 @@ pub(super) fn find(known: &[Resource], given: &str, subresource: Option<&str>, n
         "*" => Resource { group: "*".to_owned(), name: "*".to_owned(), namespaced: true, ..Resource::default() },
         what => match known.iter().find(|resource| resource.is_called(what)) {
             Some(resource) => resource.clone(),
-            None => bail!("the server has no resource {what:?}"),
+            None => bail!("the server has no resource {what:?}: kubectl api-resources lists what there is"),
         },
     };
     let (mut subresource, mut name) = (subresource.map(str::to_owned), name.map(str::to_owned));

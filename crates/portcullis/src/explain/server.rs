@@ -77,8 +77,10 @@ impl Server {
                 for object in list["items"].as_array().into_iter().flatten() {
                     let part = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
                     let id = Id::new(part("namespace"), part("name"));
-                    let done = policy.change(|change| set(change, sort, id, object));
-                    done.with_context(|| format!("{resource} {} cannot be read", part("name")))?;
+                    // As the server itself does: what cannot be read gives nothing.
+                    if let Err(error) = policy.change(|change| set(change, sort, id, object)) {
+                        eprintln!("warning: {resource} {:?} cannot be read: {error}", part("name"));
+                    }
                 }
                 from = list["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
                 if from.is_empty() {
@@ -132,7 +134,7 @@ fn json_of(path: &str, answer: &Answer) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_gate::{Identity, Selectors};
+    use portcullis_gate::{Identity, Selection};
 
     use super::*;
 
@@ -150,7 +152,7 @@ mod tests {
             resource: "deployments",
             subresource: "scale",
             name: "web",
-            selectors: Selectors::NONE,
+            selectors: Selection::ALL,
         };
         let asked = question(&Attributes { user: &user, verb: "update", target });
         assert_eq!(asked["resourceAttributes"]["subresource"], "scale");

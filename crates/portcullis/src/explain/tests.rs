@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use clap::Parser as _;
 use portcullis_apiserver::rbac::{Sort, set};
 use portcullis_gate::rbac::Id;
 use portcullis_gate::rbac::Policy;
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::server::Decided;
 use super::*;
+use crate::arguments::{Arguments, Subcommands};
 
 fn policy(objects: &[(Sort, &str, &str, Value)]) -> Policy {
     let mut policy = Policy::default();
@@ -133,4 +135,35 @@ fn a_login_has_groups() {
         &[],
         &["system:serviceaccounts", "system:serviceaccounts:shop", "system:authenticated"],
     );
+}
+
+#[test]
+fn a_command_line_is_a_question() {
+    let resource = |name: &str, scope: &str| json!({"resource": name, "scope": scope, "subresources": [{"subresource": "status"}]});
+    let resources = [resource("pods", "Namespaced"), resource("namespaces", "Cluster"), resource("nodes", "Cluster")];
+    let known = resources::read(&json!({"items": [
+        {"metadata": {}, "versions": [{"version": "v1", "resources": resources}]},
+    ]}));
+    let check = |line: &str, expected: Option<&str>| {
+        let words = ["portcullis", "explain", "--as", "ana"].into_iter().chain(line.split(' '));
+        let Subcommands::Explain(given) = Arguments::try_parse_from(words).unwrap().command else { panic!("{line}") };
+        let namespace = given.namespace.as_deref().or(Some("ours"));
+        let asked = resource_asked(&given, &known, namespace);
+        assert_eq!(asked.as_deref().ok(), expected, "{line}");
+    };
+    check("get pods", Some("get ours pods  "));
+    check("get pods/web -n shop", Some("get shop pods  web"));
+    check("get pods web -A", Some("get  pods  web"));
+    check("get pods/status web", Some("get ours pods status web"));
+    check("get pods/web --subresource status", Some("get ours pods status web"));
+    check("list nodes -n shop", Some("list  nodes  "));
+    check("get ns -n shop", None);
+    check("get namespaces/shop", Some("get shop namespaces  shop"));
+    check("list namespaces", Some("list  namespaces  "));
+}
+
+fn resource_asked(given: &Explain, known: &[resources::Resource], namespace: Option<&str>) -> Result<String> {
+    let asked = resource(given, known, namespace)?;
+    let What::Resource { namespace, resource, subresource, name, .. } = asked.what else { anyhow::bail!("a path") };
+    Ok(format!("{} {namespace} {resource} {subresource} {name}", asked.verb))
 }

@@ -1,7 +1,7 @@
 //! Tokens that a node asks for: for a pod that it runs, and for an audience that the pod uses (upstream feature
 //! ServiceAccountNodeAudienceRestriction, KEP-4935).
 
-use portcullis_gate::{Attributes, Selectors, Target};
+use portcullis_gate::{Attributes, Selection, Target};
 use portcullis_kinds::views;
 use portcullis_kinds::views::authentication_v1::TokenRequest;
 use portcullis_kinds::views::core_v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Pod, Volume};
@@ -145,7 +145,7 @@ async fn check_permission(attempt: &Attempt<'_>, audience: String) -> Result<(),
         resource: &audience,
         subresource: "",
         name: attempt.name,
-        selectors: Selectors::NONE,
+        selectors: Selection::ALL,
     };
     let question = Attributes { user: attempt.identity(), verb: VERB_AUDIENCE, target };
     if attempt.authorizers().decide(&question).await.is_allow() {

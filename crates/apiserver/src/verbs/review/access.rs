@@ -1,7 +1,7 @@
 //! May this user do that (`SubjectAccessReview` and its two siblings): the question is put to the authorisers that let the request
 //! itself pass, so the answer is what would be decided. A review asks and never grants.
 
-use portcullis_gate::{Attributes, Identity, Target, Verdict};
+use portcullis_gate::{Attributes, Identity, Selection, Target, Verdict};
 use portcullis_kinds::views;
 use portcullis_kinds::views::authorization_v1::{
     LocalSubjectAccessReview, LocalSubjectAccessReviewEdit, SelfSubjectAccessReview, SelfSubjectAccessReviewEdit,
@@ -119,7 +119,7 @@ async fn decide(request: &Request<'_>, user: &Identity, asked: Asked<'_>) -> Ver
                 resource: resource.resource(),
                 subresource: resource.subresource(),
                 name: resource.name(),
-                selectors: &selectors,
+                selectors: Selection::These(&selectors),
             },
         ),
         (None, Some(path)) => (path.verb(), Target::Path(path.path())),

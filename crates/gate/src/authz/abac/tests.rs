@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::authz::Selectors;
+use crate::authz::Selection;
 
 fn policy(text: &str) -> Result<Abac, String> {
     Abac::parse(Path::new("/etc/policy.jsonl"), text.as_bytes()).map_err(|error| error.to_string())
@@ -16,7 +16,7 @@ fn user(name: &str, groups: &[&str]) -> Identity {
 }
 
 fn resource<'a>(group: &'a str, namespace: &'a str, resource: &'a str) -> Target<'a> {
-    let selectors = Selectors::NONE;
+    let selectors = Selection::ALL;
     Target::Resource { group, version: "v1", namespace, resource, subresource: "", name: "x", selectors }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::identity::Identity;
 
-use super::{Attributes, Authorizer, Decision, Operator, Requirement, ResourceRule, Rules, Selectors, Target, Verdict};
+use super::{Attributes, Authorizer, Decision, Operator, Requirement, ResourceRule, Rules, Selection, Target, Verdict};
 
 pub use self::graph::{NodeGraph, RelatedKind};
 pub use self::refused::NodesRefused;
@@ -71,7 +71,7 @@ struct Ask<'a> {
     namespace: &'a str,
     subresource: &'a str,
     name: &'a str,
-    selectors: &'a Selectors,
+    selectors: Selection<'a>,
 }
 
 impl NodeAuthorizer {
@@ -263,7 +263,7 @@ fn selects_node(ask: &Ask<'_>) -> bool {
         let is_equality = requirement.operator == Operator::In && requirement.key == FIELD_NODE_NAME;
         is_equality && matches!(&*requirement.values, [value] if value == ask.node)
     };
-    ask.selectors.fields.iter().any(is_it)
+    ask.selectors.read().fields.iter().any(is_it)
 }
 
 fn allow() -> Verdict {

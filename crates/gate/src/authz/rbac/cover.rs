@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_model::go_text::push_quoted;
 
-use super::rule::{ANY, Rule, covers_path};
+use super::rule::{ANY, Filter, Rule, covers_path};
 use crate::identity::Identity;
 
 /// Single permissions that are looked at to find out whether they are held. A rule of four long lists stands for their product; roles that
@@ -62,10 +62,13 @@ fn permissions(rule: &Rule) -> usize {
 
 /// The single permissions of rules that no held rule covers.
 fn uncovered(held: &[Rule], given: &[Rule]) -> Vec<Rule> {
+    let filters: Vec<Filter> = held.iter().map(Filter::of).collect();
     let mut uncovered = Vec::new();
     for rule in given {
         single(rule, &mut |one| {
-            if !held.iter().any(|held| covers(held, &one)) {
+            let wanted = Filter::wanted_by(&one);
+            let mut likely = filters.iter().zip(held).filter(|(filter, _)| filter.may_allow(wanted));
+            if !likely.any(|(_, held)| covers(held, &one)) {
                 uncovered.push(one);
             }
         });

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::index::{Bound, Given};
 use super::policy::{Id, Policy, RoleKind, SERVICE_ACCOUNT_PREFIX, Subject, Wording};
-use super::rule::Rule;
+use super::rule::{ANY, Rule};
 use crate::authz::{Attributes, Target};
 use crate::identity::{GROUP_MASTERS, Identity};
 
@@ -177,6 +177,10 @@ fn closest(policy: &Policy, attributes: &Attributes<'_>) -> Vec<Close> {
             of_binding.push(Part::Subject);
         }
         for rule in role.rules() {
+            // That somebody else may do everything explains nothing.
+            if of_binding.contains(&Part::Subject) && rule.groups.iter().chain(&rule.paths).any(|word| word == ANY) {
+                continue;
+            }
             let mut lacks = of_binding.clone();
             lacks.extend(parts_lacking(rule, attributes));
             lacks.sort_unstable();

@@ -1,6 +1,6 @@
 //! One rule of a role, and what it matches (upstream: `rbac.RuleAllows` and the evaluation helpers of `rbac/v1`).
 //!
-//! Most rules of most roles are about something else, so a rule and a role carry a [`Filter`]: a few bits that say what they can not
+//! Most rules of most roles are about something else, so a rule and a role carry a `Filter`: a few bits that say what they can not
 //! match, which is found without a string being looked at.
 
 use crate::authz::{Attributes, Target};
@@ -107,6 +107,19 @@ impl Filter {
         self.verbs & wanted.verbs != 0 && (is_resource || self.has_paths && wanted.has_paths)
     }
 
+    /// The bits of a single permission: whatever covers it has one of each set.
+    pub(super) fn wanted_by(permission: &Rule) -> Filter {
+        let of_verb = permission.verbs.iter().map(|verb| bits([verb.as_bytes()]));
+        let of_resource = permission.resources.iter().map(|resource| match resource.split_once('/') {
+            None => bits([resource.as_bytes()]),
+            Some((_, subresource)) => {
+                either(bits([resource.as_bytes()]), bits([OF_ANY_RESOURCE.as_bytes(), subresource.as_bytes()]))
+            }
+        });
+        let [verbs, _] = of_verb.fold([0; 2], either);
+        Filter { verbs, resources: of_resource.fold([0; 2], either), has_paths: !permission.paths.is_empty() }
+    }
+
     /// The bits of a question: of each set one must be there.
     pub(super) fn wanted(attributes: &Attributes<'_>) -> Filter {
         let [verbs, _] = bits([attributes.verb.as_bytes()]);
@@ -142,7 +155,7 @@ fn bits<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u64; 2] {
 mod tests {
     use super::*;
     use crate::Identity;
-    use crate::authz::Selectors;
+    use crate::authz::Selection;
 
     fn strings(list: &str) -> Vec<String> {
         list.split_terminator(',').map(|word| if word == "core" { String::new() } else { word.to_owned() }).collect()
@@ -163,7 +176,7 @@ mod tests {
             let [verbs, groups, resources, names] = rule.map(strings);
             let rule = Rule { verbs, groups, resources, names, paths: Vec::new() };
             let [verb, group, resource, subresource, name] = asked;
-            let (version, namespace, selectors) = ("v1", "default", Selectors::NONE);
+            let (version, namespace, selectors) = ("v1", "default", Selection::ALL);
             let target = Target::Resource { group, version, namespace, resource, subresource, name, selectors };
             assert_eq!(allows(&rule, verb, target), expected, "{rule:?} {asked:?}");
         };

@@ -3,6 +3,7 @@
 use portcullis_client::test_server::{Authority, Server};
 
 use super::*;
+use crate::authz::Selection;
 use crate::authn::webhook::tests::server;
 use crate::webhook::tests::kubeconfig;
 
@@ -23,7 +24,7 @@ fn pods<'a>(user: &'a Identity, name: &'a str, selectors: &'a Selectors) -> Attr
         resource: "pods",
         subresource: "log",
         name,
-        selectors,
+        selectors: Selection::These(selectors),
     };
     Attributes { user, verb: "get", target }
 }

@@ -120,7 +120,7 @@ fn plainly_allows(rule: &Rule, attributes: &Attributes<'_>) -> bool {
     }
 }
 
-fn random_role(random: &mut Random) -> StoredRole {
+fn random_rules(random: &mut Random) -> Vec<Rule> {
     let rules = (0..random.below(5)).map(|_| Rule {
         verbs: random.some(&VERBS, 3),
         groups: random.some(&GROUPS, 3),
@@ -128,7 +128,11 @@ fn random_role(random: &mut Random) -> StoredRole {
         names: if random.below(3) == 0 { random.some(&NAMES, 2) } else { Vec::new() },
         paths: if random.below(3) == 0 { random.some(&PATHS, 2) } else { Vec::new() },
     });
-    let rules = rules.collect();
+    rules.collect()
+}
+
+fn random_role(random: &mut Random) -> StoredRole {
+    let rules = random_rules(random);
     let label = |random: &mut Random| (random.pick(&["x", "y"]).to_owned(), "1".to_owned());
     let labels = (0..random.below(3)).map(|_| label(random)).collect();
     let selector = |random: &mut Random| Selector::parse(random.pick(&["x=1", "y", "!x", "x,y"])).unwrap();
@@ -174,6 +178,49 @@ fn change_both(random: &mut Random, policy: &mut Policy, plain: &mut Plain) {
     }
 }
 
+fn random_question<'a>(random: &mut Random, user: &'a Identity) -> Attributes<'a> {
+    let verb = random.pick(&VERBS);
+    let target = if random.below(4) == 0 {
+        Target::Path(random.pick(&["/x", "/x/", "/x/y", "/z", ""]))
+    } else {
+        Target::Resource {
+            group: random.pick(&GROUPS),
+            version: "v1",
+            namespace: random.pick(&SPACES),
+            resource: random.pick(&["pods", "secrets", "*"]),
+            subresource: random.pick(&["", "", "log", "scale", "*"]),
+            name: random.pick(&["", "a", "b"]),
+            selectors: Selection::ALL,
+        }
+    };
+    Attributes { user, verb, target }
+}
+
+/// Security review, RBAC escalation: who may give rules gains nothing by being given them.
+#[test]
+fn what_may_be_given_is_allowed_already() {
+    const SEEDS: u64 = 4_000;
+    let ana = user("ana", &[]);
+    let (mut given_away, mut allowed) = (0, 0);
+    for seed in 0..SEEDS {
+        let mut random = Random(seed);
+        let (held, mut given) = (random_rules(&mut random), random_rules(&mut random));
+        given.truncate(1);
+        if not_held(&ana, &held, "", &given).is_some() {
+            continue;
+        }
+        given_away += u32::from(!given.is_empty());
+        for _ in 0..40 {
+            let asked = random_question(&mut random, &ana);
+            if given.iter().any(|rule| rule.allows(&asked)) {
+                allowed += 1;
+                assert!(held.iter().any(|rule| rule.allows(&asked)), "seed {seed}: {held:?} {given:?} {asked:?}");
+            }
+        }
+    }
+    assert!(given_away > 200 && allowed > 200, "{given_away} {allowed}");
+}
+
 #[test]
 fn the_index_decides_as_a_plain_reading_does() {
     const SEEDS: u64 = 150;
@@ -188,21 +235,7 @@ fn the_index_decides_as_a_plain_reading_does() {
                 let groups: Vec<String> = random.some(&TEAMS, 3);
                 let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
                 let user = user(random.pick(&USERS), &groups);
-                let verb = random.pick(&VERBS);
-                let target = if random.below(4) == 0 {
-                    Target::Path(random.pick(&["/x", "/x/", "/x/y", "/z", ""]))
-                } else {
-                    Target::Resource {
-                        group: random.pick(&GROUPS),
-                        version: "v1",
-                        namespace: random.pick(&SPACES),
-                        resource: random.pick(&["pods", "secrets", "*"]),
-                        subresource: random.pick(&["", "", "log", "scale", "*"]),
-                        name: random.pick(&["", "a", "b"]),
-                        selectors: Selectors::NONE,
-                    }
-                };
-                let attributes = Attributes { user: &user, verb, target };
+                let attributes = random_question(&mut random, &user);
                 let (found, expected) = (policy.decide(&attributes), plain.decide(&attributes));
                 assert_eq!(found, expected, "seed {seed}, step {step}: {attributes:?}");
                 let is_explained = matches!(explain(&policy, &attributes), Explanation::Allowed(_));
