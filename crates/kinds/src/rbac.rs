@@ -9,7 +9,7 @@ use portcullis_model::selectors::{LabelSelector, LabelSelectorRequirement, valid
 use portcullis_model::status::{BadValue, FieldError};
 use portcullis_model::tree::Tree;
 
-use crate::strategy::Strategy;
+use crate::strategy::{Cell, Strategy};
 use crate::views::rbac_v1::{
     ClusterRole, ClusterRoleBinding, ClusterRoleBindingEdit, PolicyRule, Role, RoleBinding, RoleBindingEdit, RoleRef,
     RoleRefEdit, Subject, SubjectEdit,
@@ -54,6 +54,10 @@ pub const ROLE_BINDING: Strategy = Strategy {
         errors.extend(check_same_role(new.role_ref(), old.role_ref()));
         errors
     },
+    cell: |tree, column| {
+        let binding: RoleBinding<'_> = views::read(tree);
+        cell(binding.role_ref(), binding.subjects(), column)
+    },
     ..Strategy::NONE
 };
 
@@ -73,6 +77,10 @@ pub const CLUSTER_ROLE_BINDING: Strategy = Strategy {
         let mut errors = check_cluster_role_binding(new);
         errors.extend(check_same_role(new.role_ref(), old.role_ref()));
         errors
+    },
+    cell: |tree, column| {
+        let binding: ClusterRoleBinding<'_> = views::read(tree);
+        cell(binding.role_ref(), binding.subjects(), column)
     },
     ..Strategy::NONE
 };
@@ -240,6 +248,25 @@ fn check_subjects(subjects: List<'_, Subject<'_>>, is_namespaced: bool) -> Vec<F
         }
     }
     errors
+}
+
+/// What a table shows of a binding.
+fn cell(role: RoleRef<'_>, subjects: List<'_, Subject<'_>>, column: &str) -> Option<Cell> {
+    let named = |kind: &str| {
+        let of_kind = subjects.iter().filter(|subject| subject.kind() == kind);
+        let names = of_kind.map(|subject| match kind {
+            "ServiceAccount" => format!("{}/{}", subject.namespace(), subject.name()),
+            _ => subject.name().to_owned(),
+        });
+        names.collect::<Vec<_>>().join(", ")
+    };
+    Some(Cell::Text(match column {
+        "Role" => format!("{}/{}", role.kind(), role.name()),
+        "Users" => named("User"),
+        "Groups" => named("Group"),
+        "ServiceAccounts" => named("ServiceAccount"),
+        _ => return None,
+    }))
 }
 
 #[cfg(test)]

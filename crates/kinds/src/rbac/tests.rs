@@ -180,3 +180,28 @@ fn groups_are_given_where_they_are_missing() {
         assert_eq!(json_of(&nobody).get("subjects"), None);
     }
 }
+
+#[test]
+fn a_table_shows_who_is_bound_to_what() {
+    for (kind, strategy) in [CLUSTER, NAMESPACED] {
+        let binding = tree(
+            kind,
+            &json!({
+                "roleRef": {"kind": "ClusterRole", "name": "view"},
+                "subjects": [
+                    {"kind": "User", "name": "ana"}, {"kind": "User", "name": "bo"}, {"kind": "Group", "name": "harbor"},
+                    {"kind": "ServiceAccount", "name": "sa", "namespace": "default"},
+                ],
+            }),
+        );
+        let check = |column: &str, expected: Option<&str>| {
+            let expected = expected.map(|text| Cell::Text(text.to_owned()));
+            assert_eq!((strategy.cell)(&binding, column), expected, "{kind} {column}");
+        };
+        check("Role", Some("ClusterRole/view"));
+        check("Users", Some("ana, bo"));
+        check("Groups", Some("harbor"));
+        check("ServiceAccounts", Some("default/sa"));
+        check("Age", None);
+    }
+}
