@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod arguments;
+mod explain;
 mod forgeries;
 mod history;
 mod hostile;
