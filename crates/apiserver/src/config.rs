@@ -4,70 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use portcullis_gate::{Profile, ServiceAccountIssuer};
+use portcullis_model::cidr::Cidr;
 
 use crate::admission::Selection;
 
-/// A network prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    address: IpAddr,
-    prefix_len: u8,
-}
-
-/// A text that is not a network prefix.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a network prefix such as 10.96.0.0/12")]
-pub struct BadCidr {
-    /// What was given.
-    pub text: String,
-}
-
-impl Cidr {
-    /// Reads `address/length`; bits after the prefix must be zero.
-    pub fn parse(text: &str) -> Result<Cidr, BadCidr> {
-        let bad = || BadCidr { text: text.to_owned() };
-        let (address, prefix_len) = text.split_once('/').ok_or_else(bad)?;
-        let address: IpAddr = address.parse().map_err(|_| bad())?;
-        let prefix_len: u8 = prefix_len.parse().map_err(|_| bad())?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        if prefix_len > bits || host_part(address, prefix_len) != 0 {
-            return Err(bad());
-        }
-        Ok(Cidr { address, prefix_len })
-    }
-
-    /// Returns the network's first address after the network address itself: the one of the Service `kubernetes`.
-    pub fn first_host(self) -> IpAddr {
-        match self.address {
-            IpAddr::V4(address) => IpAddr::V4((u32::from(address).wrapping_add(1)).into()),
-            IpAddr::V6(address) => IpAddr::V6((u128::from(address).wrapping_add(1)).into()),
-        }
-    }
-
-    /// Returns `IPv4` or `IPv6`, as Services name families.
-    pub fn family(self) -> &'static str {
-        if self.address.is_ipv4() { "IPv4" } else { "IPv6" }
-    }
-}
-
-impl std::fmt::Display for Cidr {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}/{}", self.address, self.prefix_len)
-    }
-}
-
-/// The bits of an address that the prefix does not cover.
-fn host_part(address: IpAddr, prefix_len: u8) -> u128 {
-    let (value, bits) = match address {
-        IpAddr::V4(address) => (u128::from(u32::from(address)), 32),
-        IpAddr::V6(address) => (u128::from(address), 128),
-    };
-    match bits - u32::from(prefix_len) {
-        0 => 0,
-        128 => value,
-        free => value & ((1 << free) - 1),
-    }
-}
+/// Where cluster IPs come from unless it is said: upstream's range.
+const SERVICE_CIDR: Cidr = Cidr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)), 12).expect("a prefix of 12 bits");
 
 /// How service account tokens are issued.
 #[derive(Clone)]
@@ -139,9 +81,8 @@ pub struct RequestHeader {
 
 impl Default for Config {
     fn default() -> Self {
-        let service_cidr = Cidr { address: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)), prefix_len: 12 };
         Config {
-            service_cidr,
+            service_cidr: SERVICE_CIDR,
             secure_port: 6443,
             build_version: env!("CARGO_PKG_VERSION"),
             profile: Profile::default(),
@@ -149,27 +90,5 @@ impl Default for Config {
             service_accounts: None,
             extension_authentication: None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn prefixes() {
-        let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(Cidr::parse(text).ok().map(|cidr| cidr.first_host().to_string()).as_deref(), expected, "{text}");
-        };
-        check("10.96.0.0/12", Some("10.96.0.1"));
-        check("10.0.0.0/8", Some("10.0.0.1"));
-        check("fd00::/108", Some("fd00::1"));
-        check("0.0.0.0/0", Some("0.0.0.1"));
-        check("10.96.0.1/12", None);
-        check("10.96.0.0/33", None);
-        check("10.96.0.0", None);
-        check("x/12", None);
-        assert_eq!(Cidr::parse("10.96.0.0/12").unwrap().to_string(), "10.96.0.0/12");
     }
 }

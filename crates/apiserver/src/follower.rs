@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use futures_util::FutureExt as _;
-use portcullis_store::{Engine, Entry, Event, Interest, Snapshot, Subscription};
+use portcullis_store::{Engine, Entry, Event, EventBatch, Interest, Snapshot, Subscription};
 
 /// State that can be built from objects, and changed by what happens to one.
 pub trait Derived: Send + Sync + 'static {
@@ -54,16 +54,22 @@ impl<S: Derived> Follower<S> {
         if self.seen.load(Ordering::Acquire) >= revision {
             return;
         }
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut news = Vec::new();
         let is_whole =
-            cursors.as_mut().is_some_and(|cursors| cursors.iter_mut().all(|cursor| drain(&mut **cursor, &mut *state)));
+            cursors.as_mut().is_some_and(|cursors| cursors.iter_mut().all(|cursor| drain(&mut **cursor, &mut news)));
         let mut seen = revision;
-        if !is_whole {
-            let snapshot = self.engine.snapshot();
-            let entries = self.prefixes.iter().flat_map(|prefix| snapshot.range(prefix, None));
-            state.reset(&mut entries.map(|(key, entry)| (&**key, entry)));
-            *cursors = self.subscribe(&snapshot);
-            seen = snapshot.revision();
+        // Most writes are of no interest, and then nobody waits.
+        if !is_whole || !news.is_empty() {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            if is_whole {
+                news.iter().flat_map(|batch| &batch.events).for_each(|event| state.apply(event));
+            } else {
+                let snapshot = self.engine.snapshot();
+                let entries = self.prefixes.iter().flat_map(|prefix| snapshot.range(prefix, None));
+                state.reset(&mut entries.map(|(key, entry)| (&**key, entry)));
+                *cursors = self.subscribe(&snapshot);
+                seen = snapshot.revision();
+            }
         }
         self.seen.store(seen, Ordering::Release);
     }
@@ -88,11 +94,11 @@ impl<S: Derived> Follower<S> {
     }
 }
 
-/// Takes in what happened; false when a part of it is forgotten already.
-fn drain(cursor: &mut dyn Subscription, state: &mut impl Derived) -> bool {
+/// Takes what happened; false when a part of it is forgotten already.
+fn drain(cursor: &mut dyn Subscription, news: &mut Vec<Arc<EventBatch>>) -> bool {
     loop {
         match cursor.try_next() {
-            Ok(Some(batch)) => batch.events.iter().for_each(|event| state.apply(event)),
+            Ok(Some(batch)) => news.push(batch),
             Ok(None) => return true,
             Err(_) => return false,
         }

@@ -49,6 +49,6 @@ pub mod version;
 
 pub use catalog::Catalog;
 pub use cluster::StoredCluster;
-pub use config::{Cidr, Config, ExtensionAuthentication, RequestHeader, ServiceAccounts};
+pub use config::{Config, ExtensionAuthentication, RequestHeader, ServiceAccounts};
 pub use env::{Env, SystemEnv};
 pub use server::ApiServer;

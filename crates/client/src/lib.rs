@@ -22,7 +22,7 @@ mod tls;
 
 pub use answers::{Answers, Keep, NoRandomness, Question};
 pub use credential::{Credential, CredentialError};
-pub use dial::{Cidr, CidrError, DialError, DialRule, Forbidden, Resolve, SystemResolver};
+pub use dial::{DialError, DialRule, Forbidden, Resolve, SystemResolver};
 pub use https::{Answer, Client, HttpsUrl, IN_FLIGHT_MAX, Outgoing, RESPONSE_BYTES_MAX, RequestError, SetupError};
 pub use kubeconfig::{Access, Kubeconfig, KubeconfigError};
 pub use review::{Attempts, ReviewError, Reviewer};

@@ -87,7 +87,7 @@ impl Peer {
 }
 
 /// A request as it came from the wire. Nothing is known about it but its bytes and its peer.
-pub struct Arrived {
+pub(crate) struct Arrived {
     pub(crate) peer: Arc<Peer>,
     pub(crate) parts: Parts,
     pub(crate) body: RequestBody,

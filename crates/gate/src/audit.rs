@@ -7,7 +7,7 @@
 use crate::authn::Identified;
 
 /// A request that the audit log knows.
-pub struct Recorded {
+pub(crate) struct Recorded {
     identified: Identified,
 }
 

@@ -19,9 +19,9 @@ pub const HEADER_BYTES_MAX: u32 = 1 << 20;
 /// Bytes of a request's body.
 pub const BODY_BYTES_MAX: u64 = 3 * 1024 * 1024;
 /// Bytes of an unwanted HTTP/1 body that are read and dropped, so that its sender gets to read the answer.
-pub const DISCARDED_BYTES_MAX: u64 = BODY_BYTES_MAX + 256 * 1024;
+pub(crate) const DISCARDED_BYTES_MAX: u64 = BODY_BYTES_MAX + 256 * 1024;
 /// How long that may take.
-pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request that is not long-running gets its answer within this time, or 504.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connection without a request ends after this time, at most twice this time.
@@ -29,25 +29,25 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Open streams of an HTTP/2 connection.
 pub const STREAMS_MAX: u32 = 100;
 /// Streams a peer has reset that were not yet accepted (CVE-2023-44487); one more ends the connection.
-pub const PENDING_RESETS_MAX: usize = 20;
+pub(crate) const PENDING_RESETS_MAX: usize = 20;
 /// Streams reset here because of a peer's errors; one more ends the connection.
-pub const LOCAL_RESETS_MAX: usize = 1024;
+pub(crate) const LOCAL_RESETS_MAX: usize = 1024;
 /// Bytes in flight to us on one HTTP/2 stream.
-pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Bytes in flight to us on one HTTP/2 connection.
-pub const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Bytes of answers waiting on one HTTP/2 stream.
-pub const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// Between HTTP/2 keep-alive pings.
-pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A ping that is not answered within this time ends the connection.
-pub const PING_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long an HTTP/2 connection without credentials may take to close after its one request.
 pub const STRANGER_LINGER: Duration = Duration::from_secs(1);
 /// How long requests in flight may take to end when the server stops.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause after `accept` failed (no file descriptors left, usually).
-pub const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// Everything the gate is told at start.
 pub struct GateConfig {

@@ -7,7 +7,7 @@
 use crate::impersonation::Acting;
 
 /// A request that may take time and memory now. The seat is free again when this value is dropped.
-pub struct Seated {
+pub(crate) struct Seated {
     acting: Acting,
 }
 

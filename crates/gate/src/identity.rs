@@ -12,7 +12,7 @@ pub const GROUP_AUTHENTICATED: &str = "system:authenticated";
 /// The group that may do everything; no role can take it away.
 pub const GROUP_MASTERS: &str = "system:masters";
 /// The key of the extra that names the credential (KEP-4193).
-pub const EXTRA_CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+pub(crate) const EXTRA_CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// An authenticated user, or the anonymous one. Shared, because one connection's requests have one identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,13 @@ pub struct Identity {
     pub groups: Vec<String>,
     /// Further facts about the user, for authorisers.
     pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// A user in these groups, for tests.
+#[cfg(test)]
+pub(crate) fn user(name: &str, groups: &[&str]) -> Identity {
+    let groups = groups.iter().map(ToString::to_string).collect();
+    Identity { name: name.to_owned(), groups, ..Identity::default() }
 }
 
 impl Identity {

@@ -37,7 +37,7 @@ const NODES_GROUP: &str = "system:nodes";
 const PARTS_MAX: usize = 256;
 
 /// A request with the identity it acts under.
-pub struct Acting {
+pub(crate) struct Acting {
     recorded: Recorded,
     impersonated: Option<Impersonated>,
 }
@@ -155,6 +155,11 @@ impl Wanted {
     /// Says whether the headers ask for a user and for nothing that the user's name does not imply.
     fn is_only_a_name(&self) -> bool {
         self.uid.is_empty() && self.groups.is_empty() && self.extra.is_empty()
+    }
+
+    /// Says whether the Node authoriser would take it for a node, even by a name that no node can have.
+    fn passes_for_a_node(&self) -> bool {
+        self.user.starts_with(NODE_PREFIX) && self.groups.iter().any(|group| group == NODES_GROUP)
     }
 
     /// Adds the groups that the user's name implies, as upstream does.

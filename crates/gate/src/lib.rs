@@ -23,9 +23,11 @@ mod gate;
 mod identity;
 mod impersonation;
 mod listener;
+mod live_file;
 mod query;
 mod refusal;
 mod request_info;
+mod strict;
 mod tls;
 mod tls_stream;
 mod tokens;
@@ -34,20 +36,17 @@ mod webhook;
 
 pub use arrival::Peer;
 pub use authn::{
-    Anonymous, AnonymousPaths, AuthenticationConfiguration, Authenticators, BootstrapTokens, CONFIGURATION_LEN_MAX,
-    ConfigurationError, ConfigurationFile, Credentials, Dial, Fetch, FetchError, FileFollower, FrontProxy, HttpsDial,
-    JwtIssuers, KnownToken, LiveFile, LiveFileError, OidcFlags, RequestHeaderError, RequestHeaders,
-    ServiceAccountTokens, TokenAuthenticator, TokenReviewVersion, TokenVerdict, TokenWebhook, TokenWebhookSettings,
-    Tokens, TrustFiles, keep_fresh,
+    Anonymous, AnonymousPaths, AuthenticationConfiguration, Authenticators, BootstrapTokens, ConfigurationError,
+    ConfigurationFile, ConfigurationFileError, Credentials, Dial, Fetch, FetchError, FrontProxy, HttpsDial, JwtIssuers,
+    KnownToken, OidcFlags, RequestHeaderError, RequestHeaders, ServiceAccountTokens, SystemNames, TokenAuthenticator,
+    TokenVerdict, TokenWebhook, TokenWebhookSettings, Tokens, TrustFiles, TrustFilesError, Trusted,
 };
-pub use authz::rbac;
 pub use authz::{
-    Abac, AbacError, AccessReviewVersion, Attributes, AuthorizationConfigurationError, AuthorizationFile, Authorizer,
-    AuthorizerChain, AuthorizerSetting, AuthorizerSources, AuthorizerType, Decision, EveryoneMayDoEverything,
-    GROUP_NODES, NAMESPACE_NODE_LEASE, NODE_NAME_PREFIX, NodeAuthorizer, NodeGraph, NodeIdentity, NodeRelations,
-    NodesRefused, Operator, PathRule, Permitted, RELOAD_INTERVAL, RelatedKind, Reload, Requirement, ResourceRule,
-    Rules, Selection, Selectors, Target, Verdict, WebhookAuthorizer, WebhookFailurePolicy, WebhookSetting, WebhookSource,
-    parse_authorization_configuration,
+    Abac, AbacError, Attributes, AuthorizationConfigurationError, AuthorizationFile, Authorizer, AuthorizerChain,
+    AuthorizerSetting, AuthorizerSources, AuthorizerType, Decision, EveryoneMayDoEverything, GROUP_NODES,
+    NAMESPACE_NODE_LEASE, NODE_NAME_PREFIX, NodeAuthorizer, NodeGraph, NodeIdentity, NodeRelations, NodesRefused,
+    Operator, PathRule, Permitted, RelatedKind, Requirement, ResourceRule, Rules, Selection, Selectors, Target,
+    Verdict, WebhookAuthorizer, WebhookFailurePolicy, WebhookSetting, WebhookSource, rbac,
 };
 pub use body::{Body, BodyError, BoxError, RequestBody, status_response};
 pub use cluster::{Cluster, Held, Holder, StoredSecret};
@@ -56,17 +55,17 @@ pub use config::{
     HEADER_READ_TIMEOUT, IDLE_TIMEOUT, Limits, Profile, REQUEST_TIMEOUT, STRANGER_LINGER, STREAMS_MAX, TlsMaterial,
 };
 pub use gate::{Gate, Guards, Handler};
-pub use identity::{
-    ANONYMOUS, EXTRA_CREDENTIAL_ID, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_UNAUTHENTICATED, Identity,
-};
+pub use identity::{ANONYMOUS, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_UNAUTHENTICATED, Identity};
 pub use listener::{Drained, ListenError, Listener};
+pub use live_file::{FileFollower, LiveFile, LiveFileError, Reload, keep_fresh};
 pub use query::Query;
 pub use refusal::not_found;
 pub use request_info::{PathFault, RequestInfo, ResourceInfo, Verb, selected_name};
+pub use strict::StrictError;
 pub use tls::{Tls, TlsError};
 pub use tokens::{KeyError, Named, NewToken, ServiceAccountIssuer, ServiceAccountKeys};
 pub use upgrade::{Draining, Upgrade, UpgradedStream};
-pub use webhook::WebhookError;
+pub use webhook::{ReviewVersion, WebhookError};
 
 /// A future that is made where it is asked for, because few ever wait.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -69,11 +69,6 @@ impl Listener {
         Ok(Self { socket, tls })
     }
 
-    /// Uses a socket that is bound already.
-    pub fn from_socket(socket: TcpListener, tls: Arc<Tls>) -> Self {
-        Self { socket, tls }
-    }
-
     /// Returns the address in use (the port, when 0 was asked for).
     ///
     /// # Errors

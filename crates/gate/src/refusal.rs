@@ -9,7 +9,7 @@ use crate::request_info::{PathFault, RequestInfo};
 
 /// Why a request did not pass. Each carries what its answer needs, and nothing that only the log may say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The path has an escape that is not one; nothing else was looked at.
     BadRequestLine,
     /// No identity could be proved, or a credential was wrong.
@@ -36,7 +36,7 @@ pub enum Refusal {
 
 /// What a 403 says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Forbidden {
+pub(crate) struct Forbidden {
     /// The API group, empty for paths.
     pub group: String,
     /// The resource without its subresource, empty for paths.

@@ -116,7 +116,7 @@ pub enum PathFault {
 }
 
 /// A request with its [`RequestInfo`].
-pub struct Located {
+pub(crate) struct Located {
     /// Boxed: each step hands it on to the next.
     arrived: Box<Arrived>,
     info: RequestInfo,
@@ -168,7 +168,7 @@ struct ResourceSpans {
     is_verb_in_path: bool,
     selected_name: Option<String>,
     /// None when all of a collection is asked for, and for what is no collection.
-    selectors: Option<Box<Unread>>,
+    selectors: Option<Unread>,
 }
 
 impl RequestInfo {
@@ -220,16 +220,17 @@ impl RequestInfo {
 
     /// Returns which objects of a collection are asked for; all when a selector cannot be read, and for a verb in the path.
     pub fn selectors(&self) -> &Selectors {
-        let unread = self.resource.as_ref().and_then(|spans| spans.selectors.as_deref());
+        let unread = self.resource.as_ref().and_then(|spans| spans.selectors.as_ref());
         unread.map_or(Selectors::NONE, Unread::read)
     }
 
     /// Says whether the request may take as long as it likes: watches and streams (upstream: the long-running check).
     pub fn is_long_running(&self) -> bool {
-        match self.resource() {
-            Some(info) => {
-                matches!(info.verb, Verb::Watch | Verb::Proxy)
-                    || matches!(info.subresource, "attach" | "exec" | "proxy" | "log" | "portforward")
+        match &self.resource {
+            Some(spans) => {
+                let subresource = self.path.get(spans.subresource.clone()).unwrap_or_default();
+                matches!(spans.verb, Verb::Watch | Verb::Proxy)
+                    || matches!(subresource, "attach" | "exec" | "proxy" | "log" | "portforward")
             }
             None => self.path.starts_with("/debug/pprof/"),
         }

@@ -56,6 +56,9 @@ pub enum TlsError {
     /// The client CA is no PEM.
     #[error("client CA is not PEM")]
     ClientCaUnreadable(#[source] rustls_pki_types::pem::Error),
+    /// A client CA is no certificate.
+    #[error("client CA is not an X.509 certificate")]
+    ClientCaMalformed,
     /// A client CA is no CA.
     #[error("client CA can not be trusted")]
     ClientCaUnusable(#[source] rustls::Error),
@@ -150,21 +153,25 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { cipher_suites: CIPHER_SUITES.to_vec(), ..aws_lc_rs::default_provider() })
 }
 
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(TlsError::ClientCaUnreadable)
+}
+
 fn read_cas(pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        roots.add(certificate.map_err(TlsError::ClientCaUnreadable)?).map_err(TlsError::ClientCaUnusable)?;
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(TlsError::ClientCaUnusable)?;
     }
     Ok(roots)
 }
 
 /// Reads CAs that vouch for client certificates.
 pub(crate) fn client_roots(pem: &[u8]) -> Result<ClientRoots, TlsError> {
-    let roots = read_cas(pem)?;
-    if roots.is_empty() {
+    let certificates = certificates(pem)?;
+    if certificates.is_empty() {
         return Err(TlsError::ClientCaMissing);
     }
-    ClientRoots::new(roots, provider()).map_err(TlsError::VerifierUnusable)
+    ClientRoots::new(certificates, provider())
 }
 
 fn load(material: &Material) -> Result<(Arc<ServerConfig>, ClientRoots), TlsError> {

@@ -32,6 +32,34 @@ pub enum WebhookError {
     NoRandomness(#[from] NoRandomness),
 }
 
+/// The version of the reviews in which a webhook is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReviewVersion {
+    /// `v1`.
+    V1,
+    /// `v1beta1`, what upstream takes when flags say nothing.
+    #[default]
+    V1beta1,
+}
+
+impl ReviewVersion {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::V1, Self::V1beta1];
+
+    /// Returns its name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V1beta1 => "v1beta1",
+        }
+    }
+
+    /// Finds the one of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+}
+
 /// Makes a client of a webhook from its kubeconfig.
 pub(crate) fn client(kubeconfig: &Path, dial: &DialRule) -> Result<Client, WebhookError> {
     let access = Access::from_file(kubeconfig)?;

@@ -28,31 +28,23 @@ impl AdmissionArguments {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        admission: AdmissionArguments,
-    }
+    use crate::flags;
 
     #[test]
     fn what_is_said_is_selected() {
         let check = |line: &str, on: &[&str], off: &[&str]| {
-            let line = Line::try_parse_from(line.split_whitespace()).unwrap();
-            let selection = line.admission.selection().unwrap();
+            let selection = flags::parse::<AdmissionArguments>(line).unwrap().selection().unwrap();
             assert!(on.iter().all(|name| selection.has(name)) && !off.iter().any(|name| selection.has(name)));
         };
-        check("x", &["NodeRestriction", "CertificateApproval"], &["OwnerReferencesPermissionEnforcement"]);
+        check("", &["NodeRestriction", "CertificateApproval"], &["OwnerReferencesPermissionEnforcement"]);
         check(
-            "x --enable-admission-plugins NodeRestriction,OwnerReferencesPermissionEnforcement",
+            "--enable-admission-plugins NodeRestriction,OwnerReferencesPermissionEnforcement",
             &["NodeRestriction", "OwnerReferencesPermissionEnforcement"],
             &[],
         );
         check(
-            "x --disable-admission-plugins=NodeRestriction --disable-admission-plugins=CertificateSigning",
+            "--disable-admission-plugins=NodeRestriction --disable-admission-plugins=CertificateSigning",
             &["CertificateApproval"],
             &["NodeRestriction", "CertificateSigning"],
         );

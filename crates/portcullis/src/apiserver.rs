@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use portcullis_apiserver::registry::Registry;
-use portcullis_apiserver::{ApiServer, Cidr, Config, SystemEnv};
+use portcullis_apiserver::{ApiServer, Config, SystemEnv};
 use portcullis_gate::{Handler, Permitted};
 use portcullis_store::Engine;
 
@@ -13,21 +13,17 @@ use crate::arguments::Up;
 use crate::version::BUILD;
 
 /// What flags of its own say.
-pub(crate) fn config(arguments: &Up, listening: SocketAddr) -> Result<Config> {
-    Ok(Config {
-        service_cidr: Cidr::parse(&arguments.service_cluster_ip_range.to_string())?,
+pub(crate) fn config(arguments: &Up, listening: SocketAddr) -> Config {
+    Config {
+        service_cidr: arguments.service_cluster_ip_range,
         secure_port: listening.port(),
         build_version: BUILD,
         ..Config::default()
-    })
+    }
 }
 
 /// Makes the server and what every cluster has.
-pub(crate) async fn start(
-    config: Config,
-    engine: Arc<dyn Engine>,
-    registry: Arc<Registry>,
-) -> Result<Arc<ApiServer>> {
+pub(crate) async fn start(config: Config, engine: Arc<dyn Engine>, registry: Arc<Registry>) -> Result<Arc<ApiServer>> {
     let server = ApiServer::new(engine, registry, config, Arc::new(SystemEnv));
     server.bootstrap().await.context("cannot make the objects that every cluster has")?;
     Ok(server)

@@ -8,12 +8,13 @@ use clap::builder::styling::AnsiColor;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use portcullis_client::{Cidr, DialRule};
+use portcullis_client::DialRule;
+use portcullis_model::cidr::{Cidr, CidrError};
 
 use crate::admission::AdmissionArguments;
 use crate::authentication::Authentication;
 use crate::authorization::Authorization;
-use crate::configuration::{AddressRange, Component, Defaults, default_data_dir};
+use crate::configuration::{Component, Defaults, default_data_dir, service_range};
 use crate::explain::Explain;
 use crate::refused::NoneRefused;
 use crate::service_accounts::ServiceAccountArguments;
@@ -65,8 +66,8 @@ pub(crate) struct Up {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "apiserver")]
     pub(crate) components: Vec<Component>,
     /// The addresses that Services get
-    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
-    pub(crate) service_cluster_ip_range: AddressRange,
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12", value_parser = service_range)]
+    pub(crate) service_cluster_ip_range: Cidr,
     /// MiB of memory that stored objects, what is made of them for readers, and history may take [default: half of the machine's]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..))]
     pub(crate) memory_budget: Option<u32>,
@@ -118,8 +119,13 @@ pub(crate) struct Issue {
 pub(crate) struct Dialled {
     /// Addresses that webhooks and issuers may have although they lead back here: loopback, link-local, this server's own (A26);
     /// separated by commas
-    #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = addresses)]
     allow_dial: Vec<Cidr>,
+}
+
+/// Reads a range; an address alone is a range of one.
+fn addresses(text: &str) -> Result<Cidr, CidrError> {
+    text.parse::<IpAddr>().map(Cidr::from).or_else(|_| text.parse())
 }
 
 impl Dialled {
@@ -166,15 +172,16 @@ mod tests {
 
     #[test]
     fn what_is_said_is_taken() {
-        let Subcommands::Up(up) =
-            parse("portcullis up --data-dir /d --secure-port 0 --defaults upstream").unwrap().command
-        else {
+        let line = "portcullis up --data-dir /d --secure-port 0 --defaults upstream --allow-dial 127.0.0.1,10.0.0.0/8";
+        let Subcommands::Up(up) = parse(line).unwrap().command else {
             panic!("not up");
         };
         assert_eq!(up.data_dir.path().unwrap(), PathBuf::from("/d"));
         assert_eq!((up.secure_port, up.bind_address, up.defaults), (0, [0, 0, 0, 0].into(), Defaults::Upstream));
         assert_eq!(up.components, [Component::ApiServer]);
         assert_eq!(up.service_cluster_ip_range.to_string(), "10.96.0.0/12");
+        let allowed: Vec<_> = up.dial.allow_dial.iter().map(ToString::to_string).collect();
+        assert_eq!(allowed, ["127.0.0.1/32", "10.0.0.0/8"]);
     }
 
     #[test]
@@ -190,6 +197,7 @@ mod tests {
         check("portcullis up --secure-port https", "invalid digit");
         check("portcullis up --components apiserver,scheduler", "no such component in this build");
         check("portcullis up --service-cluster-ip-range 10.96.0.1/12", "did you mean 10.96.0.0/12");
+        check("portcullis up --allow-dial 10.0.0.0/8,10.0.0.0/33", "\"10.0.0.0/33\" is not an address range");
         check("portcullis up --bind-address localhost", "invalid IP address");
         check("portcullis up --defaults open", "possible values: locked, upstream");
         check("portcullis pki issue --out x", "--user");

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::builder::BoolishValueParser;
-use clap::error::ErrorKind;
 use portcullis_apiserver::{ExtensionAuthentication, RequestHeader as RequestHeaderPublished};
 use portcullis_client::DialRule;
 use portcullis_gate::{
     Anonymous, AnonymousPaths, AuthenticationConfiguration, Authenticators, ConfigurationFile, Credentials,
-    FileFollower, FrontProxy, HttpsDial, JwtIssuers, LiveFile, OidcFlags, RequestHeaders, Tls, TokenAuthenticator,
-    TokenReviewVersion, TokenWebhook, TokenWebhookSettings, Tokens, TrustFiles,
+    FileFollower, FrontProxy, HttpsDial, JwtIssuers, LiveFile, OidcFlags, RequestHeaders, ReviewVersion, SystemNames,
+    Tls, TokenAuthenticator, TokenWebhook, TokenWebhookSettings, Tokens, TrustFiles,
 };
-use portcullis_model::time::parse_duration;
+
+use crate::configuration::Defaults;
+use crate::flags::{conflict, review_version, span};
 
 /// Upstream's value.
 const USERNAME_CLAIM: &str = "sub";
@@ -70,7 +71,8 @@ struct Oidc {
     /// The claim that is the user's name [default: sub]
     #[arg(long, value_name = "CLAIM")]
     oidc_username_claim: Option<String>,
-    /// What stands before the name; `-` for nothing [default: the issuer's URL and #, nothing for the claim email]
+    /// What stands before the name; `-` for nothing [default: the issuer's URL and #, nothing for the claim email]. Names that begin
+    /// with system: even so, like groups, are refused under the locked defaults
     #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
     oidc_username_prefix: Option<String>,
     /// The claim that holds the user's groups [default: none]
@@ -119,9 +121,9 @@ struct Webhook {
     authentication_token_webhook_config_file: Option<PathBuf>,
     /// The version of the TokenReview that is sent: v1 or v1beta1 [default: v1beta1]
     #[arg(long, value_name = "VERSION", value_parser = review_version)]
-    authentication_token_webhook_version: Option<TokenReviewVersion>,
+    authentication_token_webhook_version: Option<ReviewVersion>,
     /// How long its answers are remembered; 0 for not at all [default: 2m]
-    #[arg(long, value_name = "DURATION", value_parser = ttl)]
+    #[arg(long, value_name = "DURATION", value_parser = span)]
     authentication_token_webhook_cache_ttl: Option<Duration>,
 }
 
@@ -137,6 +139,8 @@ pub(crate) struct Pieces {
     pub(crate) dial: DialRule,
     /// The listener's TLS, whose CAs are replaced when their files are.
     pub(crate) tls: Arc<Tls>,
+    /// Which defaults are in force.
+    pub(crate) defaults: Defaults,
 }
 
 /// Whose certificates count.
@@ -159,6 +163,8 @@ pub(crate) struct Built {
     pub(crate) authenticators: Authenticators,
     /// Files.
     pub(crate) followers: Vec<Arc<dyn FileFollower>>,
+    /// Whose certificates count, now and later.
+    pub(crate) trust: Arc<TrustFiles>,
 }
 
 impl Authentication {
@@ -172,7 +178,7 @@ impl Authentication {
             None => (None, cluster_ca_pem.to_vec()),
             Some(given) => {
                 let path = std::path::absolute(given).context("--client-ca-file")?;
-                let pem = LiveFile::new(&path).read().context("--client-ca-file")?;
+                let pem = read("--client-ca-file", &path)?;
                 (Some(path), pem)
             }
         };
@@ -207,14 +213,19 @@ impl Authentication {
     /// As [`Authentication::trust`].
     pub(crate) fn build(&self, trust: Trust, pieces: Pieces) -> Result<Built> {
         self.check()?;
-        let Pieces { api_audiences, own_issuers, own_tokens, dial, tls } = pieces;
+        let Pieces { api_audiences, own_issuers, own_tokens, dial, tls, defaults } = pieces;
         let mut followers: Vec<Arc<dyn FileFollower>> = Vec::new();
         let anonymous = Arc::new(Anonymous::on(match self.anonymous_auth {
             Some(allowed) => AnonymousPaths::of_flag(allowed),
             None => AnonymousPaths::default(),
         }));
         let mut chain = own_tokens;
-        let issuers = Arc::new(JwtIssuers::new(Box::new(HttpsDial::new(dial.clone()))));
+        let names = match defaults {
+            Defaults::Locked => SystemNames::Refused,
+            Defaults::Upstream => SystemNames::Taken,
+        };
+        let issuers = JwtIssuers::new(Box::new(HttpsDial::new(dial.clone()))).with_system_names(names);
+        let issuers = Arc::new(issuers);
         if let Some(given) = &self.authentication_config {
             let path = std::path::absolute(given).context("--authentication-config")?;
             let (flag, anonymous) = (self.anonymous_auth, Arc::clone(&anonymous));
@@ -238,9 +249,10 @@ impl Authentication {
                 Some(proxy)
             }
         };
-        followers.push(Arc::new(files));
+        let trust = Arc::new(files);
+        followers.push(Arc::clone(&trust) as _);
         let credentials = Credentials { front_proxy, tokens: Tokens::new(api_audiences, chain), anonymous };
-        Ok(Built { authenticators: Authenticators::of(credentials), followers })
+        Ok(Built { authenticators: Authenticators::of(credentials), followers, trust })
     }
 
     /// Says what does not go together, in upstream's words.
@@ -249,11 +261,11 @@ impl Authentication {
             return Ok(());
         }
         if self.authentication_config.is_some() {
-            return Err(usage("authentication-config file and oidc-* flags are mutually exclusive"));
+            return Err(conflict("authentication-config file and oidc-* flags are mutually exclusive"));
         }
         if self.oidc.oidc_issuer_url.is_none() || self.oidc.oidc_client_id.is_none() {
             let message = "oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set";
-            return Err(usage(message));
+            return Err(conflict(message));
         }
         Ok(())
     }
@@ -345,11 +357,7 @@ impl Webhook {
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>> {
-    LiveFile::new(path).read().context(flag)
-}
-
-fn usage(message: &str) -> clap::Error {
-    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{message}\n"))
+    Ok(LiveFile::new(path).read().context(flag)?.to_vec())
 }
 
 fn claim(text: &str) -> Result<(String, String), String> {
@@ -359,40 +367,23 @@ fn claim(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn review_version(text: &str) -> Result<TokenReviewVersion, String> {
-    match text {
-        "v1" => Ok(TokenReviewVersion::V1),
-        "v1beta1" => Ok(TokenReviewVersion::V1beta1),
-        _ => Err("there are v1 and v1beta1".to_owned()),
-    }
-}
-
-fn ttl(text: &str) -> Result<Duration, String> {
-    let nanos = parse_duration(text).map_err(|error| error.to_string())?;
-    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| "it cannot be negative".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use clap::{CommandFactory as _, Parser};
+    use clap::CommandFactory as _;
     use portcullis_gate::TlsMaterial;
     use time::OffsetDateTime;
 
+    use crate::flags;
     use crate::pki::{self, Pair, pem};
 
     use super::*;
 
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        authentication: Authentication,
-    }
+    type Line = flags::Line<Authentication>;
 
     fn parse(flags: &str) -> Result<Authentication, clap::Error> {
-        let line = ["portcullis"].into_iter().chain(flags.split_whitespace());
-        Line::try_parse_from(line).map(|line| line.authentication)
+        flags::parse(flags)
     }
 
     /// A directory with a PKI and the files of a test; `D` in flags stands for it.
@@ -433,6 +424,7 @@ mod tests {
                 own_tokens: Vec::new(),
                 dial: DialRule::default(),
                 tls: Arc::new(Tls::new(&material)?),
+                defaults: Defaults::Locked,
             };
             authentication.build(trust, pieces)
         }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::error::ErrorKind;
 use portcullis_gate::{
-    Abac, AccessReviewVersion, AuthorizationConfigurationError, AuthorizationFile, Authorizer, AuthorizerChain,
-    AuthorizerSetting, AuthorizerSources, AuthorizerType, EveryoneMayDoEverything, WebhookFailurePolicy,
-    WebhookSetting, WebhookSource,
+    Abac, AuthorizationConfigurationError, AuthorizationFile, Authorizer, AuthorizerChain, AuthorizerSetting,
+    AuthorizerSources, AuthorizerType, EveryoneMayDoEverything, ReviewVersion, WebhookFailurePolicy, WebhookSetting,
+    WebhookSource,
 };
-use portcullis_model::time::parse_duration;
+
+use crate::flags::{conflict, review_version, span};
 
 const DEFAULT_MODES: [AuthorizerType; 2] = [AuthorizerType::Node, AuthorizerType::Rbac];
 /// The name of the one webhook that flags can describe, and what flags do not say about it: upstream's values.
@@ -39,12 +39,12 @@ pub(crate) struct Authorization {
     webhook_config_file: Option<PathBuf>,
     /// The version of the SubjectAccessReview that Webhook sends: v1 or v1beta1 [default: v1beta1]
     #[arg(long = "authorization-webhook-version", value_name = "VERSION", value_parser = review_version)]
-    webhook_version: Option<AccessReviewVersion>,
+    webhook_version: Option<ReviewVersion>,
     /// How long Webhook remembers what it allowed; 0 for not at all [default: 5m]
-    #[arg(long = "authorization-webhook-cache-authorized-ttl", value_name = "DURATION", value_parser = ttl)]
+    #[arg(long = "authorization-webhook-cache-authorized-ttl", value_name = "DURATION", value_parser = span)]
     webhook_cache_authorized_ttl: Option<Duration>,
     /// How long Webhook remembers what it did not allow; 0 for not at all [default: 30s]
-    #[arg(long = "authorization-webhook-cache-unauthorized-ttl", value_name = "DURATION", value_parser = ttl)]
+    #[arg(long = "authorization-webhook-cache-unauthorized-ttl", value_name = "DURATION", value_parser = span)]
     webhook_cache_unauthorized_ttl: Option<Duration>,
     /// An AuthorizationConfiguration, in the place of the modes and of the webhook's flags; followed while the server runs
     #[arg(
@@ -82,8 +82,8 @@ pub(crate) struct Pieces {
 pub(crate) struct Chain {
     /// What decides.
     pub(crate) authorizers: AuthorizerChain,
-    /// To be followed ([`AuthorizationFile::follow`]) for as long as the server runs.
-    pub(crate) file: Option<AuthorizationFile>,
+    /// To be followed ([`portcullis_gate::keep_fresh`]) for as long as the server runs.
+    pub(crate) file: Option<Arc<AuthorizationFile>>,
 }
 
 impl Authorization {
@@ -98,7 +98,7 @@ impl Authorization {
         }
         let settings = self.settings()?;
         if !self.i_understand_that_everyone_may_do_everything && has(&settings, AuthorizerType::AlwaysAllow) {
-            return Err(usage(&AuthorizationConfigurationError::AlwaysAllow.to_string()));
+            return Err(conflict(&AuthorizationConfigurationError::AlwaysAllow.to_string()));
         }
         self.check_consent(&settings)
     }
@@ -108,7 +108,7 @@ impl Authorization {
         if !self.i_understand_that_everyone_may_do_everything || has(settings, AuthorizerType::AlwaysAllow) {
             return Ok(());
         }
-        Err(usage(
+        Err(conflict(
             "--i-understand-that-everyone-may-do-everything goes with AlwaysAllow, which is not among the authorization \
              modes: leave it out",
         ))
@@ -127,12 +127,20 @@ impl Authorization {
         };
         let everyone_may_do_everything =
             EveryoneMayDoEverything::if_said(self.i_understand_that_everyone_may_do_everything);
-        let sources = AuthorizerSources { node, nodes_refused, are_nodes_restricted, rbac, abac, webhook, everyone_may_do_everything };
+        let sources = AuthorizerSources {
+            node,
+            nodes_refused,
+            are_nodes_restricted,
+            rbac,
+            abac,
+            webhook,
+            everyone_may_do_everything,
+        };
         let (chain, settings) = match (&self.config, settings) {
             (Some(path), _) => {
                 let file = AuthorizationFile::open(std::path::absolute(path)?, sources)?;
-                let settings = file.settings().to_vec();
-                (Chain { authorizers: file.chain(), file: Some(file) }, settings)
+                let settings = file.settings();
+                (Chain { authorizers: file.chain(), file: Some(Arc::new(file)) }, settings)
             }
             (None, settings) => {
                 let settings = settings.unwrap_or_default();
@@ -153,15 +161,15 @@ impl Authorization {
         let (has_abac, has_webhook) =
             (distinct.contains(&AuthorizerType::Abac), distinct.contains(&AuthorizerType::Webhook));
         if distinct.len() < modes.len() {
-            return Err(usage(&format!("authorization-mode {names:?} has mode specified more than once")));
+            return Err(conflict(&format!("authorization-mode {names:?} has mode specified more than once")));
         }
         match (has_abac, &self.policy_file) {
-            (true, None) => return Err(usage("authorization-mode ABAC's authorization policy file not passed")),
-            (false, Some(_)) => return Err(usage("cannot specify --authorization-policy-file without mode ABAC")),
+            (true, None) => return Err(conflict("authorization-mode ABAC's authorization policy file not passed")),
+            (false, Some(_)) => return Err(conflict("cannot specify --authorization-policy-file without mode ABAC")),
             _ => {}
         }
         if !has_webhook && self.webhook_config_file.is_some() {
-            return Err(usage("cannot specify --authorization-webhook-config-file without mode Webhook"));
+            return Err(conflict("cannot specify --authorization-webhook-config-file without mode Webhook"));
         }
         let mut settings = Vec::with_capacity(modes.len());
         for mode in modes {
@@ -175,14 +183,14 @@ impl Authorization {
 
     fn webhook(&self) -> Result<WebhookSetting, clap::Error> {
         let Some(kubeconfig) = self.webhook_config_file.clone() else {
-            return Err(usage("authorization-mode Webhook's authorization config file not passed"));
+            return Err(conflict("authorization-mode Webhook's authorization config file not passed"));
         };
         Ok(WebhookSetting {
             name: WEBHOOK_NAME.to_owned(),
             kubeconfig,
             timeout: WEBHOOK_TIMEOUT,
             failure_policy: WebhookFailurePolicy::NoOpinion,
-            review_version: self.webhook_version.unwrap_or(AccessReviewVersion::V1Beta1),
+            review_version: self.webhook_version.unwrap_or_default(),
             authorized_ttl: self.webhook_cache_authorized_ttl.unwrap_or(AUTHORIZED_TTL),
             unauthorized_ttl: self.webhook_cache_unauthorized_ttl.unwrap_or(UNAUTHORIZED_TTL),
         })
@@ -202,38 +210,19 @@ fn say(settings: &[AuthorizerSetting]) {
     }
 }
 
-fn usage(message: &str) -> clap::Error {
-    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{message}\n"))
-}
-
 fn mode(text: &str) -> Result<AuthorizerType, String> {
     let known = AuthorizerType::ALL.map(AuthorizerType::name).join(", ");
     AuthorizerType::of_name(text).ok_or_else(|| format!("not a valid mode: there are {known}"))
-}
-
-fn review_version(text: &str) -> Result<AccessReviewVersion, String> {
-    AccessReviewVersion::of_name(text).ok_or_else(|| "there are v1 and v1beta1".to_owned())
-}
-
-fn ttl(text: &str) -> Result<Duration, String> {
-    let nanos = parse_duration(text).map_err(|error| error.to_string())?;
-    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| "it cannot be negative".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use clap::Parser;
     use portcullis_gate::{Attributes, Decision, Identity, Rules, Target, Verdict};
 
     use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        authorization: Authorization,
-    }
+    use crate::flags;
 
     /// Has no opinion, and says who has none.
     struct Named(&'static str);
@@ -264,14 +253,12 @@ mod tests {
     }
 
     fn chain(flags: &str) -> Result<Chain> {
-        let line = ["portcullis"].into_iter().chain(flags.split_whitespace());
-        Line::try_parse_from(line)?.authorization.chain(pieces())
+        flags::parse::<Authorization>(flags)?.chain(pieces())
     }
 
     /// What is said before anything is opened.
     fn early(flags: &str) -> Result<(), clap::Error> {
-        let line = ["portcullis"].into_iter().chain(flags.split_whitespace());
-        Line::try_parse_from(line)?.authorization.check()
+        flags::parse::<Authorization>(flags)?.check()
     }
 
     /// Who is asked, in order.

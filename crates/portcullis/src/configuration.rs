@@ -1,10 +1,11 @@
 //! What the operator said, as types: everything is parsed before anything is made or bound.
 
 use std::env;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use portcullis_model::cidr::Cidr;
 
 /// A service range must hold the `kubernetes` Service, the DNS service and a few more.
 const SERVICE_ADDRESS_BITS_MIN: u8 = 3;
@@ -45,61 +46,28 @@ impl FromStr for Component {
     }
 }
 
-/// A range of addresses in CIDR form, without host bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AddressRange {
-    network: IpAddr,
-    prefix_len: u8,
-}
-
-impl AddressRange {
-    /// The address after the network's own: the one of the `kubernetes` Service.
-    pub(crate) fn first(self) -> IpAddr {
-        match self.network {
-            IpAddr::V4(network) => Ipv4Addr::from_bits(network.to_bits() | 1).into(),
-            IpAddr::V6(network) => Ipv6Addr::from_bits(network.to_bits() | 1).into(),
-        }
+/// Reads the range that Services get their addresses of: one, without host bits, and neither too large nor too small.
+pub(crate) fn service_range(text: &str) -> Result<Cidr, String> {
+    if text.contains(',') {
+        return Err("two ranges (dual stack) are not served yet: give one".into());
     }
-}
-
-impl fmt::Display for AddressRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.prefix_len)
+    let range: Cidr = text.parse().map_err(|_| "an address range looks like 10.96.0.0/12")?;
+    let bits_max = match range.address() {
+        IpAddr::V4(_) => SERVICE_ADDRESS_BITS_MAX_V4,
+        IpAddr::V6(_) => SERVICE_ADDRESS_BITS_MAX_V6,
+    };
+    let (bits, host_bits) = (range.prefix_len() + range.host_bits(), range.host_bits());
+    if host_bits > bits_max {
+        return Err(format!("the range is too large: at least /{} is needed", bits - bits_max));
     }
-}
-
-impl FromStr for AddressRange {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains(',') {
-            return Err("two ranges (dual stack) are not served yet: give one".into());
-        }
-        let form = "an address range looks like 10.96.0.0/12";
-        let (address, prefix_len) = text.split_once('/').ok_or(form)?;
-        let address: IpAddr = address.parse().map_err(|_| form)?;
-        // `+12` and `012` parse as numbers but are no prefix lengths.
-        let plain = prefix_len.bytes().all(|octet| octet.is_ascii_digit()) && !prefix_len.starts_with('0');
-        let prefix_len: u8 = prefix_len.parse().ok().filter(|_| plain).ok_or(form)?;
-        let (bits, bits_max) = match address {
-            IpAddr::V4(_) => (32, SERVICE_ADDRESS_BITS_MAX_V4),
-            IpAddr::V6(_) => (128, SERVICE_ADDRESS_BITS_MAX_V6),
-        };
-        if prefix_len > bits {
-            return Err(form.into());
-        }
-        if bits - prefix_len > bits_max {
-            return Err(format!("the range is too large: at least /{} is needed", bits - bits_max));
-        }
-        if bits - prefix_len < SERVICE_ADDRESS_BITS_MIN {
-            return Err(format!("the range is too small: at most /{} will do", bits - SERVICE_ADDRESS_BITS_MIN));
-        }
-        let range = Self { network: masked(address, prefix_len), prefix_len };
-        if range.network != address {
-            return Err(format!("{address} is not the first address of the range: did you mean {range}?"));
-        }
-        Ok(range)
+    if host_bits < SERVICE_ADDRESS_BITS_MIN {
+        return Err(format!("the range is too small: at most /{} will do", bits - SERVICE_ADDRESS_BITS_MIN));
     }
+    let network = range.network();
+    if network != range {
+        return Err(format!("{} is not the first address of the range: did you mean {network}?", range.address()));
+    }
+    Ok(range)
 }
 
 /// Which set of defaults is in force (A27).
@@ -122,30 +90,16 @@ pub(crate) fn default_data_dir() -> Option<PathBuf> {
     data.map(|path| path.join("portcullis"))
 }
 
-/// The address with all bits after the prefix cleared.
-fn masked(address: IpAddr, prefix_len: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len)).unwrap_or(0);
-            Ipv4Addr::from_bits(address.to_bits() & mask).into()
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix_len)).unwrap_or(0);
-            Ipv6Addr::from_bits(address.to_bits() & mask).into()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn address_ranges() {
-        let check = |text: &str, expected: Result<&str, &str>| match (text.parse::<AddressRange>(), expected) {
+    fn ranges_of_services() {
+        let check = |text: &str, expected: Result<&str, &str>| match (service_range(text), expected) {
             (Ok(range), Ok(first)) => {
-                assert_eq!(range.first().to_string(), first, "{text}");
+                assert_eq!(range.first_host().to_string(), first, "{text}");
                 assert_eq!(range.to_string(), text);
             }
             (Err(error), Err(part)) => assert!(error.contains(part), "{text}: {error}"),
@@ -163,6 +117,7 @@ mod tests {
         check("10.96.0.0/012", Err("looks like"));
         check("10.96/12", Err("looks like"));
         check("10.96.0.1/12", Err("did you mean 10.96.0.0/12"));
+        check("0.0.0.0/0", Err("too large: at least /12"));
         check("10.0.0.0/8", Err("too large: at least /12"));
         check("fd00::/48", Err("too large: at least /64"));
         check("10.96.0.0/30", Err("too small: at most /29"));

@@ -8,11 +8,11 @@ use portcullis_apiserver::registry::Registry;
 use portcullis_apiserver::{ApiServer, StoredCluster};
 use portcullis_client::DialRule;
 use portcullis_gate::rbac::Rbac;
-use portcullis_gate::{Authorizer, Cluster, Guards, NodesRefused, Tls, WebhookAuthorizer, keep_fresh};
+use portcullis_gate::{Authorizer, Cluster, FileFollower, Guards, NodesRefused, Tls, WebhookAuthorizer};
 use portcullis_store::Engine;
-use tokio::task::JoinSet;
 
 use crate::arguments::Up;
+use crate::extension_authentication::Publisher;
 use crate::service_accounts::TokenParts;
 use crate::{authentication, authorization};
 
@@ -25,7 +25,7 @@ pub(crate) struct Materials<'a> {
     /// The resources of the store.
     pub(crate) registry: Arc<Registry>,
     /// Who has the roles and bindings.
-    pub(crate) server: &'a ApiServer,
+    pub(crate) server: Arc<ApiServer>,
     /// Whose certificates count.
     pub(crate) trust: authentication::Trust,
     /// Who judges the cluster's own tokens.
@@ -36,8 +36,8 @@ pub(crate) struct Materials<'a> {
     pub(crate) dial: DialRule,
 }
 
-/// Makes the guards. Their files are followed by tasks of `followers`.
-pub(crate) fn guards(materials: Materials<'_>, followers: &mut JoinSet<()>) -> Result<Guards> {
+/// Makes the guards, and what must be followed for as long as they judge ([`portcullis_gate::keep_fresh`]).
+pub(crate) fn guards(materials: Materials<'_>) -> Result<(Guards, Vec<Arc<dyn FileFollower>>)> {
     let Materials { arguments, engine, registry, server, trust, tokens, tls, dial } = materials;
     let cluster: Arc<dyn Cluster> = Arc::new(StoredCluster::new(Arc::clone(&engine), Arc::clone(&registry)));
     let pieces = authentication::Pieces {
@@ -46,10 +46,14 @@ pub(crate) fn guards(materials: Materials<'_>, followers: &mut JoinSet<()>) -> R
         own_tokens: tokens.authenticators(&cluster),
         dial: dial.clone(),
         tls,
+        defaults: arguments.defaults,
     };
-    let authentication = arguments.authentication.build(trust, pieces)?;
-    followers.spawn(keep_fresh(authentication.followers));
-    followers.spawn(tokens.follow_files());
+    let at_start = arguments.authentication.published(&trust);
+    let authentication::Built { authenticators, mut followers, trust } =
+        arguments.authentication.build(trust, pieces)?;
+    followers.push(Arc::new(tokens.follower()));
+    // After the CAs, so that new ones are published in the same round.
+    followers.push(Arc::new(Publisher { server: Arc::clone(&server), trust, at_start }));
     let chain = arguments.authorization.chain(authorization::Pieces {
         node: Arc::new(node_authorizer(engine, registry).context("the role of nodes")?),
         nodes_refused: Arc::new(NodesRefused::default()),
@@ -60,8 +64,6 @@ pub(crate) fn guards(materials: Materials<'_>, followers: &mut JoinSet<()>) -> R
             Ok(Arc::new(webhook) as Arc<dyn Authorizer>)
         }),
     })?;
-    if let Some(file) = chain.file {
-        followers.spawn(file.follow());
-    }
-    Ok(Guards { authenticators: authentication.authenticators, authorizers: chain.authorizers })
+    followers.extend(chain.file.map(|file| file as Arc<dyn FileFollower>));
+    Ok((Guards { authenticators, authorizers: chain.authorizers }, followers))
 }

@@ -10,6 +10,8 @@ mod authentication;
 mod authorization;
 mod configuration;
 mod explain;
+mod extension_authentication;
+mod flags;
 mod guards;
 mod kubeconfig;
 mod memory;

@@ -1,28 +1,23 @@
 //! Service account tokens and bootstrap tokens, as the operator says it: who issues, with which keys, for whom and for how long
 //! (upstream: `--service-account-*`, `--api-audiences`, `--enable-bootstrap-token-auth`).
 //!
-//! Without flags the key is `pki/sa.key` under the data directory, made when it is missing. Key files are looked at again and
-//! again while the server runs: new keys come into force without a restart, and a file that can not be read changes nothing.
+//! Without flags the key is `pki/sa.key` under the data directory, made when it is missing. Key files are followed: new keys come
+//! into force without a restart, and a file that can not be used changes nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{ArgAction, Args};
 use portcullis_apiserver::{ServiceAccounts, openid};
 use portcullis_gate::{
-    BootstrapTokens, Cluster, Profile, ServiceAccountIssuer, ServiceAccountKeys, ServiceAccountTokens,
-    TokenAuthenticator,
+    BootstrapTokens, BoxError, Cluster, FileFollower, LiveFile, LiveFileError, Profile, Reload, ServiceAccountIssuer,
+    ServiceAccountKeys, ServiceAccountTokens, TokenAuthenticator,
 };
 use portcullis_model::time::parse_duration;
-use tokio::time::MissedTickBehavior;
-use zeroize::Zeroizing;
 
 use crate::pki::{Directory, files};
 
-/// How long after a change of a key file the change is in force at the latest.
-const FILES_READ_EVERY: Duration = Duration::from_secs(10);
 /// Seconds that `--service-account-max-token-expiration` may be (upstream's bounds).
 const MAX_EXPIRATION_SECONDS: std::ops::RangeInclusive<i64> = 60 * 60..=1 << 32;
 const SECOND_NANOS: i64 = 1_000_000_000;
@@ -119,8 +114,7 @@ impl ServiceAccountArguments {
         made: &mut Vec<String>,
     ) -> Result<TokenParts> {
         let files = self.files(directory, made)?;
-        let contents = files.read()?;
-        let keys = contents.keys()?;
+        let keys = files.read()?;
         tracing::info!(issuer = self.service_account_issuer.first(), keys = ?keys.key_ids(), "service account tokens");
         let issuer = ServiceAccountIssuer::new(self.service_account_issuer.clone(), keys);
         let api_audiences = match self.api_audiences.as_slice() {
@@ -136,7 +130,7 @@ impl ServiceAccountArguments {
             extend_expiration: self.service_account_extend_token_expiration.unwrap_or(profile == Profile::Upstream),
             jwks_uri: jwks_uri.unwrap_or_else(|| format!("{server}{}", openid::JWKS)),
         };
-        Ok(TokenParts { accounts, files, contents, takes_bootstrap_tokens: self.enable_bootstrap_token_auth })
+        Ok(TokenParts { accounts, files, takes_bootstrap_tokens: self.enable_bootstrap_token_auth })
     }
 
     fn files(&self, directory: &Directory, made: &mut Vec<String>) -> Result<KeyFiles> {
@@ -149,7 +143,8 @@ impl ServiceAccountArguments {
                 own.signing
             }
         };
-        Ok(KeyFiles { signing, verifying })
+        let verifying = verifying.into_iter().map(LiveFile::new).collect();
+        Ok(KeyFiles { signing: LiveFile::new(signing), verifying })
     }
 }
 
@@ -157,7 +152,6 @@ impl ServiceAccountArguments {
 pub(crate) struct TokenParts {
     accounts: ServiceAccounts,
     files: KeyFiles,
-    contents: Contents,
     takes_bootstrap_tokens: bool,
 }
 
@@ -183,92 +177,70 @@ impl TokenParts {
         chain
     }
 
-    /// Looks at the key files for as long as it is polled.
-    pub(crate) async fn follow_files(self) {
-        let Self { accounts, files, mut contents, .. } = self;
-        let mut clock = tokio::time::interval(FILES_READ_EVERY);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        clock.tick().await;
-        loop {
-            clock.tick().await;
-            let files = files.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || files.read()).await else { continue };
-            take(read, &mut contents, &accounts.issuer);
-        }
+    /// Returns what puts new keys in force.
+    pub(crate) fn follower(self) -> KeyFollower {
+        KeyFollower { files: self.files, issuer: self.accounts.issuer }
     }
 }
 
 /// Where the keys are.
-#[derive(Clone)]
 struct KeyFiles {
-    signing: PathBuf,
-    verifying: Vec<PathBuf>,
-}
-
-/// What the files held when they were read last, good or bad.
-#[derive(Clone, Default, PartialEq, Eq)]
-struct Contents {
-    signing: Zeroizing<Vec<u8>>,
-    verifying: Vec<(PathBuf, Zeroizing<Vec<u8>>)>,
-    /// What was wrong the last time, so that it is said once.
-    fault: Option<String>,
+    signing: LiveFile,
+    verifying: Vec<LiveFile>,
 }
 
 impl KeyFiles {
-    fn read(&self) -> Result<Contents> {
-        let signing = read(&self.signing)?;
-        files::refuse_readable_by_others(&self.signing)?;
+    fn read(&self) -> Result<ServiceAccountKeys> {
+        let signing = self.signing.read()?;
+        files::refuse_readable_by_others(self.signing.path())?;
         let mut verifying = Vec::new();
-        for path in &self.verifying {
-            verifying.push((path.clone(), read(path)?));
+        for file in &self.verifying {
+            let text = file.read()?;
+            // Each by itself first, so that the complaint names the file.
+            ServiceAccountKeys::check_verifying(&text).with_context(|| file.path().display().to_string())?;
+            verifying.push(text);
         }
-        Ok(Contents { signing, verifying, fault: None })
+        let verifying = verifying.iter().map(|text| text.as_slice());
+        ServiceAccountKeys::from_pem(&signing, verifying).context("the key that signs service account tokens")
+    }
+
+    /// Says whether a file is not what it was. Only all of them together are of use, so what one of them says may be lost when
+    /// another can not be read: that one is news when it can.
+    fn have_news(&self) -> Result<bool, LiveFileError> {
+        let mut have_news = false;
+        for file in std::iter::once(&self.signing).chain(&self.verifying) {
+            have_news |= file.read_changed()?.is_some();
+        }
+        Ok(have_news)
     }
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let text = files::read(path)?.with_context(|| format!("{} does not exist", path.display()))?;
-    Ok(Zeroizing::new(text.into_bytes()))
+/// Puts keys in force when their files changed, and they are good.
+pub(crate) struct KeyFollower {
+    files: KeyFiles,
+    issuer: Arc<ServiceAccountIssuer>,
 }
 
-impl Contents {
-    fn keys(&self) -> Result<ServiceAccountKeys> {
-        // Each by itself first, so that the complaint names the file.
-        for (path, text) in &self.verifying {
-            ServiceAccountKeys::check_verifying(text).with_context(|| path.display().to_string())?;
+impl KeyFollower {
+    fn look(&self) -> Result<Reload> {
+        files::refuse_readable_by_others(self.files.signing.path())?;
+        if !self.files.have_news()? {
+            return Ok(Reload::Unchanged);
         }
-        let verifying = self.verifying.iter().map(|(_, text)| text.as_slice());
-        ServiceAccountKeys::from_pem(&self.signing, verifying).context("the key that signs service account tokens")
+        let keys = self.files.read()?;
+        tracing::info!(keys = ?keys.key_ids(), "service account tokens");
+        self.issuer.replace_keys(keys);
+        Ok(Reload::Replaced)
     }
 }
 
-/// Puts keys in force when the files changed, and they are good. Bad ones are named in the log, once.
-fn take(read: Result<Contents>, held: &mut Contents, issuer: &ServiceAccountIssuer) {
-    let judged = read.and_then(|read| {
-        let is_same = read.signing == held.signing && read.verifying == held.verifying;
-        let keys = if is_same { None } else { Some(read.keys()?) };
-        Ok((read, keys))
-    });
-    match judged {
-        Ok((read, keys)) => {
-            if let Some(keys) = keys {
-                tracing::info!(keys = ?keys.key_ids(), "service account keys replaced");
-                issuer.replace_keys(keys);
-            } else if held.fault.is_some() {
-                tracing::info!("service account key files are as they were");
-            }
-            *held = read;
-        }
-        Err(error) => {
-            let fault = Some(format!("{error:#}"));
-            if held.fault != fault {
-                tracing::error!(
-                    error = fault,
-                    "service account key files are bad: the keys that were read before stay"
-                );
-                held.fault = fault;
-            }
-        }
+impl FileFollower for KeyFollower {
+    fn name(&self) -> &'static str {
+        "service account keys"
+    }
+
+    fn reload(&self) -> Result<Reload, BoxError> {
+        Ok(self.look()?)
     }
 }
 
@@ -277,20 +249,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::fs;
-
-    use clap::Parser;
+    use std::path::Path;
 
     use super::*;
+    use crate::flags;
     use crate::pki::files::Readers;
 
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        tokens: ServiceAccountArguments,
-    }
-
     fn parse(line: &str) -> Result<ServiceAccountArguments, clap::Error> {
-        Line::try_parse_from(format!("x {line}").split_whitespace()).map(|line| line.tokens)
+        flags::parse(line)
     }
 
     fn prepared(line: &str, folder: &Path, profile: Profile) -> Result<TokenParts> {
@@ -308,7 +274,7 @@ mod tests {
         assert_eq!(accounts.jwks_uri, "https://10.0.0.1:6443/openid/v1/jwks");
         assert_eq!(accounts.max_expiration_seconds, None);
         assert!(!parts.takes_bootstrap_tokens);
-        assert_eq!(parts.contents.verifying.len(), 1);
+        assert_eq!(parts.files.verifying.len(), 1);
     }
 
     #[test]
@@ -364,7 +330,7 @@ mod tests {
             assert!(error.contains(part), "{line}: {error}");
         };
         let path = folder.path().join("x.pem");
-        check(&format!("--service-account-key-file {}", path.display()), "x.pem does not exist");
+        check(&format!("--service-account-key-file {}", path.display()), "x.pem: No such file");
         fs::write(&path, "nothing").unwrap();
         check(&format!("--service-account-key-file {}", path.display()), "x.pem: it holds no");
         check(&format!("--service-account-signing-key-file {}", path.display()), "can be read by others");
@@ -375,36 +341,44 @@ mod tests {
     #[test]
     fn key_files_are_reloaded_and_a_bad_one_changes_nothing() {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let parts = prepared("", folder.path(), Profile::Locked).unwrap();
-        let TokenParts { accounts, files, mut contents, .. } = parts;
-        let issuer = &accounts.issuer;
+        let follower = prepared("", folder.path(), Profile::Locked).unwrap().follower();
+        let KeyFollower { files, issuer } = &follower;
+        let check = |expected: Result<Reload, &str>| match (follower.look(), expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(got, expected),
+            (Err(error), Err(part)) => assert!(format!("{error:#}").contains(part), "{error:#}"),
+            (got, _) => panic!("{got:?}, not {expected:?}"),
+        };
         let first = issuer.jwks();
-        take(files.read(), &mut contents, issuer);
+        check(Ok(Reload::Unchanged));
         assert_eq!(issuer.jwks(), first);
         // Another key beside the first: both verify.
         let mut made = Vec::new();
         let next = Directory::of(other.path()).service_account_key(&mut made).unwrap();
-        let public = files.verifying.first().unwrap();
+        let public = files.verifying.first().unwrap().path();
         let both = [fs::read(public).unwrap(), fs::read(&next.verifying).unwrap()].concat();
         fs::write(public, &both).unwrap();
-        take(files.read(), &mut contents, issuer);
+        check(Ok(Reload::Replaced));
         let second = issuer.jwks();
         assert_eq!((first.matches("kid").count(), second.matches("kid").count()), (1, 2));
         for bad in ["", "nothing", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
             fs::write(public, bad).unwrap();
-            take(files.read(), &mut contents, issuer);
+            check(Err("sa.pub: "));
+            check(Ok(Reload::Unchanged));
             assert_eq!(issuer.jwks(), second, "{bad}");
-            assert!(contents.fault.is_some(), "{bad}");
         }
         fs::remove_file(public).unwrap();
-        take(files.read(), &mut contents, issuer);
+        check(Err("No such file"));
+        check(Ok(Reload::Unchanged));
         assert_eq!(issuer.jwks(), second);
         // And back.
         fs::write(public, &both).unwrap();
-        take(files.read(), &mut contents, issuer);
-        assert_eq!((issuer.jwks(), contents.fault.clone()), (second.clone(), None));
-        fs::write(&files.signing, fs::read(&next.signing).unwrap()).unwrap();
-        take(files.read(), &mut contents, issuer);
+        check(Ok(Reload::Replaced));
+        assert_eq!(issuer.jwks(), second);
+        let signing = files.signing.path();
+        files::replace(signing, Readers::Everybody, &fs::read(&next.signing).unwrap()).unwrap();
+        check(Err("can be read by others"));
+        fs::set_permissions(signing, fs::metadata(&next.signing).unwrap().permissions()).unwrap();
+        check(Ok(Reload::Replaced));
         assert_eq!(issuer.jwks(), second, "the new key signs; both verify as before");
     }
 }

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
-use portcullis_apiserver::{Catalog, Config};
 use portcullis_apiserver::registry::Registry;
-use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial};
+use portcullis_apiserver::{Catalog, Config};
+use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial, keep_fresh};
 use portcullis_store::embedded::{Embedded, Options};
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -53,7 +53,8 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
         ..Options::new(data_dir.join("store"))
     })?);
     let host = addresses::Host::here();
-    let names = addresses::serving_names(&host, arguments.bind_address, arguments.service_cluster_ip_range.first());
+    let names =
+        addresses::serving_names(&host, arguments.bind_address, arguments.service_cluster_ip_range.first_host());
     let directory = pki::Directory::of(data_dir);
     let mut cluster = directory.prepare(names, OffsetDateTime::now_utc())?;
     let trust = arguments.authentication.trust(pem("CERTIFICATE", cluster.authority.certificate()).as_bytes())?;
@@ -74,23 +75,24 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
         admission: arguments.admission.selection()?,
         service_accounts: Some(tokens.service_accounts()),
         extension_authentication: Some(arguments.authentication.published(&trust)),
-        ..apiserver::config(arguments, listening)?
+        ..apiserver::config(arguments, listening)
     };
     let server = apiserver::start(api, Arc::clone(&store) as _, Arc::clone(&registry)).await?;
-    // They end with this function, which is when nobody is served any more.
-    let mut followers = JoinSet::new();
     let own = addresses::listening(&host, listening);
     let materials = guards::Materials {
         arguments,
         engine: store,
         registry,
-        server: &server,
+        server: Arc::clone(&server),
         trust,
         tokens,
         tls: Arc::clone(listener.tls()),
         dial: arguments.dial.rule(own, arguments.defaults),
     };
-    let guards = guards::guards(materials, &mut followers)?;
+    let (guards, followers) = guards::guards(materials)?;
+    // It ends with this function, which is when nobody is served any more.
+    let mut following = JoinSet::new();
+    following.spawn(keep_fresh(followers));
     let gate = Arc::new(Gate::new(apiserver::handler(server), guards, config.limits));
     say_what_is(&cluster.made, listening, &admin, begun)?;
     let drained = listener.serve(gate, signals.stop()).await;

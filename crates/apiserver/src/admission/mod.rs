@@ -165,6 +165,12 @@ pub trait Plugin: Send + Sync {
     /// request, it decides in its passes.
     fn handles(&self, served: &Served, operation: Operation) -> bool;
 
+    /// Whether it has a say about what this user does. Asked for each write, before anything is made for it.
+    fn judges(&self, user: &Identity) -> bool {
+        let _ = user;
+        true
+    }
+
     /// First pass: may change [`Attempt::object`]. Runs before preparing and validation.
     fn admit<'a>(&'a self, attempt: &'a mut Attempt<'_>) -> Pass<'a> {
         let _ = attempt;
@@ -204,8 +210,9 @@ impl Admission {
 
     /// Whether any plugin has a say. Whoever asks first needs not make an [`Attempt`] in vain.
     #[inline]
-    pub fn concerns(&self, served: &Served, operation: Operation) -> bool {
-        self.bits(served, operation) != 0
+    pub fn concerns(&self, served: &Served, operation: Operation, user: &Identity) -> bool {
+        let bits = self.bits(served, operation);
+        bits != 0 && self.handling(bits).any(|plugin| plugin.judges(user))
     }
 
     fn bits(&self, served: &Served, operation: Operation) -> u64 {

@@ -5,15 +5,16 @@
 //! tokens only of pods that it runs. It judges in the first pass what the node wants, before what may not change is put back: a node
 //! that tries to move a taint is told so.
 //!
-//! Two rules are tighter than upstream's. A member of the group of nodes without a node's name writes nothing; upstream takes it for no
+//! Three rules are tighter than upstream's plugin. A member of the group of nodes without a node's name writes nothing; upstream takes it for no
 //! node at all. And a node does not create its Node with owners either: it could name its CSINode, delete that, and let the garbage
-//! collector take the Node with every taint on it, which is what CVE-2025-5187 was about.
+//! collector take the Node with every taint on it, which is what CVE-2025-5187 was about. And what upstream's validation keeps as it is
+//! whoever writes, a node does not change here: the node of a slice, and whether a pod is a mirror.
 
 mod nodes;
 mod pods;
 mod tokens;
 
-use portcullis_gate::{GROUP_NODES, NAMESPACE_NODE_LEASE, NODE_NAME_PREFIX, NodeIdentity};
+use portcullis_gate::{GROUP_NODES, Identity, NAMESPACE_NODE_LEASE, NODE_NAME_PREFIX, NodeIdentity};
 use portcullis_kinds::certificates::certificate_signing_request;
 use portcullis_kinds::views;
 use portcullis_kinds::views::certificates_v1::CertificateSigningRequest;
@@ -42,12 +43,16 @@ impl Plugin for NodeRestriction {
         matches!(operation, Operation::Create | Operation::Update | Operation::Delete)
     }
 
+    fn judges(&self, user: &Identity) -> bool {
+        NodeIdentity::of(user) != NodeIdentity::NotANode || user.is_in(GROUP_NODES)
+    }
+
     fn admit<'a>(&'a self, attempt: &'a mut Attempt<'_>) -> Pass<'a> {
         let attempt: &'a Attempt<'_> = attempt;
         let identity = attempt.identity();
         let node = match NodeIdentity::of(identity) {
             NodeIdentity::Node(node) => node,
-            NodeIdentity::NotANode if !identity.is_in(GROUP_NODES) => return Pass::on(),
+            NodeIdentity::NotANode if !self.judges(identity) => return Pass::on(),
             NodeIdentity::NotANode | NodeIdentity::Unknown => {
                 let why = format!("could not determine node from user {}", quoted(&identity.name));
                 return Pass::Now(Err(attempt.forbidden(&why)));
@@ -94,12 +99,14 @@ fn lease(attempt: &Attempt<'_>, node: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is stored cannot change its node, and the authoriser knows whose it is; a new one and each of a collection are judged here.
+/// Whose a stored one is, the authoriser knows; a new one, what becomes of a stored one, and each of a collection are judged here.
 fn resource_slice(attempt: &Attempt<'_>, node: &str) -> Result<(), Failure> {
     let (slice, verb) = match attempt.operation {
         Operation::Create => (attempt.new(), "create"),
+        // Upstream leaves this to validation, by which no slice changes its node.
+        Operation::Update => (attempt.new(), "update"),
         Operation::Delete => (attempt.old, "delete"),
-        Operation::Update | Operation::Connect => return Ok(()),
+        Operation::Connect => return Ok(()),
     };
     let slice = typed(attempt, slice, ResourceSlice::TYPE)?;
     if views::read::<ResourceSlice<'_>>(slice).spec().node_name() == Some(node) {
@@ -170,4 +177,26 @@ fn stored(attempt: &Attempt<'_>, (group, resource): (&str, &str), namespace: &st
 
 fn unexpected(attempt: &Attempt<'_>) -> Failure {
     attempt.forbidden(&format!("unexpected operation {}", quoted(attempt.operation.as_str())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever is not judged is not even shown to [`NodeRestriction::admit`], so this must be no narrower than that.
+    #[test]
+    fn p8_a14_whoever_is_or_says_it_is_a_node_is_judged() {
+        let check = |name: &str, groups: &[&str], expected: bool| {
+            let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+            let user = Identity { name: name.to_owned(), groups, ..Identity::default() };
+            assert_eq!(NodeRestriction.judges(&user), expected, "{name} {:?}", user.groups);
+        };
+        check("ana", &["harbor", "system:authenticated"], false);
+        check("system:serviceaccount:a:b", &["system:serviceaccounts"], false);
+        check("system:node:n1", &["system:authenticated", GROUP_NODES], true);
+        check("system:node:", &[GROUP_NODES], true);
+        check("ana", &[GROUP_NODES], true);
+        // Without the group it is a user like any other, to the Node authoriser, too.
+        check("system:node:n1", &["system:authenticated"], false);
+    }
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use portcullis_gate::rbac::policy::absent;
-use portcullis_gate::rbac::{Binding, GROUP, PolicySource as _, RoleKind, Rule, StoredRole, Wording, cover};
+use portcullis_gate::rbac::{Binding, GROUP, PolicySource as _, Role, RoleKind, Rule, StoredRole, Wording, cover};
 use portcullis_gate::{Attributes, GROUP_MASTERS, Selection, Target};
 use portcullis_model::status::Status;
 use portcullis_model::tree::Tree;
@@ -124,10 +124,11 @@ fn not_held(attempt: &Attempt<'_>, given: &[Rule]) -> Option<String> {
     let (user, mut held) = (attempt.identity(), (Vec::new(), String::new()));
     // Comparing may take a while, and the policy cannot change while it is looked at.
     attempt.server.policy.read(&mut |policy| {
-        let (rules, missing) = policy.rules_of(user, attempt.namespace());
-        held = (rules.into_iter().cloned().collect(), absent(missing, Wording::Storage));
+        let (roles, missing) = policy.roles_of(user, attempt.namespace());
+        held = (roles.into_iter().map(Arc::clone).collect(), absent(missing, Wording::Storage));
     });
-    cover::not_held(user, &held.0, &held.1, given)
+    let (roles, missing) = held;
+    cover::not_held(user, roles.iter().flat_map(|role: &Arc<Role>| role.rules()), &missing, given)
 }
 
 /// Names the object by its name only: one that will be given its name has none yet.

@@ -319,6 +319,9 @@ async fn p8_a_node_reports_only_about_its_own_pods() {
     nodes.refused(&n1, "PATCH", &status("pod-n2"), running, why).await;
     let why = r#"node "n1" cannot update labels through pod status"#;
     nodes.refused(&n1, "PATCH", &status("pod-n1"), json!({"metadata": {"labels": {"app": "x"}}}), why).await;
+    let why = r#"node "n1" cannot update the mirror annotation through pod status"#;
+    let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}});
+    nodes.refused(&n1, "PATCH", &status("pod-n1"), mirror, why).await;
     let claims = json!({"status": {"resourceClaimStatuses": [{"name": "c", "resourceClaimName": "gpu"}]}});
     let why = r#"node "n1" cannot update resource claim statues"#;
     nodes.refused(&n1, "PATCH", &status("pod-n1"), claims, why).await;
@@ -356,6 +359,16 @@ async fn p8_leases_csi_nodes_and_slices_are_each_nodes_own() {
     nodes.done(&admin(), "POST", SLICES, slice("s2", "n2")).await;
     let why = "can only create ResourceSlice with the same NodeName as the requesting node";
     nodes.refused(&n1, "POST", SLICES, slice("s3", "n2"), why).await;
+    // Devices are not pushed onto another node, or onto all, by a slice that was one's own.
+    let why = "can only update ResourceSlice with the same NodeName as the requesting node";
+    let s1 = nodes.done(&n1, "GET", &format!("{SLICES}/s1"), Value::Null).await;
+    for spec in [json!({"nodeName": "n2"}), json!({"nodeName": null, "allNodes": true})] {
+        nodes.refused(&n1, "PATCH", &format!("{SLICES}/s1"), json!({"spec": spec}), why).await;
+    }
+    let mut moved = s1.clone();
+    moved["spec"]["nodeName"] = json!("n2");
+    nodes.refused(&n1, "PUT", &format!("{SLICES}/s1"), moved, why).await;
+    nodes.done(&n1, "PUT", &format!("{SLICES}/s1"), s1).await;
     let why = "no relationship found between node 'n1' and this object";
     nodes.refused(&n1, "DELETE", &format!("{SLICES}/s2"), Value::Null, why).await;
     nodes.done(&n1, "DELETE", &format!("{SLICES}?fieldSelector=spec.nodeName%3Dn1"), Value::Null).await;

@@ -59,7 +59,7 @@ async fn admit(
     binding: &mut Tree,
     options: &WriteOptions,
 ) -> Result<Option<Snapshot>, Failure> {
-    if !server.admission.concerns(request.served, Admitted::Create) {
+    if !server.admission.concerns(request.served, Admitted::Create, request.permitted.identity()) {
         return Ok(None);
     }
     let snapshot = server.newest().await?;

@@ -47,7 +47,7 @@ pub async fn create_object(
     managed::account(&server.registry, request, &options.field_manager, &mut tree, None, now);
     let given_version = Metadata::of(served, &tree).resource_version().parse().unwrap_or(0);
     let is_generated = Metadata::of(served, &tree).name().is_empty();
-    let is_admitted = server.admission.concerns(served, Admitted::Create);
+    let is_admitted = server.admission.concerns(served, Admitted::Create, request.permitted.identity());
     let mut taken = None;
     for attempt in 0..NAME_ATTEMPTS_MAX {
         let snapshot = server.newest().await?;

@@ -122,7 +122,7 @@ pub async fn delete_one(
     options: &DeleteOptions,
 ) -> Result<Option<Deleted>, Failure> {
     let served = request.served;
-    let admits = server.admission.concerns(served, Admitted::Delete);
+    let admits = server.admission.concerns(served, Admitted::Delete, request.permitted.identity());
     let mut turn = None;
     for _ in 0..ATTEMPTS_MAX {
         let snapshot = server.newest().await?;

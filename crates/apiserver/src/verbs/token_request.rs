@@ -57,7 +57,7 @@ pub async fn create(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
     let now = server.now_seconds();
     account(request, &options, &mut tree, now)?;
     let snapshot = server.newest().await?;
-    let is_admitted = server.admission.concerns(request.served, Admitted::Create);
+    let is_admitted = server.admission.concerns(request.served, Admitted::Create, request.permitted.identity());
     if is_admitted {
         server.admission.admit(&mut attempt(server, request, &mut tree, &options, &snapshot)).await?;
     }

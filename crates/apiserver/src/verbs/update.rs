@@ -120,7 +120,7 @@ pub async fn replace(
 ) -> Result<Option<Answer>, Failure> {
     let served = request.served;
     let Some(key) = served.key(request.namespace(), request.path_name()) else { return Ok(None) };
-    let admits = server.admission.concerns(served, Admitted::Update);
+    let admits = server.admission.concerns(served, Admitted::Update, request.permitted.identity());
     let (mut turn, mut keeps_managers) = (None, true);
     for _ in 0..ATTEMPTS_MAX {
         let snapshot = server.newest().await?;

@@ -85,6 +85,10 @@ impl Tokens {
                 verdict = future.await;
             }
             match verdict {
+                // A1: the anonymous user has no credential, for who reviews a token as little as here.
+                TokenVerdict::Known(known) if known.identity.is_anonymous() => {
+                    complaints.push((authenticator.name(), "a credential of the anonymous user".to_owned()));
+                }
                 TokenVerdict::Known(known) => match self.for_audience(known, asked) {
                     Some(known) => return Ok(known),
                     None => complaints.push((authenticator.name(), "token is not meant for this audience".to_owned())),
@@ -118,10 +122,12 @@ impl Authenticator for Bearer {
     }
 
     fn authenticate<'a>(&'a self, arrived: &'a Arrived) -> Authentication<'a> {
-        let given = arrived.parts.headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        match given.and_then(token) {
-            Some(token) => judge(&self.0, token),
-            None => Authentication::Silent,
+        let mut given = arrived.parts.headers.get_all(header::AUTHORIZATION).iter().map(|value| value.as_bytes());
+        match (given.next().and_then(token), given.next()) {
+            // A proxy in front may have looked at another one than we would; upstream takes the first.
+            (_, Some(_)) => Authentication::refused("several Authorization headers"),
+            (Some(token), None) => judge(&self.0, token),
+            (None, None) => Authentication::Silent,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! replaced and certificates expire while connections stay. The verdict is kept with the connection for a minute. The front
 //! proxy's certificate is judged the same way, by a CA of its own.
 
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use x509_parser::prelude::FromDer;
 
 use crate::arrival::{Arrived, PeerCredential};
 use crate::identity::{EXTRA_CREDENTIAL_ID, GROUP_AUTHENTICATED, Identity};
+use crate::tls::TlsError;
 
 use super::{Authentication, Authenticator};
 
@@ -32,19 +34,89 @@ const CHAIN_LEN_MAX: usize = 10;
 /// The subject attribute that holds a user's uid: 1.3.6.1.4.1.57683.2 (`AllowParsingUserUIDFromCertAuth`).
 const UID_OID: &[u64] = &[1, 3, 6, 1, 4, 1, 57683, 2];
 
-/// The CAs that vouch for client certificates.
+/// The CAs that vouch for client certificates, each in its own time. The library knows a trusted CA by name and key alone, so that
+/// one that has ended would go on; upstream's ends.
 pub(crate) struct ClientRoots {
-    verifier: Arc<dyn ClientCertVerifier>,
+    authorities: Vec<Authority>,
+    provider: Arc<CryptoProvider>,
+    in_force: ArcSwap<InForce>,
+}
+
+struct Authority {
+    certificate: CertificateDer<'static>,
+    seconds: RangeInclusive<i64>,
+}
+
+/// Who vouches in a span of time in which no CA begins and none ends.
+struct InForce {
+    seconds: Range<i64>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl ClientRoots {
+    /// Makes them of certificates, of which there should be one.
     pub(crate) fn new(
-        roots: RootCertStore,
+        certificates: Vec<CertificateDer<'static>>,
         provider: Arc<CryptoProvider>,
-    ) -> Result<Self, rustls::server::VerifierBuilderError> {
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-        Ok(Self { verifier })
+    ) -> Result<Self, TlsError> {
+        let mut authorities = Vec::with_capacity(certificates.len());
+        for certificate in certificates {
+            // Also what is not in force now must be usable.
+            RootCertStore::empty().add(certificate.clone()).map_err(TlsError::ClientCaUnusable)?;
+            let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| TlsError::ClientCaMalformed)?;
+            let validity = parsed.validity();
+            let seconds = validity.not_before.timestamp()..=validity.not_after.timestamp();
+            authorities.push(Authority { certificate, seconds });
+        }
+        let in_force = ArcSwap::from_pointee(InForce::at(&authorities, &provider, seconds(UnixTime::now()))?);
+        Ok(Self { authorities, provider, in_force })
     }
+
+    /// Says whether one of them vouches for a certificate, and until which second this may be believed.
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<i64, &'static str> {
+        let refused = "certificate is not vouched for by the client CA";
+        let second = seconds(now);
+        let mut in_force = self.in_force.load_full();
+        if !in_force.seconds.contains(&second) {
+            in_force = Arc::new(InForce::at(&self.authorities, &self.provider, second).map_err(|_| refused)?);
+            self.in_force.store(Arc::clone(&in_force));
+        }
+        let verifier = in_force.verifier.as_ref().ok_or(refused)?;
+        verifier.verify_client_cert(leaf, intermediates, now).map_err(|_| refused)?;
+        Ok(in_force.seconds.end)
+    }
+}
+
+impl InForce {
+    fn at(authorities: &[Authority], provider: &Arc<CryptoProvider>, second: i64) -> Result<Self, TlsError> {
+        let (mut seconds, mut roots) = (i64::MIN..i64::MAX, RootCertStore::empty());
+        for authority in authorities {
+            for turn in [*authority.seconds.start(), authority.seconds.end().saturating_add(1)] {
+                if turn <= second {
+                    seconds.start = seconds.start.max(turn);
+                } else {
+                    seconds.end = seconds.end.min(turn);
+                }
+            }
+            if authority.seconds.contains(&second) {
+                roots.add(authority.certificate.clone()).map_err(TlsError::ClientCaUnusable)?;
+            }
+        }
+        if roots.is_empty() {
+            return Ok(Self { seconds, verifier: None });
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        Ok(Self { seconds, verifier: Some(builder.build().map_err(TlsError::VerifierUnusable)?) })
+    }
+}
+
+fn seconds(time: UnixTime) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The CAs in force now; replaced as a whole when they are reloaded.
@@ -113,7 +185,7 @@ fn judge(chain: &[CertificateDer<'static>], roots: Arc<ClientRoots>, now: UnixTi
     CertificateVerdict { roots, stands_until: UnixTime::since_unix_epoch(Duration::from_secs(until)), outcome }
 }
 
-/// Verifies a chain and reads its user; also returns the second after which the certificate is worth nothing.
+/// Verifies a chain and reads its user; also returns the second from which on all this must be looked at again.
 fn prove(
     chain: &[CertificateDer<'static>],
     roots: &ClientRoots,
@@ -123,17 +195,14 @@ fn prove(
     if chain.len() > CHAIN_LEN_MAX {
         return Err("too many certificates");
     }
-    roots
-        .verifier
-        .verify_client_cert(leaf, intermediates, now)
-        .map_err(|_| "certificate is not vouched for by the client CA")?;
+    let believed_until = roots.verify(leaf, intermediates, now)?;
     let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| "certificate does not parse")?;
     let mut identity = read_identity(&certificate)?;
     let fingerprint = digest::digest(&digest::SHA256, leaf);
     identity.extra.insert(EXTRA_CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={}", Hex(fingerprint.as_ref()))]);
-    let not_after = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
     // The second named by notAfter is still inside the validity.
-    Ok((identity, not_after.saturating_add(1)))
+    let ends = certificate.validity().not_after.timestamp().saturating_add(1).min(believed_until);
+    Ok((identity, u64::try_from(ends).unwrap_or_default()))
 }
 
 fn read_identity(certificate: &X509Certificate<'_>) -> Result<Identity, &'static str> {

@@ -4,16 +4,12 @@
 //! A file is read strictly and checked as a whole: what can not be done here (CEL expressions, egress selectors) is an error that
 //! names its field, never a rule that is silently left out. The `--oidc-*` flags become the same configuration.
 
-mod strict;
 mod validation;
 
 use portcullis_model::status::{FieldError, aggregate};
-use portcullis_model::yaml::{self, YamlError};
-use serde_json::Value;
 
+use crate::strict::{Document, Fields, StrictError};
 use crate::tokens::jws::Algorithm;
-
-use self::strict::{Object, Reader};
 
 /// The API group of the file.
 const GROUP: &str = "apiserver.config.k8s.io";
@@ -21,8 +17,6 @@ const GROUP: &str = "apiserver.config.k8s.io";
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha1"];
 /// Its kind.
 const KIND: &str = "AuthenticationConfiguration";
-/// Bytes of a configuration file.
-pub const CONFIGURATION_LEN_MAX: usize = 1 << 20;
 
 /// Who is known besides the cluster's own users.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,26 +107,9 @@ pub struct OidcFlags {
 /// Why a configuration is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
-    /// The file is larger than any configuration.
-    #[error("it is larger than {CONFIGURATION_LEN_MAX} bytes")]
-    TooLarge,
-    /// It is neither YAML nor JSON.
+    /// It is no such object, or has a field that there is not.
     #[error(transparent)]
-    Syntax(#[from] YamlError),
-    /// It is no object.
-    #[error("it is no AuthenticationConfiguration, but a list or a single value")]
-    NoObject,
-    /// It is something else.
-    #[error("no kind {kind:?} is registered for version {api_version:?}: take {KIND:?} of \"{GROUP}/v1\"")]
-    WrongKind {
-        /// `kind` as given.
-        kind: String,
-        /// `apiVersion` as given.
-        api_version: String,
-    },
-    /// It has members that nobody knows, twice the same, or of the wrong type.
-    #[error("strict decoding error: {}", .0.join(", "))]
-    Strict(Vec<String>),
+    Strict(#[from] StrictError),
     /// Its values can not be.
     #[error("{}", aggregate(.0))]
     Invalid(Vec<FieldError>),
@@ -150,22 +127,12 @@ impl AuthenticationConfiguration {
     /// # Errors
     /// Everything that is wrong, in upstream's words where upstream has the same complaint.
     pub fn parse(text: &[u8], own_issuers: &[String]) -> Result<Self, ConfigurationError> {
-        if text.len() > CONFIGURATION_LEN_MAX {
-            return Err(ConfigurationError::TooLarge);
-        }
-        let converted = yaml::to_json(text)?;
-        let document: Value = serde_json::from_slice(&converted.json)
-            .map_err(|error| ConfigurationError::Strict(vec![format!("json: {error}")]))?;
-        if !document.is_object() {
-            return Err(ConfigurationError::NoObject);
-        }
-        let mut reader = Reader::default();
-        let configuration = read(&mut reader, &document)?;
-        let mut faults: Vec<String> = converted.duplicates.into_iter().collect();
-        faults.extend(reader.into_faults());
-        if !faults.is_empty() {
-            return Err(ConfigurationError::Strict(faults));
-        }
+        let document = Document::parse(text)?;
+        document.expect(GROUP, &VERSIONS, KIND)?;
+        let configuration = document.read(|fields| Self {
+            jwt: fields.objects("jwt", JwtConfiguration::read),
+            anonymous: fields.object("anonymous", AnonymousConfiguration::read),
+        })?;
         configuration.checked(own_issuers)
     }
 
@@ -215,73 +182,74 @@ impl AuthenticationConfiguration {
     }
 }
 
-fn read(reader: &mut Reader, document: &Value) -> Result<AuthenticationConfiguration, ConfigurationError> {
-    let top = reader.object(Some(document), "", &["apiVersion", "kind", "jwt", "anonymous"]);
-    let (api_version, kind) = (top.text(reader, "apiVersion"), top.text(reader, "kind"));
-    let is_known =
-        api_version.split_once('/').is_some_and(|(group, version)| group == GROUP && VERSIONS.contains(&version));
-    if !is_known || kind != KIND {
-        return Err(ConfigurationError::WrongKind { kind, api_version });
-    }
-    let known = ["issuer", "claimValidationRules", "claimMappings", "userValidationRules"];
-    let jwt = top.objects(reader, "jwt", &known).iter().map(|jwt| read_jwt(reader, jwt)).collect();
-    let anonymous = top.object(reader, "anonymous", &["enabled", "conditions"]);
-    let anonymous = anonymous.is_there().then(|| AnonymousConfiguration {
-        enabled: anonymous.flag(reader, "enabled"),
-        conditions: {
-            let conditions = anonymous.objects(reader, "conditions", &["path"]);
-            conditions.iter().map(|condition| condition.text(reader, "path")).collect()
-        },
-    });
-    Ok(AuthenticationConfiguration { jwt, anonymous })
-}
-
-fn read_jwt(reader: &mut Reader, jwt: &Object<'_>) -> JwtConfiguration {
-    let known =
-        ["url", "discoveryURL", "certificateAuthority", "audiences", "audienceMatchPolicy", "egressSelectorType"];
-    let issuer = jwt.object(reader, "issuer", &known);
-    let issuer = IssuerConfiguration {
-        url: issuer.text(reader, "url"),
-        discovery_url: issuer.text(reader, "discoveryURL"),
-        certificate_authority: issuer.text(reader, "certificateAuthority"),
-        audiences: issuer.texts(reader, "audiences"),
-        audience_match_policy: issuer.text(reader, "audienceMatchPolicy"),
-        egress_selector_type: issuer.text(reader, "egressSelectorType"),
-    };
-    let rules = jwt.objects(reader, "claimValidationRules", &["claim", "requiredValue", "expression", "message"]);
-    let claim_validation_rules = rules.iter().map(|rule| ClaimValidationRule {
-        claim: rule.text(reader, "claim"),
-        required_value: rule.text(reader, "requiredValue"),
-        expression: rule.text(reader, "expression"),
-        message: rule.text(reader, "message"),
-    });
-    let claim_validation_rules = claim_validation_rules.collect();
-    let mappings = jwt.object(reader, "claimMappings", &["username", "groups", "uid", "extra"]);
-    let extra = mappings.objects(reader, "extra", &["key", "valueExpression"]);
-    let extra = extra.iter().map(|mapping| ExtraMapping {
-        key: mapping.text(reader, "key"),
-        value_expression: mapping.text(reader, "valueExpression"),
-    });
-    let extra = extra.collect();
-    let rules = jwt.objects(reader, "userValidationRules", &["expression", "message"]);
-    JwtConfiguration {
-        issuer,
-        claim_validation_rules,
-        username: read_mapping(reader, &mappings, "username", &["claim", "prefix", "expression"]),
-        groups: read_mapping(reader, &mappings, "groups", &["claim", "prefix", "expression"]),
-        uid: read_mapping(reader, &mappings, "uid", &["claim", "expression"]),
-        extra,
-        user_validation_rules: rules.iter().map(|rule| rule.text(reader, "expression")).collect(),
-        algorithms: Algorithm::ALL.to_vec(),
+impl JwtConfiguration {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        let mut read = Self {
+            issuer: fields.object("issuer", IssuerConfiguration::read).unwrap_or_default(),
+            claim_validation_rules: fields.objects("claimValidationRules", ClaimValidationRule::read),
+            user_validation_rules: fields.objects("userValidationRules", |rule| {
+                rule.string("message");
+                rule.string("expression")
+            }),
+            algorithms: Algorithm::ALL.to_vec(),
+            ..Self::default()
+        };
+        fields.object("claimMappings", |mappings| {
+            read.username = mappings.object("username", ClaimMapping::read_prefixed).unwrap_or_default();
+            read.groups = mappings.object("groups", ClaimMapping::read_prefixed).unwrap_or_default();
+            read.uid = mappings.object("uid", ClaimMapping::read).unwrap_or_default();
+            read.extra = mappings.objects("extra", ExtraMapping::read);
+        });
+        read
     }
 }
 
-fn read_mapping(reader: &mut Reader, mappings: &Object<'_>, name: &str, known: &[&str]) -> ClaimMapping {
-    let mapping = mappings.object(reader, name, known);
-    ClaimMapping {
-        claim: mapping.text(reader, "claim"),
-        prefix: if known.contains(&"prefix") { mapping.optional_text(reader, "prefix") } else { None },
-        expression: mapping.text(reader, "expression"),
+impl IssuerConfiguration {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        Self {
+            url: fields.string("url"),
+            discovery_url: fields.string("discoveryURL"),
+            certificate_authority: fields.string("certificateAuthority"),
+            audiences: fields.strings("audiences"),
+            audience_match_policy: fields.string("audienceMatchPolicy"),
+            egress_selector_type: fields.string("egressSelectorType"),
+        }
+    }
+}
+
+impl ClaimValidationRule {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        Self {
+            claim: fields.string("claim"),
+            required_value: fields.string("requiredValue"),
+            expression: fields.string("expression"),
+            message: fields.string("message"),
+        }
+    }
+}
+
+impl ClaimMapping {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        Self { claim: fields.string("claim"), prefix: None, expression: fields.string("expression") }
+    }
+
+    fn read_prefixed(fields: &mut Fields<'_>) -> Self {
+        Self { prefix: fields.optional_string("prefix"), ..Self::read(fields) }
+    }
+}
+
+impl ExtraMapping {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        Self { key: fields.string("key"), value_expression: fields.string("valueExpression") }
+    }
+}
+
+impl AnonymousConfiguration {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        Self {
+            enabled: fields.bool("enabled").unwrap_or_default(),
+            conditions: fields.objects("conditions", |condition| condition.string("path")),
+        }
     }
 }
 

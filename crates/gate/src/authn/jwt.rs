@@ -3,6 +3,9 @@
 //!
 //! The issuer that a token names only chooses whose keys are tried; what the token says counts once one of those keys verified
 //! it. Which issuers there are is replaced as a whole while the server runs; an issuer whose place did not change keeps its keys.
+//!
+//! Upstream advises operators to forbid users and groups that begin with `system:` by a rule of their own. Here no issuer may name
+//! one, unless it was said that all may (A27): `system:masters` in a claim would be above every role.
 
 mod claims;
 mod discovery;
@@ -14,7 +17,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
+use crate::identity::{GROUP_AUTHENTICATED, Identity};
 use crate::tokens::jws::{JwsError, Unverified};
 
 use super::bearer::{KnownToken, TokenAuthenticator, TokenVerdict};
@@ -24,16 +29,39 @@ pub use self::discovery::{Dial, Fetch, FetchError};
 pub use self::https::HttpsDial;
 use self::issuer::{Issuer, Place, TokenError};
 
+/// Requests that wait for an issuer's new keys; their senders proved nothing yet.
+const WAITING_MAX: usize = 256;
+/// How names begin that mean something to the cluster itself.
+const SYSTEM_PREFIX: &str = "system:";
+
+/// Whether foreign tokens may name users and groups that begin with `system:`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SystemNames {
+    /// A token that does is refused.
+    #[default]
+    Refused,
+    /// They may, as upstream lets them.
+    Taken,
+}
+
 /// The foreign issuers in force.
 pub struct JwtIssuers {
     dial: Box<dyn Dial>,
     issuers: ArcSwap<Vec<Arc<Issuer>>>,
+    system_names: SystemNames,
+    waiting: Semaphore,
 }
 
 impl JwtIssuers {
     /// Starts with no issuer. `dial` makes what fetches their keys.
     pub fn new(dial: Box<dyn Dial>) -> Self {
-        Self { dial, issuers: ArcSwap::default() }
+        let (system_names, waiting) = (SystemNames::default(), Semaphore::new(WAITING_MAX));
+        Self { dial, issuers: ArcSwap::default(), system_names, waiting }
+    }
+
+    /// Says what becomes of tokens that name the cluster's own users and groups.
+    pub fn with_system_names(self, system_names: SystemNames) -> Self {
+        Self { system_names, ..self }
     }
 
     /// Replaces the issuers, and begins to fetch the keys of those that are new. Needs a running runtime.
@@ -60,7 +88,7 @@ impl JwtIssuers {
         self.issuers.load().iter().find(|issuer| issuer.name() == name).cloned()
     }
 
-    fn judge<'a>(&self, token: &'a str, now: i64) -> TokenVerdict<'a> {
+    fn judge<'a>(&'a self, token: &'a str, now: i64) -> TokenVerdict<'a> {
         if self.issuers.load().is_empty() {
             return TokenVerdict::Unknown;
         }
@@ -72,23 +100,36 @@ impl JwtIssuers {
         let Some(issuer) = unverified.claimed_issuer().and_then(|name| self.find(name)) else {
             return TokenVerdict::Unknown;
         };
-        match issuer.judge(unverified, now) {
-            // The issuer may have a new key: it is asked, if it was not asked just now.
-            Err(TokenError::Stale(_)) if issuer.may_refresh() => TokenVerdict::Later(Box::pin(async move {
+        let judged = issuer.judge(unverified, now);
+        // The issuer may have a new key: it is asked, if it was not asked just now.
+        if let Err(TokenError::Stale(_)) = judged
+            && issuer.may_refresh()
+            && let Ok(place) = self.waiting.try_acquire()
+        {
+            return TokenVerdict::Later(Box::pin(async move {
+                let _place = place;
                 issuer.refresh().await;
                 let judged = Unverified::parse(token).map_err(TokenError::Jws);
-                verdict(&issuer, judged.and_then(|unverified| issuer.judge(unverified, now)))
-            })),
-            judged => verdict(&issuer, judged),
+                verdict(&issuer, judged.and_then(|unverified| issuer.judge(unverified, now)), self.system_names)
+            }));
         }
+        verdict(&issuer, judged, self.system_names)
     }
 }
 
-fn verdict(issuer: &Issuer, judged: Result<KnownToken, TokenError>) -> TokenVerdict<'static> {
-    match judged {
+fn verdict(issuer: &Issuer, judged: Result<KnownToken, TokenError>, names: SystemNames) -> TokenVerdict<'static> {
+    match judged.and_then(|known| check_names(known, names)) {
         Ok(known) => TokenVerdict::Known(known),
         Err(error) => TokenVerdict::Refused(Cow::Owned(format!("issuer {:?}: {error}", issuer.name()))),
     }
+}
+
+/// The group of all who proved who they are was given here, and gives nothing more to who brings it along.
+fn check_names(known: KnownToken, names: SystemNames) -> Result<KnownToken, TokenError> {
+    let Identity { name, groups, .. } = &*known.identity;
+    let groups = groups.iter().filter(|group| *group != GROUP_AUTHENTICATED);
+    let names_system = std::iter::once(name).chain(groups).any(|name| name.starts_with(SYSTEM_PREFIX));
+    if names_system && names == SystemNames::Refused { Err(TokenError::SystemName) } else { Ok(known) }
 }
 
 /// Shared with whoever replaces the issuers.

@@ -9,11 +9,12 @@ mod bearer;
 mod bootstrap_token;
 pub(crate) mod certificate;
 mod configuration;
+mod configuration_file;
 mod jwt;
-mod live_file;
 mod process;
 mod request_header;
 mod service_account;
+mod trust_files;
 pub(crate) mod webhook;
 mod websocket;
 
@@ -34,14 +35,15 @@ use self::bearer::Bearer;
 pub use self::bearer::{KnownToken, TokenAuthenticator, TokenVerdict, Tokens};
 pub use self::bootstrap_token::BootstrapTokens;
 use self::certificate::ClientCertificate;
-pub use self::configuration::{AuthenticationConfiguration, CONFIGURATION_LEN_MAX, ConfigurationError, OidcFlags};
-pub use self::jwt::{Dial, Fetch, FetchError, HttpsDial, JwtIssuers};
-pub use self::live_file::{ConfigurationFile, FileFollower, LiveFile, LiveFileError, TrustFiles, keep_fresh};
+pub use self::configuration::{AuthenticationConfiguration, ConfigurationError, OidcFlags};
+pub use self::configuration_file::{ConfigurationFile, ConfigurationFileError};
+pub use self::jwt::{Dial, Fetch, FetchError, HttpsDial, JwtIssuers, SystemNames};
 use self::process::Process;
 use self::request_header::UserHeaders;
 pub use self::request_header::{FrontProxy, RequestHeaderError, RequestHeaders};
 pub use self::service_account::ServiceAccountTokens;
-pub use self::webhook::{TokenReviewVersion, TokenWebhook, TokenWebhookSettings};
+pub use self::trust_files::{TrustFiles, TrustFilesError, Trusted};
+pub use self::webhook::{TokenWebhook, TokenWebhookSettings};
 use self::websocket::WebSocket;
 
 /// What one authenticator says of a request.
@@ -72,7 +74,7 @@ pub(crate) trait Authenticator: Send + Sync {
 }
 
 /// A request whose sender is known, if only as anonymous.
-pub struct Identified {
+pub(crate) struct Identified {
     located: Located,
     identity: Arc<Identity>,
 }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::arrival::{Arrived, PeerCredential};
 use crate::identity::{GROUP_AUTHENTICATED, Identity};
@@ -155,14 +156,23 @@ impl Authenticator for Arc<FrontProxy> {
     }
 }
 
-/// NCC-F9W: compares the certificates, not the names of the files.
+/// NCC-F9W: compares the keys, not the names of the files, because a CA that was renewed is another certificate of the same CA.
 fn check_distinct(allowed_names: &[String], ca_pem: &[u8], client_ca_pem: &[u8]) -> Result<(), RequestHeaderError> {
     if !allowed_names.is_empty() {
         return Ok(());
     }
-    let of_clients: Vec<_> = CertificateDer::pem_slice_iter(client_ca_pem).flatten().collect();
-    let is_shared = CertificateDer::pem_slice_iter(ca_pem).flatten().any(|ca| of_clients.contains(&ca));
+    let of_clients = keys(client_ca_pem);
+    let is_shared = keys(ca_pem).iter().any(|key| of_clients.contains(key));
     if is_shared { Err(RequestHeaderError::SharedCa) } else { Ok(()) }
+}
+
+/// The public keys of the CAs in a PEM text; what can not be read is complained about elsewhere.
+fn keys(pem: &[u8]) -> Vec<Vec<u8>> {
+    let certificates = CertificateDer::pem_slice_iter(pem).flatten();
+    let key = |certificate: CertificateDer<'_>| {
+        X509Certificate::from_der(&certificate).ok().map(|(_, read)| read.public_key().raw.to_vec())
+    };
+    certificates.filter_map(key).collect()
 }
 
 fn names(flag: &'static str, given: &[String]) -> Result<Vec<HeaderName>, RequestHeaderError> {

@@ -23,6 +23,8 @@ use super::bearer::{KnownToken, TokenAuthenticator, TokenVerdict};
 
 /// Tokens whose signature is remembered: about 1 KB each.
 const REMEMBERED_MAX: usize = 16 * 1024;
+/// Bytes of such a token. Who may ask for tokens chooses their audiences, and so how much a longer one would keep here.
+const REMEMBERED_LEN_MAX: usize = 4 * 1024;
 
 /// The group of all service accounts; one for each namespace begins with it and a colon.
 const GROUP: &str = "system:serviceaccounts";
@@ -31,6 +33,8 @@ const EXTRA_POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const EXTRA_NODE_UID: &str = "authentication.kubernetes.io/node-uid";
 
+/// The type of secrets that hold tokens.
+const SECRET_TYPE: &str = "kubernetes.io/service-account-token";
 /// The key of a secret's data that holds its token.
 const SECRET_TOKEN: &str = "token";
 /// The label of a secret whose token is not to be used any more (KEP-2800).
@@ -155,7 +159,7 @@ impl ServiceAccountTokens {
             Claims::Bound(bound) => bound.dates,
             Claims::Legacy(legacy) => legacy.dates,
         };
-        if dates.check(now).is_ok() {
+        if token.len() <= REMEMBERED_LEN_MAX && dates.check(now).is_ok() {
             self.verified.insert(hash, Arc::clone(&verified));
         }
         Ok(verified)
@@ -217,7 +221,8 @@ impl ServiceAccountTokens {
     fn check_legacy(&self, legacy: &Legacy, token: &str) -> Result<Identity, String> {
         let gone = "Token has been invalidated";
         let secret = self.cluster.secret(&legacy.namespace, &legacy.secret).ok_or(gone)?;
-        if secret.held.deletion_timestamp.is_some() {
+        // Upstream takes a secret of any type, so that who keeps a token that was taken back could store it once more as something else.
+        if secret.held.deletion_timestamp.is_some() || secret.kind != SECRET_TYPE {
             return Err(gone.to_owned());
         }
         let held = secret.data.get(SECRET_TOKEN).map_or(&[][..], |held| held.as_slice());

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+pub(super) mod authority;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
@@ -85,4 +87,30 @@ async fn a1_no_credential_makes_the_anonymous_user() {
         assert!(send(&authenticators, path, &[("authorization", &bearer(ANONYMOUS))]).await.is_err(), "{path}");
         assert!(send(&authenticators, path, &[("authorization", &bearer("ana"))]).await.is_ok(), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a1_a_review_takes_no_credential_of_the_anonymous_user_either() {
+    let tokens = Tokens::new(vec!["api".to_owned()], vec![Box::new(One(ANONYMOUS)), Box::new(One("ana"))]);
+    let complaints = tokens.judge(ANONYMOUS, &[]).await.unwrap_err();
+    assert_eq!(complaints, [("one", "a credential of the anonymous user".to_owned())]);
+    assert_eq!(tokens.judge("ana", &[]).await.unwrap().identity.name, "ana");
+}
+
+#[tokio::test]
+async fn several_authorization_headers_are_no_credential() {
+    let authenticators = authenticators(vec![Box::new(One("ana")), Box::new(One("bob"))]);
+    let check = async |given: &[&str], expected: Option<&str>| {
+        let headers: Vec<_> = given.iter().map(|value| ("authorization", *value)).collect();
+        for path in ["/api/v1/pods", "/healthz"] {
+            let sent = send(&authenticators, path, &headers).await.ok();
+            assert_eq!(sent.map(|(name, _)| name).as_deref(), expected, "{given:?} {path}");
+        }
+    };
+    check(&["Bearer ana"], Some("ana")).await;
+    check(&["Bearer ana", "Bearer bob"], None).await;
+    check(&["Bearer ana", "Bearer ana"], None).await;
+    check(&["Bearer ana", "Basic YTpi"], None).await;
+    check(&["Basic YTpi", "Bearer ana"], None).await;
+    check(&["", "Bearer ana"], None).await;
 }

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_client::{Answers, Attempts, DialRule, Keep, Reviewer};
+use portcullis_model::go_text::push_json_string;
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::{KnownToken, TokenAuthenticator, TokenVerdict};
 use crate::identity::{GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, Identity};
-use crate::webhook::{WebhookError, client, printable};
+use crate::webhook::{ReviewVersion, WebhookError, client, printable};
 
 /// How long an answer is good, unless the operator says otherwise.
 const CACHE_TTL: Duration = Duration::from_secs(120);
@@ -24,27 +26,10 @@ const CACHE_TTL: Duration = Duration::from_secs(120);
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest token that is asked about, in bytes.
 const TOKEN_BYTES_MAX: usize = 128 << 10;
+/// Tokens that are being asked about, or wait to be: each holds a request of somebody who proved nothing yet.
+const QUESTIONS_MAX: usize = 512;
 /// Longest complaint of a webhook that is passed on, in characters.
 const COMPLAINT_CHARS_MAX: usize = 256;
-
-/// The version of the reviews.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TokenReviewVersion {
-    /// `authentication.k8s.io/v1`.
-    V1,
-    /// `authentication.k8s.io/v1beta1`, upstream's default.
-    #[default]
-    V1beta1,
-}
-
-impl TokenReviewVersion {
-    fn api_version(self) -> &'static str {
-        match self {
-            Self::V1 => "authentication.k8s.io/v1",
-            Self::V1beta1 => "authentication.k8s.io/v1beta1",
-        }
-    }
-}
 
 /// How to ask a webhook about tokens.
 #[derive(Clone, Debug)]
@@ -52,7 +37,7 @@ pub struct TokenWebhookSettings {
     /// The file that says where the webhook is, in kubeconfig format.
     pub kubeconfig: PathBuf,
     /// The version of the reviews.
-    pub version: TokenReviewVersion,
+    pub version: ReviewVersion,
     /// How long an answer is good; zero keeps none.
     pub cache_ttl: Duration,
     /// How long one question may take, all attempts together.
@@ -68,7 +53,7 @@ impl TokenWebhookSettings {
     pub fn new(kubeconfig: PathBuf, dial: DialRule) -> Self {
         Self {
             kubeconfig,
-            version: TokenReviewVersion::default(),
+            version: ReviewVersion::default(),
             cache_ttl: CACHE_TTL,
             timeout: TIMEOUT,
             attempts: Attempts::default(),
@@ -82,6 +67,7 @@ pub struct TokenWebhook {
     reviewer: Reviewer,
     cache_ttl: Duration,
     answers: Answers<Answered>,
+    places: Semaphore,
 }
 
 /// What a webhook said of a token.
@@ -103,8 +89,12 @@ impl TokenWebhook {
         if timeout.is_zero() || timeout > TIMEOUT {
             return Err(WebhookError::TimeoutOutOfRange { limit: TIMEOUT });
         }
-        let reviewer = Reviewer::new(client, version.api_version(), "TokenReview", timeout, attempts);
-        Ok(Self { reviewer, cache_ttl, answers: Answers::new()? })
+        let api_version = match version {
+            ReviewVersion::V1 => "authentication.k8s.io/v1",
+            ReviewVersion::V1beta1 => "authentication.k8s.io/v1beta1",
+        };
+        let reviewer = Reviewer::new(client, api_version, "TokenReview", timeout, attempts);
+        Ok(Self { reviewer, cache_ttl, answers: Answers::new()?, places: Semaphore::new(QUESTIONS_MAX) })
     }
 
     async fn ask(&self, token: &str, audiences: &[String]) -> (Answered, Keep) {
@@ -141,7 +131,11 @@ impl TokenAuthenticator for TokenWebhook {
         if let Some(answered) = self.answers.find(&question) {
             return answered.verdict();
         }
+        let Ok(place) = self.places.try_acquire() else {
+            return TokenVerdict::refused("webhook is being asked about too many tokens");
+        };
         TokenVerdict::Later(Box::pin(async move {
+            let _place = place;
             self.answers.get(question, || self.ask(token, audiences)).await.verdict()
         }))
     }
@@ -172,13 +166,12 @@ impl Answered {
 
 /// Makes the question. It holds the token, so it wipes itself when it has been sent.
 fn review(api_version: &str, token: &str, audiences: &[String]) -> Bytes {
-    let text = |text: &str| Zeroizing::new(Value::from(text).to_string());
     // Room for all of it at once, each character escaped, so that no copy of the token is left behind where it grew.
     let mut review = Zeroizing::new(Vec::with_capacity(256 + 6 * token.len()));
     review.extend_from_slice(br#"{"kind":"TokenReview","apiVersion":"#);
-    review.extend_from_slice(text(api_version).as_bytes());
+    push_json_string(&mut review, api_version);
     review.extend_from_slice(br#","metadata":{},"spec":{"token":"#);
-    review.extend_from_slice(text(token).as_bytes());
+    push_json_string(&mut review, token);
     if !audiences.is_empty() {
         review.extend_from_slice(br#","audiences":"#);
         review.extend_from_slice(json!(audiences).to_string().as_bytes());

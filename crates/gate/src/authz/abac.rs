@@ -7,12 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_model::go_text::quoted;
 use thiserror::Error;
 
 use crate::identity::{GROUP_AUTHENTICATED, Identity};
+use crate::strict::{Document, Fields, StrictError};
 
-use super::fields::{FieldError, Fields};
 use super::{Attributes, Authorizer, Decision, PathRule, ResourceRule, Rules, Target, Verdict};
 
 /// Bytes of a policy file.
@@ -33,7 +32,7 @@ const READING: [&str; 3] = ["get", "list", "watch"];
 #[derive(Debug, Error)]
 pub enum AbacError {
     /// It cannot be read.
-    #[error("error reading policy file {}: {source}", .path.display())]
+    #[error("error reading policy file {}", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -51,33 +50,14 @@ pub enum AbacError {
         limit: u64,
     },
     /// A line is no rule.
-    #[error("error reading policy file {}, line {line}: {source}", .path.display())]
+    #[error("error reading policy file {}, line {line}", .path.display())]
     Line {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
         /// What is wrong with it.
-        source: LineError,
-    },
-}
-
-/// Why a line of a policy file is no rule.
-#[derive(Debug, PartialEq, Eq, Error)]
-pub enum LineError {
-    /// It is no object, or has a field that a rule has not.
-    #[error(transparent)]
-    Fields(#[from] FieldError),
-    /// It names a version or kind other than the one there is.
-    #[error(
-        "no kind {} is registered for version {}: use {KIND} of {API_VERSION}, or neither",
-        quoted(.kind), quoted(.version)
-    )]
-    Kind {
-        /// `kind`.
-        kind: String,
-        /// `apiVersion`.
-        version: String,
+        source: StrictError,
     },
 }
 
@@ -143,52 +123,31 @@ impl Abac {
 
 impl Rule {
     /// Reads a rule, and whether it says which version it is of.
-    fn parse(text: &[u8]) -> Result<(Self, bool), LineError> {
-        let mut fields = Fields::parse(text)?;
-        let (version, kind) = (fields.string("apiVersion")?, fields.string("kind")?);
-        let is_versioned = match (version.as_str(), kind.as_str()) {
+    fn parse(text: &[u8]) -> Result<(Self, bool), StrictError> {
+        let document = Document::parse(text)?;
+        let is_versioned = match document.version_and_kind() {
             (API_VERSION, KIND) => true,
             ("", "") => false,
-            _ => return Err(LineError::Kind { kind, version }),
+            _ => return Err(document.of_another_kind(format!("{KIND} of {API_VERSION}, or neither"))),
         };
-        let mut unknown = Vec::new();
-        let rule = if is_versioned {
-            let spec = fields.object("spec")?;
-            spec.map_or_else(|| Ok(Self::default()), |spec| Self::versioned(spec, &mut unknown))?
-        } else {
-            Self::unversioned(&mut fields)?
-        };
-        fields.finish(&mut unknown);
-        if unknown.is_empty() { Ok((rule, is_versioned)) } else { Err(FieldError::Unknown(unknown).into()) }
+        let rule = document.read(|fields| match is_versioned {
+            true => fields.object("spec", Self::versioned).unwrap_or_default(),
+            false => Self::unversioned(fields),
+        });
+        rule.map(|rule| (rule, is_versioned))
     }
 
-    fn versioned(mut spec: Fields, unknown: &mut Vec<String>) -> Result<Self, FieldError> {
-        let mut rule = Self {
-            user: spec.string("user")?,
-            group: spec.string("group")?,
-            is_readonly: spec.bool("readonly")?.unwrap_or_default(),
-            api_group: spec.string("apiGroup")?,
-            resource: spec.string("resource")?,
-            namespace: spec.string("namespace")?,
-            path: spec.string("nonResourcePath")?,
-        };
-        spec.finish(unknown);
+    fn versioned(spec: &mut Fields<'_>) -> Self {
+        let mut rule =
+            Self { api_group: spec.string("apiGroup"), path: spec.string("nonResourcePath"), ..Self::of_both(spec) };
         rule.narrow_everybody();
-        Ok(rule)
+        rule
     }
 
     /// Reads the form that was there before there were versions: what is absent means all.
-    fn unversioned(fields: &mut Fields) -> Result<Self, FieldError> {
+    fn unversioned(fields: &mut Fields<'_>) -> Self {
         let all = |text: String| if text.is_empty() { "*".to_owned() } else { text };
-        let mut rule = Self {
-            user: fields.string("user")?,
-            group: fields.string("group")?,
-            is_readonly: fields.bool("readonly")?.unwrap_or_default(),
-            api_group: "*".to_owned(),
-            resource: fields.string("resource")?,
-            namespace: fields.string("namespace")?,
-            path: String::new(),
-        };
+        let mut rule = Self { api_group: "*".to_owned(), ..Self::of_both(fields) };
         if rule.user.is_empty() && rule.group.is_empty() {
             rule.group = "*".to_owned();
         }
@@ -198,7 +157,19 @@ impl Rule {
         }
         rule.resource = all(rule.resource);
         rule.namespace = all(rule.namespace);
-        Ok(rule)
+        rule
+    }
+
+    /// Reads what both forms have.
+    fn of_both(fields: &mut Fields<'_>) -> Self {
+        Self {
+            user: fields.string("user"),
+            group: fields.string("group"),
+            is_readonly: fields.bool("readonly").unwrap_or_default(),
+            resource: fields.string("resource"),
+            namespace: fields.string("namespace"),
+            ..Self::default()
+        }
     }
 
     /// Everybody is everybody who proved who they are.

@@ -93,6 +93,7 @@ mod tests {
 
     use super::*;
     use crate::authz::{AuthorizerChain, Target};
+    use crate::identity::user;
     use crate::{Body, Gate, Guards, Limits, Peer, Permitted, RequestBody};
 
     fn ask<'a>(user: &'a Identity, path: &'a str) -> Attributes<'a> {
@@ -101,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn a7_each_decision_says_that_everyone_may_do_everything() {
-        let ana = Identity { name: "ana".to_owned(), ..Identity::default() };
+        let ana = user("ana", &[]);
         assert!(EveryoneMayDoEverything::if_said(false).is_none());
         let consent = EveryoneMayDoEverything::if_said(true).unwrap();
         let chain = AuthorizerChain::new(vec![Arc::new(AlwaysAllow::new(consent))]);
@@ -111,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn always_deny_allows_only_the_public_paths() {
-        let ana = Identity { name: "ana".to_owned(), ..Identity::default() };
+        let ana = user("ana", &[]);
         let chain = AuthorizerChain::new(vec![Arc::new(AlwaysDeny::new())]);
         assert_eq!(chain.decide(&ask(&ana, "/x")).await, Verdict::NoOpinion { reason: DENIED.into() });
         assert!(chain.decide(&ask(&ana, "/healthz")).await.is_allow());
@@ -127,7 +128,7 @@ mod tests {
         let check = async |chosen: Vec<Arc<dyn Authorizer>>, path: &str, status: u16, expected: Option<&str>| {
             let guards = Guards { authorizers: AuthorizerChain::new(chosen), ..Guards::default() };
             let gate = Gate::new(ok, guards, Limits::default());
-            let ana = Identity { name: "ana".to_owned(), ..Identity::default() };
+            let ana = user("ana", &[]);
             let request = Request::builder().uri(path).body(RequestBody::from_bytes("")).unwrap();
             let answer = gate.handle(&Peer::in_process(Arc::new(ana)), request).await;
             let warning = answer.headers().get(header::WARNING).map(|value| value.to_str().unwrap());

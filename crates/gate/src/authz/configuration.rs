@@ -13,15 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_model::go_text::quoted;
+use portcullis_model::status::{FieldError, aggregate};
 use thiserror::Error;
 
 use crate::body::BoxError;
+use crate::live_file::LiveFileError;
+use crate::strict::{Document, Fields, Nanoseconds, StrictError};
+use crate::webhook::ReviewVersion;
 
 use super::Authorizer;
 use super::always::{AlwaysAllow, AlwaysDeny, EveryoneMayDoEverything};
-use super::fields::{FieldError, Fields, Nanoseconds};
 
-pub use self::reload::{AuthorizationFile, RELOAD_INTERVAL, Reload};
+pub use self::reload::AuthorizationFile;
 
 const GROUP: &str = "apiserver.config.k8s.io";
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha1"];
@@ -130,7 +133,7 @@ pub struct WebhookSetting {
     /// What it means when there is no answer.
     pub failure_policy: WebhookFailurePolicy,
     /// In which form it is asked.
-    pub review_version: AccessReviewVersion,
+    pub review_version: ReviewVersion,
     /// How long an allow is remembered; zero for not at all.
     pub authorized_ttl: Duration,
     /// How long any other answer is remembered; zero for not at all.
@@ -144,26 +147,6 @@ pub enum WebhookFailurePolicy {
     NoOpinion,
     /// The request is refused.
     Deny,
-}
-
-/// The version of SubjectAccessReview in which a webhook is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessReviewVersion {
-    /// `authorization.k8s.io/v1`
-    V1,
-    /// `authorization.k8s.io/v1beta1`
-    V1Beta1,
-}
-
-impl AccessReviewVersion {
-    /// Finds the one of this name.
-    pub fn of_name(name: &str) -> Option<Self> {
-        match name {
-            "v1" => Some(Self::V1),
-            "v1beta1" => Some(Self::V1Beta1),
-            _ => None,
-        }
-    }
 }
 
 /// Makes the authoriser of a webhook.
@@ -231,39 +214,24 @@ impl AuthorizerSources {
 #[derive(Debug, Error)]
 pub enum AuthorizationConfigurationError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The file is too long.
-    #[error("{} is longer than {limit} bytes", .path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
-    /// The text has another shape.
-    #[error("failed to load AuthorizationConfiguration from file: {0}")]
-    Fields(#[from] FieldError),
-    /// The text is of another kind or version.
-    #[error(
-        "failed to load AuthorizationConfiguration from file: no kind {} is registered for version {}: \
-         use {KIND} of {GROUP}/v1",
-        quoted(.kind), quoted(.version)
-    )]
-    Kind {
-        /// `kind`.
-        kind: String,
-        /// `apiVersion`.
-        version: String,
-    },
-    /// Fields have values that cannot be: one complaint each, with its path.
+    #[error(transparent)]
+    File(#[from] LiveFileError),
+    /// It is no such object, or has a field that there is not.
+    #[error("failed to load AuthorizationConfiguration from file")]
+    Strict(#[from] StrictError),
+    /// Fields have values that cannot be.
     #[error("{}", aggregate(.0))]
-    Invalid(Vec<String>),
+    Invalid(Vec<FieldError>),
+    /// All but webhooks have one name, which upstream looks at when nothing else is wrong.
+    #[error("expected name {expected} for authorizer {authorizer_type} instead of {given}")]
+    Name {
+        /// What has another name.
+        authorizer_type: AuthorizerType,
+        /// The name that it should have.
+        expected: String,
+        /// The name that it has.
+        given: String,
+    },
     /// No authoriser is left.
     #[error("at least one authorization mode must be passed")]
     Empty,
@@ -277,7 +245,7 @@ pub enum AuthorizationConfigurationError {
     )]
     AlwaysAllow,
     /// A webhook cannot be set up.
-    #[error("webhook authorizer {}: {source}", quoted(.name))]
+    #[error("webhook authorizer {}", quoted(.name))]
     Webhook {
         /// Its name.
         name: String,
@@ -295,14 +263,6 @@ pub enum AuthorizationConfigurationError {
     Added(AuthorizerType),
 }
 
-/// Several complaints as one, in upstream's form.
-fn aggregate(complaints: &[String]) -> String {
-    match complaints {
-        [one] => one.clone(),
-        several => format!("[{}]", several.join(", ")),
-    }
-}
-
 fn names(types: &[AuthorizerType]) -> String {
     types.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ")
 }
@@ -311,26 +271,10 @@ fn names(types: &[AuthorizerType]) -> String {
 ///
 /// # Errors
 /// Unknown fields, and values that cannot be, with their paths.
-pub fn parse_authorization_configuration(
-    text: &[u8],
-) -> Result<Vec<AuthorizerSetting>, AuthorizationConfigurationError> {
-    let mut fields = Fields::parse(text)?;
-    let (version, kind) = (fields.string("apiVersion")?, fields.string("kind")?);
-    let is_known = kind == KIND
-        && version.strip_prefix(GROUP).and_then(|rest| rest.strip_prefix('/')).is_some_and(|v| VERSIONS.contains(&v));
-    if !is_known {
-        return Err(AuthorizationConfigurationError::Kind { kind, version });
-    }
-    let mut unknown = Vec::new();
-    let mut written = Vec::new();
-    for authorizer in fields.objects("authorizers")? {
-        written.push(Written::read(authorizer, &mut unknown)?);
-    }
-    fields.finish(&mut unknown);
-    if !unknown.is_empty() {
-        return Err(FieldError::Unknown(unknown).into());
-    }
-    validation::validate(written)
+fn parse_authorization_configuration(text: &[u8]) -> Result<Vec<AuthorizerSetting>, AuthorizationConfigurationError> {
+    let document = Document::parse(text)?;
+    document.expect(GROUP, &VERSIONS, KIND)?;
+    validation::validate(document.read(|fields| fields.objects("authorizers", Written::read))?)
 }
 
 /// An authoriser as it stands in the file.
@@ -358,43 +302,34 @@ struct WrittenWebhook {
 }
 
 impl Written {
-    fn read(mut fields: Fields, unknown: &mut Vec<String>) -> Result<Self, FieldError> {
-        let webhook = fields.object("webhook")?.map(|webhook| WrittenWebhook::read(webhook, unknown)).transpose()?;
-        let written = Self { authorizer_type: fields.string("type")?, name: fields.string("name")?, webhook };
-        fields.finish(unknown);
-        Ok(written)
+    fn read(fields: &mut Fields<'_>) -> Self {
+        Self {
+            authorizer_type: fields.string("type"),
+            name: fields.string("name"),
+            webhook: fields.object("webhook", WrittenWebhook::read),
+        }
     }
 }
 
 impl WrittenWebhook {
-    fn read(mut fields: Fields, unknown: &mut Vec<String>) -> Result<Self, FieldError> {
+    fn read(fields: &mut Fields<'_>) -> Self {
         let or = |found: Nanoseconds, default| if found == Nanoseconds(0) { default } else { found };
-        let (mut connection_type, mut kubeconfig) = (String::new(), None);
-        if let Some(mut connection) = fields.object("connectionInfo")? {
-            connection_type = connection.string("type")?;
-            kubeconfig = connection.optional_string("kubeConfigFile")?;
-            connection.finish(unknown);
-        }
-        let mut match_conditions = Vec::new();
-        for mut condition in fields.objects("matchConditions")? {
-            match_conditions.push(condition.string("expression")?);
-            condition.finish(unknown);
-        }
-        let written = Self {
-            authorized_ttl: or(fields.duration("authorizedTTL")?, AUTHORIZED_TTL),
-            cache_authorized: fields.bool("cacheAuthorizedRequests")?.unwrap_or(true),
-            unauthorized_ttl: or(fields.duration("unauthorizedTTL")?, UNAUTHORIZED_TTL),
-            cache_unauthorized: fields.bool("cacheUnauthorizedRequests")?.unwrap_or(true),
-            timeout: fields.duration("timeout")?,
-            review_version: fields.string("subjectAccessReviewVersion")?,
-            match_condition_version: fields.string("matchConditionSubjectAccessReviewVersion")?,
-            failure_policy: fields.string("failurePolicy")?,
+        let connection =
+            fields.object("connectionInfo", |info| (info.string("type"), info.optional_string("kubeConfigFile")));
+        let (connection_type, kubeconfig) = connection.unwrap_or_default();
+        Self {
+            authorized_ttl: or(fields.duration("authorizedTTL"), AUTHORIZED_TTL),
+            cache_authorized: fields.bool("cacheAuthorizedRequests").unwrap_or(true),
+            unauthorized_ttl: or(fields.duration("unauthorizedTTL"), UNAUTHORIZED_TTL),
+            cache_unauthorized: fields.bool("cacheUnauthorizedRequests").unwrap_or(true),
+            timeout: fields.duration("timeout"),
+            review_version: fields.string("subjectAccessReviewVersion"),
+            match_condition_version: fields.string("matchConditionSubjectAccessReviewVersion"),
+            failure_policy: fields.string("failurePolicy"),
             connection_type,
             kubeconfig,
-            match_conditions,
-        };
-        fields.finish(unknown);
-        Ok(written)
+            match_conditions: fields.objects("matchConditions", |condition| condition.string("expression")),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The group that may do everything. It is wired in, so that a mistake in a rule can never lock everyone out (upstream: the
 //! privileged-groups authoriser; security review: it can not be revoked, only its certificates can expire).
 
+use std::sync::Arc;
+
 use crate::identity::{GROUP_MASTERS, Identity};
 
 use super::{Attributes, Authorizer, Decision, PathRule, ResourceRule, Rules, Verdict};
@@ -14,7 +16,7 @@ impl Authorizer for Masters {
 
     fn decide<'a>(&'a self, attributes: &'a Attributes<'a>) -> Decision<'a> {
         let is_master = attributes.user.is_in(GROUP_MASTERS);
-        Decision::Now(if is_master { Verdict::allow("") } else { Verdict::no_opinion() })
+        Decision::Now(if is_master { Verdict::Allow { reason: Arc::default() } } else { Verdict::no_opinion() })
     }
 
     fn rules(&self, user: &Identity, _: &str, rules: &mut Rules) {

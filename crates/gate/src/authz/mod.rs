@@ -7,7 +7,6 @@
 mod abac;
 mod always;
 mod configuration;
-mod fields;
 mod masters;
 mod node;
 mod public_paths;
@@ -17,6 +16,7 @@ mod selectors;
 mod webhook;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -38,9 +38,8 @@ use crate::upgrade::{Draining, Upgrade};
 pub use self::abac::{Abac, AbacError};
 pub use self::always::EveryoneMayDoEverything;
 pub use self::configuration::{
-    AccessReviewVersion, AuthorizationConfigurationError, AuthorizationFile, AuthorizerSetting, AuthorizerSources,
-    AuthorizerType, RELOAD_INTERVAL, Reload, WebhookFailurePolicy, WebhookSetting, WebhookSource,
-    parse_authorization_configuration,
+    AuthorizationConfigurationError, AuthorizationFile, AuthorizerSetting, AuthorizerSources, AuthorizerType,
+    WebhookFailurePolicy, WebhookSetting, WebhookSource,
 };
 use self::masters::Masters;
 pub use self::node::{
@@ -175,6 +174,8 @@ pub trait Authorizer: Send + Sync {
 #[derive(Clone)]
 pub struct AuthorizerChain {
     chosen: Arc<ArcSwap<Chosen>>,
+    /// Whether answers may have to warn: nearly none do, and each asks.
+    warns: Arc<AtomicBool>,
 }
 
 /// What stands between system:masters and the public paths.
@@ -199,16 +200,26 @@ impl AuthorizerChain {
     /// Puts the authorisers in order: system:masters, those that the operator chose, and then the public paths, which are open
     /// even to those whom nobody else allows them.
     pub fn new(chosen: Vec<Arc<dyn Authorizer>>) -> Self {
-        Self { chosen: Arc::new(ArcSwap::from_pointee(Chosen::new(chosen))) }
+        let chosen = Chosen::new(chosen);
+        let warns = AtomicBool::new(chosen.warning.is_some());
+        Self { chosen: Arc::new(ArcSwap::from_pointee(chosen)), warns: Arc::new(warns) }
     }
 
     /// Puts others in the place of those that were chosen. Questions that are being decided end with those they began with.
     pub(crate) fn replace(&self, chosen: Vec<Arc<dyn Authorizer>>) {
-        self.chosen.store(Arc::new(Chosen::new(chosen)));
+        let chosen = Chosen::new(chosen);
+        let warns = chosen.warning.is_some();
+        // No decision of a chain that warns goes without: said before the chain comes, taken back after it went.
+        self.warns.fetch_or(warns, Ordering::SeqCst);
+        self.chosen.store(Arc::new(chosen));
+        self.warns.store(warns, Ordering::SeqCst);
     }
 
     /// Returns what every answer must warn of while this chain is in force.
     pub(crate) fn warning(&self) -> Option<HeaderValue> {
+        if !self.warns.load(Ordering::SeqCst) {
+            return None;
+        }
         self.chosen.load().warning.clone()
     }
 

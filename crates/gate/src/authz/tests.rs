@@ -3,11 +3,7 @@
 use http::Request;
 
 use super::*;
-use crate::identity::{GROUP_AUTHENTICATED, GROUP_MASTERS};
-
-fn user(name: &str, groups: &[&str]) -> Identity {
-    Identity { name: name.to_owned(), groups: groups.iter().map(ToString::to_string).collect(), ..Identity::default() }
-}
+use crate::identity::{GROUP_AUTHENTICATED, GROUP_MASTERS, user};
 
 fn info(method: &str, target: &str) -> RequestInfo {
     let request = Request::builder().method(method).uri(target).body(()).unwrap();

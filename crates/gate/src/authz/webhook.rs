@@ -11,11 +11,11 @@ use portcullis_client::{Answers, Attempts, DialRule, Keep, Question, Reviewer};
 use serde_json::{Map, Value, json};
 
 use super::{
-    AccessReviewVersion, Attributes, Authorizer, Decision, Operator, Requirement, Rules, Selectors, Target, Verdict,
-    WebhookFailurePolicy, WebhookSetting,
+    Attributes, Authorizer, Decision, Operator, Requirement, Rules, Selectors, Target, Verdict, WebhookFailurePolicy,
+    WebhookSetting,
 };
 use crate::identity::Identity;
-use crate::webhook::{WebhookError, client, printable};
+use crate::webhook::{ReviewVersion, WebhookError, client, printable};
 
 /// Longest time one question may take, all attempts together.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ const REASON_CHARS_MAX: usize = 1024;
 /// Asks a webhook.
 pub struct WebhookAuthorizer {
     name: String,
-    version: AccessReviewVersion,
+    version: ReviewVersion,
     reviewer: Reviewer,
     authorized_ttl: Duration,
     unauthorized_ttl: Duration,
@@ -50,8 +50,8 @@ impl WebhookAuthorizer {
         }
         let client = client(&setting.kubeconfig, dial)?;
         let api_version = match setting.review_version {
-            AccessReviewVersion::V1 => "authorization.k8s.io/v1",
-            AccessReviewVersion::V1Beta1 => "authorization.k8s.io/v1beta1",
+            ReviewVersion::V1 => "authorization.k8s.io/v1",
+            ReviewVersion::V1beta1 => "authorization.k8s.io/v1beta1",
         };
         let reason = format!("webhook authorizer {} could not be asked", setting.name);
         Ok(Self {
@@ -118,15 +118,15 @@ impl Authorizer for WebhookAuthorizer {
 }
 
 /// Makes the question. Keys are sorted and absent parts are left out, so equal questions are equal texts.
-fn spec(attributes: &Attributes<'_>, version: AccessReviewVersion) -> Value {
+fn spec(attributes: &Attributes<'_>, version: ReviewVersion) -> Value {
     let user = attributes.user;
     let mut spec = Map::new();
     put(&mut spec, "user", &user.name);
     put(&mut spec, "uid", &user.uid);
     if !user.groups.is_empty() {
         let field = match version {
-            AccessReviewVersion::V1 => "groups",
-            AccessReviewVersion::V1Beta1 => "group",
+            ReviewVersion::V1 => "groups",
+            ReviewVersion::V1beta1 => "group",
         };
         spec.insert(field.to_owned(), json!(user.groups));
     }

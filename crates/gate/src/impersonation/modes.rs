@@ -75,7 +75,7 @@ impl Mode {
             }
             Self::ArbitraryNode => node.is_some() && wanted.is_only_a_name(),
             Self::ServiceAccount => is_service_account && wanted.is_only_a_name(),
-            Self::UserInfo => node.is_none() && !is_service_account,
+            Self::UserInfo => node.is_none() && !is_service_account && !wanted.passes_for_a_node(),
             Self::Legacy => true,
         }
     }

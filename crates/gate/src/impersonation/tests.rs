@@ -6,6 +6,7 @@ use http::Method;
 
 use super::*;
 use crate::authz::{Attributes, Authorizer, Decision, Rules, Target, Verdict};
+use crate::identity::user;
 
 fn headers(rows: &[(&'static str, &'static str)]) -> HeaderMap {
     rows.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -139,7 +140,7 @@ const EXTRA_HEADER: &str = "impersonate-extra-acme.io%2fscope";
 const MAY_LIST: &str = "impersonate-on:user-info:list /pods pier ";
 
 fn ana() -> Identity {
-    Identity { name: "ana".to_owned(), ..Identity::default() }
+    user("ana", &[])
 }
 
 /// An agent's service account, with a token that is bound to a pod on a node.
@@ -251,6 +252,25 @@ async fn the_modes_are_asked_in_order_and_the_first_refusal_is_the_answer() {
         .await;
     // A name that no node can have is a user's.
     check(&ana(), &user("system:node:N_1"), &[], Err(&on("user-info"))).await;
+}
+
+/// Who may be any user and of any group under the constraint `user-info` is still no node: the Node authoriser looks at the beginning of
+/// the name and at the group.
+#[tokio::test]
+async fn nobody_passes_for_a_node_by_a_name_that_no_node_has() {
+    let group = (GROUP_HEADER, "system:nodes");
+    let what = "authentication.k8s.io";
+    for name in ["system:node:", "system:node:N_1", "system:node:N1"] {
+        let granted = [
+            "impersonate-on:user-info:list /pods pier ",
+            &format!("impersonate:user-info {what}/users  {name}"),
+            &format!("impersonate:user-info {what}/groups  system:nodes"),
+        ];
+        let (got, asked, _) = ask(&ana(), &[(USER_HEADER, name), group], &granted).await;
+        assert!(got.is_err(), "{name} {asked:?}");
+        let (got, asked, _) = ask(&ana(), &[(USER_HEADER, name)], &granted).await;
+        assert_eq!(got, Ok(Mode::UserInfo), "{name} {asked:?}");
+    }
 }
 
 #[tokio::test]

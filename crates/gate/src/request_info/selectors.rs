@@ -23,21 +23,22 @@ const IN_NAMES: &str = "Selector";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unread {
     query: Box<str>,
-    read: OnceLock<Selectors>,
+    /// Boxed, because most are never read and stand in every request.
+    read: OnceLock<Box<Selectors>>,
 }
 
 impl Unread {
     /// Keeps the query of a collection for later; nothing when it selects nothing.
-    pub(super) fn of(query: &str) -> Option<Box<Self>> {
+    pub(super) fn of(query: &str) -> Option<Self> {
         let has_any = query.contains(IN_NAMES) || query.contains('%');
-        has_any.then(|| Box::new(Self { query: query.into(), read: OnceLock::new() }))
+        has_any.then(|| Self { query: query.into(), read: OnceLock::new() })
     }
 
     pub(super) fn read(&self) -> &Selectors {
         self.read.get_or_init(|| {
             let query = Query::new(&self.query);
             let text = |name: &str| query.get(name).unwrap_or_default();
-            Selectors::read(&text("fieldSelector"), &text("labelSelector"))
+            Box::new(Selectors::read(&text("fieldSelector"), &text("labelSelector")))
         })
     }
 }

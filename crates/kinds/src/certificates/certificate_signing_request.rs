@@ -80,6 +80,11 @@ pub enum RequestError {
     /// It is no PEM block of the right sort.
     #[error("PEM block type must be CERTIFICATE REQUEST")]
     NoBlock,
+    /// There is more than one block, or one that is interrupted by another.
+    #[error(
+        "there must be one PEM block and no other begin or end of one: readers differ in which of several they take"
+    )]
+    SeveralBlocks,
     /// The block does not hold a request.
     #[error("asn1: structure error: {what}")]
     Malformed {
@@ -132,9 +137,13 @@ fn text(value: &AttributeTypeAndValue<'_>) -> Result<String, RequestError> {
     read.ok_or(RequestError::OrganizationNotText)
 }
 
-/// The first block of the text, which must be a request.
+/// The one block of the text, which must be a request. Upstream takes the first of several, but which that is depends on the version
+/// of Go that reads it, and what is judged here must be what is signed elsewhere.
 fn request_block(base64: &str) -> Result<Vec<u8>, RequestError> {
     let text = STANDARD.decode(base64).map_err(|_| RequestError::NoBlock)?;
+    if pem::has_several(&text) {
+        return Err(RequestError::SeveralBlocks);
+    }
     let block = pem::blocks(&text).next().filter(|block| block.label == BLOCK_REQUEST);
     block.map(|block| block.contents).ok_or(RequestError::NoBlock)
 }

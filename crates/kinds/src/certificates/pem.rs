@@ -48,6 +48,11 @@ pub(super) fn blocks(text: &[u8]) -> impl Iterator<Item = Block> {
     })
 }
 
+/// Whether blocks begin or end in more than one place of a text, be it within each other.
+pub(super) fn has_several(text: &[u8]) -> bool {
+    [BEGIN, END].iter().any(|mark| text.windows(mark.len()).filter(|at| at == mark).nth(1).is_some())
+}
+
 fn label<'a>(line: &'a [u8], opening: &[u8]) -> Option<&'a [u8]> {
     line.trim_ascii_end().strip_prefix(opening)?.strip_suffix(DASHES)
 }

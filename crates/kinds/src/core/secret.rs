@@ -1,12 +1,17 @@
-//! Secrets: so far only that a token secret names its service account (upstream: `ValidateSecret`, and
-//! `kubernetes.io/service-account-token` in it). Its token is put in by a controller, not here.
+//! Secrets: what was written as text becomes data, a secret stays of the type it was made with, and a token secret names its
+//! service account (upstream: the conversion of v1 secrets, `ValidateSecret` and `ValidateSecretUpdate`). Its token is put in by a
+//! controller, not here.
+//!
+//! The type decides what a secret is good for: whoever may write one that is not a credential must not make it one.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use portcullis_model::status::FieldError;
 use portcullis_model::tree::Tree;
 
 use crate::strategy::Strategy;
 use crate::views;
-use crate::views::core_v1::Secret;
+use crate::views::core_v1::{Secret, SecretEdit};
 
 /// The type of secrets that hold a service account's token.
 const TOKEN_TYPE: &str = "kubernetes.io/service-account-token";
@@ -15,7 +20,32 @@ const ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
 /// The rules of secrets.
 pub const STRATEGY: Strategy =
-    Strategy { validate_create: validate, validate_update: |tree, _, _| validate(tree), ..Strategy::NONE };
+    Strategy { default: fold_texts, validate_create: validate, validate_update, ..Strategy::NONE };
+
+/// `stringData` is for writing alone: it goes into `data`, over what is there.
+fn fold_texts(tree: &mut Tree) {
+    let texts = views::read::<Secret<'_>>(tree).string_data();
+    let encoded: Vec<_> = texts.iter().map(|(key, text)| (key.to_owned(), STANDARD.encode(text))).collect();
+    let mut secret: SecretEdit<'_> = views::write(tree);
+    secret.clear_string_data();
+    if encoded.is_empty() {
+        return;
+    }
+    let mut data = secret.data_mut();
+    for (key, value) in &encoded {
+        data.insert(key, value);
+    }
+}
+
+fn validate_update(tree: &Tree, old: &Tree, _: &str) -> Vec<FieldError> {
+    let (new, old) = (views::read::<Secret<'_>>(tree).type_(), views::read::<Secret<'_>>(old).type_());
+    let mut errors = Vec::new();
+    if new != old {
+        errors.push(FieldError::invalid("type", new, "field is immutable"));
+    }
+    errors.extend(validate(tree));
+    errors
+}
 
 fn validate(tree: &Tree) -> Vec<FieldError> {
     let secret: Secret<'_> = views::read(tree);
@@ -33,13 +63,45 @@ mod tests {
 
     use super::*;
 
+    fn tree(text: &str) -> Tree {
+        let text = text.as_bytes().to_vec();
+        decode_json::decode(crate::schema(), Secret::TYPE, text, FieldValidation::Ignore).unwrap().tree
+    }
+
+    #[test]
+    fn texts_become_data() {
+        let check = |given: &str, expected: &[(&str, &str)]| {
+            let mut tree = tree(given);
+            fold_texts(&mut tree);
+            let secret: Secret<'_> = views::read(&tree);
+            assert_eq!(secret.data().iter().collect::<Vec<_>>(), expected, "{given}");
+            assert_eq!(secret.string_data().iter().count(), 0, "{given}");
+        };
+        check(r#"{}"#, &[]);
+        check(r#"{"data":{"a":"YQ=="}}"#, &[("a", "YQ==")]);
+        check(r#"{"stringData":{}}"#, &[]);
+        check(r#"{"stringData":{"b":"x","c":""}}"#, &[("b", "eA=="), ("c", "")]);
+        check(r#"{"data":{"a":"YQ==","b":"YQ=="},"stringData":{"b":"x"}}"#, &[("a", "YQ=="), ("b", "eA==")]);
+    }
+
+    #[test]
+    fn a_secret_stays_of_its_type() {
+        let check = |old: &str, new: &str, expected: &[&str]| {
+            let of = |type_: &str| tree(&format!(r#"{{"type":"{type_}"}}"#));
+            let found: Vec<String> = validate_update(&of(new), &of(old), "").iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected);
+        };
+        check("Opaque", "Opaque", &[]);
+        let token = "bootstrap.kubernetes.io/token";
+        check("Opaque", token, &[&format!("type: Invalid value: \"{token}\": field is immutable")]);
+        check(token, "Opaque", &["type: Invalid value: \"Opaque\": field is immutable"]);
+    }
+
     #[test]
     fn a_token_secret_names_its_account() {
         let check = |text: &str, expected: &[&str]| {
-            let text = text.as_bytes().to_vec();
-            let tree = decode_json::decode(crate::schema(), Secret::TYPE, text, FieldValidation::Ignore).unwrap().tree;
             let found: Vec<String> =
-                validate(&tree).iter().map(|error| format!("{}: {}", error.field, error.message())).collect();
+                validate(&tree(text)).iter().map(|error| format!("{}: {}", error.field, error.message())).collect();
             assert_eq!(found, expected);
         };
         let missing = "metadata.annotations[kubernetes.io/service-account.name]: Required value";

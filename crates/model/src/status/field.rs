@@ -262,7 +262,7 @@ impl std::error::Error for FieldError {}
 
 /// Joins errors as upstream's aggregate does: one stands alone, several in brackets, equal ones once.
 #[must_use]
-pub fn aggregate(errors: &[FieldError]) -> String {
+pub fn aggregate<E: fmt::Display>(errors: &[E]) -> String {
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let mut seen = HashSet::with_capacity(texts.len());
     let distinct: Vec<&str> = texts.iter().map(String::as_str).filter(|text| seen.insert(*text)).collect();

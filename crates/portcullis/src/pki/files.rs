@@ -61,7 +61,9 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(unreadable),
     };
-    let mut text = String::new();
+    // Room for all of it at once, so that no copy of a key is left behind where the text grew.
+    let len = file.metadata().with_context(unreadable)?.len().min(FILE_LEN_MAX);
+    let mut text = String::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
     file.take(FILE_LEN_MAX + 1).read_to_string(&mut text).with_context(unreadable)?;
     if text.len() as u64 > FILE_LEN_MAX {
         bail!("{} is larger than {FILE_LEN_MAX} bytes: not a key or certificate", path.display());

@@ -19,6 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
 
 pub(crate) use authority::{Authority, Pair};
 pub(crate) use certificate::{Purpose, Reading, ServerName, Subject};
@@ -221,7 +222,7 @@ fn read_certificate(path: &Path) -> Result<Option<CertificateDer<'static>>> {
 }
 
 fn read_key(path: &Path) -> Result<Option<PrivateKeyDer<'static>>> {
-    let Some(text) = files::read(path)? else { return Ok(None) };
+    let Some(text) = files::read(path)?.map(Zeroizing::new) else { return Ok(None) };
     files::refuse_readable_by_others(path)?;
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes());
     key.map(Some).ok().with_context(|| format!("{} holds no private key in PEM form", path.display()))

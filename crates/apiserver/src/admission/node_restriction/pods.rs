@@ -146,6 +146,11 @@ pub(super) fn admit_status(attempt: &Attempt<'_>, node: &str) -> Result<(), Fail
     if !old.metadata().labels().iter().eq(new.metadata().labels().iter()) {
         return refuse("cannot update labels through pod status");
     }
+    // Others leave mirror pods to their node: a node that made one of any pod of its own could not be drained.
+    let mirror = |pod: Pod<'_>| pod.metadata().annotations().get(ANNOTATION_MIRROR).map(str::to_owned);
+    if mirror(old) != mirror(new) {
+        return refuse("cannot update the mirror annotation through pod status");
+    }
     // What a pod's claims are called decides what the node may read.
     let claims = |pod: Pod<'_>| {
         let statuses = pod.status().resource_claim_statuses().iter();

@@ -4,7 +4,7 @@
 use portcullis_gate::{Attributes, Selection, Target};
 use portcullis_kinds::views;
 use portcullis_kinds::views::authentication_v1::TokenRequest;
-use portcullis_kinds::views::core_v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Pod, Volume};
+use portcullis_kinds::views::core_v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use portcullis_kinds::views::storage_v1::CSIDriver;
 use portcullis_model::go_text::quoted;
 use portcullis_model::status::Status;
@@ -76,6 +76,24 @@ fn uses_audience(attempt: &Attempt<'_>, pod: &str, volume: Volume<'_>, audience:
     requests.any(|request| request.audience() == audience)
 }
 
+/// The driver that took over from a volume type of the system's own (upstream: `csi-translation-lib`): of a pod's volume or of a
+/// persistent one, which have the same fields for it.
+macro_rules! migrated {
+    ($volume:expr) => {
+        [
+            ($volume.gce_persistent_disk().is_some(), "pd.csi.storage.gke.io"),
+            ($volume.aws_elastic_block_store().is_some(), "ebs.csi.aws.com"),
+            ($volume.cinder().is_some(), "cinder.csi.openstack.org"),
+            ($volume.azure_disk().is_some(), "disk.csi.azure.com"),
+            ($volume.azure_file().is_some(), "file.csi.azure.com"),
+            ($volume.vsphere_volume().is_some(), "csi.vsphere.vmware.com"),
+            ($volume.portworx_volume().is_some(), "pxd.portworx.com"),
+        ]
+        .into_iter()
+        .find_map(|(is_there, driver)| is_there.then_some(driver))
+    };
+}
+
 /// The CSI driver that mounts the volume: of the pod, or of the volume that its claim is bound to.
 fn driver(attempt: &Attempt<'_>, pod: &str, volume: Volume<'_>) -> Option<String> {
     let claim = if volume.ephemeral().is_some() {
@@ -84,7 +102,7 @@ fn driver(attempt: &Attempt<'_>, pod: &str, volume: Volume<'_>) -> Option<String
         volume.persistent_volume_claim().map(|claim| claim.claim_name().to_owned())
     };
     let Some(claim) = claim else {
-        return volume.csi().map(|volume| volume.driver()).or_else(|| migrated_volume(volume)).map(str::to_owned);
+        return volume.csi().map(|volume| volume.driver()).or_else(|| migrated!(volume)).map(str::to_owned);
     };
     let claim = stored(attempt, ("", "persistentvolumeclaims"), attempt.namespace(), &claim)?;
     let bound: Tree = stored(
@@ -94,46 +112,7 @@ fn driver(attempt: &Attempt<'_>, pod: &str, volume: Volume<'_>) -> Option<String
         views::read::<PersistentVolumeClaim<'_>>(&claim).spec().volume_name(),
     )?;
     let bound = views::read::<PersistentVolume<'_>>(&bound).spec();
-    bound.csi().map(|volume| volume.driver()).or_else(|| migrated_bound(bound)).map(str::to_owned)
-}
-
-/// The drivers that took over from volume types of the system's own (upstream: `csi-translation-lib`).
-const DRIVERS: [&str; 7] = [
-    "pd.csi.storage.gke.io",
-    "ebs.csi.aws.com",
-    "cinder.csi.openstack.org",
-    "disk.csi.azure.com",
-    "file.csi.azure.com",
-    "csi.vsphere.vmware.com",
-    "pxd.portworx.com",
-];
-
-fn migrated(has: [bool; DRIVERS.len()]) -> Option<&'static str> {
-    has.into_iter().zip(DRIVERS).find(|(is_there, _)| *is_there).map(|(_, driver)| driver)
-}
-
-fn migrated_volume(volume: Volume<'_>) -> Option<&'static str> {
-    migrated([
-        volume.gce_persistent_disk().is_some(),
-        volume.aws_elastic_block_store().is_some(),
-        volume.cinder().is_some(),
-        volume.azure_disk().is_some(),
-        volume.azure_file().is_some(),
-        volume.vsphere_volume().is_some(),
-        volume.portworx_volume().is_some(),
-    ])
-}
-
-fn migrated_bound(volume: PersistentVolumeSpec<'_>) -> Option<&'static str> {
-    migrated([
-        volume.gce_persistent_disk().is_some(),
-        volume.aws_elastic_block_store().is_some(),
-        volume.cinder().is_some(),
-        volume.azure_disk().is_some(),
-        volume.azure_file().is_some(),
-        volume.vsphere_volume().is_some(),
-        volume.portworx_volume().is_some(),
-    ])
+    bound.csi().map(|volume| volume.driver()).or_else(|| migrated!(bound)).map(str::to_owned)
 }
 
 /// Whether a role lets the node have tokens of this account for an audience that none of its pods shows.

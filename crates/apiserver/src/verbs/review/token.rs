@@ -5,7 +5,7 @@ use portcullis_gate::KnownToken;
 use portcullis_kinds::views;
 use portcullis_kinds::views::authentication_v1::{TokenReview, TokenReviewEdit};
 use portcullis_model::schema::decode_json::{self, FieldValidation};
-use portcullis_model::status::Status;
+use portcullis_model::status::{Status, aggregate};
 use serde_json::json;
 
 use super::{account, made, received};
@@ -54,18 +54,10 @@ fn of_known(known: &KnownToken) -> serde_json::Value {
     json!({"authenticated": true, "user": user, "audiences": known.audiences})
 }
 
-/// The complaints as upstream joins them: each once, in brackets when there are several.
+/// The complaints as upstream joins them.
 fn words(complaints: &[(&'static str, String)]) -> String {
-    let mut words = vec![INVALID_TOKEN];
-    for (name, reason) in complaints {
-        if *name != NOBODY && !words.contains(&reason.as_str()) {
-            words.push(reason);
-        }
-    }
-    match words.as_slice() {
-        [one] => (*one).to_owned(),
-        several => format!("[{}]", several.join(", ")),
-    }
+    let others = complaints.iter().filter(|(name, _)| *name != NOBODY).map(|(_, reason)| reason.as_str());
+    aggregate(&[INVALID_TOKEN].into_iter().chain(others).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

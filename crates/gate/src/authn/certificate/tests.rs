@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs;
 
 use super::*;
+use crate::authn::tests::authority::Authority;
 
 const COMMON_NAME: &[u64] = &[2, 5, 4, 3];
 const ORGANIZATION: &[u64] = &[2, 5, 4, 10];
@@ -15,21 +15,6 @@ const ORGANIZATION: &[u64] = &[2, 5, 4, 10];
 const NOW: u64 = 1_780_272_000;
 /// 2027-01-01, when the certificates of these tests end.
 const END: u64 = 1_798_761_600;
-
-struct Authority {
-    certificate: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-fn authority(name: &str) -> Authority {
-    let mut params = params(&[(DnType::CommonName, name)]);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    params.extended_key_usages = Vec::new();
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.self_signed(&key).unwrap().der().clone();
-    Authority { certificate, issuer: Issuer::new(params, key) }
-}
 
 fn params(subject: &[(DnType, &str)]) -> CertificateParams {
     let mut params = CertificateParams::default();
@@ -43,16 +28,9 @@ fn params(subject: &[(DnType, &str)]) -> CertificateParams {
     params
 }
 
-fn sign(authority: &Authority, params: &CertificateParams) -> CertificateDer<'static> {
-    params.signed_by(&KeyPair::generate().unwrap(), &authority.issuer).unwrap().der().clone()
-}
-
 fn roots(authorities: &[&Authority]) -> ClientRoots {
-    let mut store = RootCertStore::empty();
-    for authority in authorities {
-        store.add(authority.certificate.clone()).unwrap();
-    }
-    ClientRoots::new(store, Arc::new(aws_lc_rs::default_provider())).unwrap()
+    let certificates: Vec<_> = authorities.iter().map(|authority| authority.certificate.clone()).collect();
+    ClientRoots::new(certificates, Arc::new(aws_lc_rs::default_provider())).unwrap()
 }
 
 fn at(seconds: u64) -> UnixTime {
@@ -61,10 +39,10 @@ fn at(seconds: u64) -> UnixTime {
 
 #[test]
 fn a_subject_becomes_an_identity() {
-    let ca = authority("ca");
+    let ca = Authority::new("ca");
     let roots = roots(&[&ca]);
     let check = |subject: &[(DnType, &str)], expected: Result<(&str, &str, &[&str]), &str>| {
-        let leaf = sign(&ca, &params(subject));
+        let leaf = ca.sign(&params(subject));
         let got = prove(&[leaf], &roots, at(NOW)).map(|(identity, _)| identity);
         let got = got.as_ref().map(|identity| {
             let groups: Vec<_> = identity.groups.iter().map(String::as_str).collect();
@@ -92,53 +70,54 @@ fn a_subject_becomes_an_identity() {
 
 #[test]
 fn only_a_client_certificate_of_a_trusted_ca_in_its_time_counts() {
-    let (ca, other) = (authority("ca"), authority("ca"));
+    let (ca, other) = (Authority::new("ca"), Authority::new("ca"));
     let roots = roots(&[&ca]);
     let good = || params(&[(DnType::CommonName, "ana")]);
     let refused = "certificate is not vouched for by the client CA";
     let check = |leaf: CertificateDer<'static>, now: u64, expected: Result<(), &str>| {
         assert_eq!(prove(&[leaf], &roots, at(now)).map(|_| ()), expected);
     };
-    check(sign(&ca, &good()), NOW, Ok(()));
-    check(sign(&other, &good()), NOW, Err(refused));
+    check(ca.sign(&good()), NOW, Ok(()));
+    check(other.sign(&good()), NOW, Err(refused));
     check(good().self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone(), NOW, Err(refused));
-    check(sign(&ca, &good()), END - 1, Ok(()));
-    check(sign(&ca, &good()), END + 1, Err(refused));
-    check(sign(&ca, &good()), 1_700_000_000, Err(refused));
+    check(ca.sign(&good()), END - 1, Ok(()));
+    check(ca.sign(&good()), END + 1, Err(refused));
+    check(ca.sign(&good()), 1_700_000_000, Err(refused));
     let mut server = good();
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    check(sign(&ca, &server), NOW, Err(refused));
+    check(ca.sign(&server), NOW, Err(refused));
     let mut none = good();
     none.extended_key_usages = Vec::new();
-    check(sign(&ca, &none), NOW, Err("certificate is not for client authentication"));
+    check(ca.sign(&none), NOW, Err("certificate is not for client authentication"));
     let mut authority = good();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    check(sign(&ca, &authority), NOW, Err(refused));
+    check(ca.sign(&authority), NOW, Err(refused));
     check(CertificateDer::from(vec![0x30, 0x00]), NOW, Err(refused));
     assert_eq!(prove(&[], &roots, at(NOW)).map(|_| ()), Err("no certificate"));
-    let many = vec![sign(&ca, &good()); CHAIN_LEN_MAX + 1];
+    let many = vec![ca.sign(&good()); CHAIN_LEN_MAX + 1];
     assert_eq!(prove(&many, &roots, at(NOW)).map(|_| ()), Err("too many certificates"));
 }
 
 #[test]
 fn an_intermediate_of_a_trusted_ca_may_sign() {
-    let ca = authority("ca");
+    let ca = Authority::new("ca");
     let roots = roots(&[&ca]);
     let mut params_of_intermediate = params(&[(DnType::CommonName, "intermediate")]);
     params_of_intermediate.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params_of_intermediate.extended_key_usages = Vec::new();
     let key = KeyPair::generate().unwrap();
-    let certificate = params_of_intermediate.signed_by(&key, &ca.issuer).unwrap().der().clone();
-    let intermediate = Authority { certificate: certificate.clone(), issuer: Issuer::new(params_of_intermediate, key) };
-    let leaf = sign(&intermediate, &params(&[(DnType::CommonName, "ana")]));
+    let certificate = params_of_intermediate.signed_by(&key, &ca.issuer).unwrap();
+    let intermediate = Authority::with(&certificate, Issuer::new(params_of_intermediate, key));
+    let certificate = intermediate.certificate.clone();
+    let leaf = intermediate.sign(&params(&[(DnType::CommonName, "ana")]));
     assert!(prove(&[leaf.clone(), certificate], &roots, at(NOW)).is_ok());
     assert!(prove(&[leaf], &roots, at(NOW)).is_err());
 }
 
 #[test]
 fn the_credential_is_named_by_the_hash_of_the_certificate() {
-    let ca = authority("ca");
-    let leaf = sign(&ca, &params(&[(DnType::CommonName, "ana")]));
+    let ca = Authority::new("ca");
+    let leaf = ca.sign(&params(&[(DnType::CommonName, "ana")]));
     let (identity, _) = prove(std::slice::from_ref(&leaf), &roots(&[&ca]), at(NOW)).unwrap();
     let expected = format!("X509SHA256={}", Hex(digest::digest(&digest::SHA256, &leaf).as_ref()));
     assert_eq!(identity.extra[EXTRA_CREDENTIAL_ID], std::slice::from_ref(&expected));
@@ -148,9 +127,9 @@ fn the_credential_is_named_by_the_hash_of_the_certificate() {
 
 #[test]
 fn a_verdict_stands_until_its_time_or_its_ca_is_over() {
-    let (ca, next) = (authority("ca"), authority("next"));
+    let (ca, next) = (Authority::new("ca"), Authority::new("next"));
     let trust: ClientTrust = Arc::new(ArcSwap::from_pointee(roots(&[&ca])));
-    let leaf = sign(&ca, &params(&[(DnType::CommonName, "ana")]));
+    let leaf = ca.sign(&params(&[(DnType::CommonName, "ana")]));
     let verdict = judge(std::slice::from_ref(&leaf), trust.load_full(), at(END - 10));
     assert_eq!(verdict.stands_until.as_secs(), END + 1);
     let certificate = PeerCertificate {
@@ -168,4 +147,36 @@ fn a_verdict_stands_until_its_time_or_its_ca_is_over() {
     assert!(certificate.identity(at(NOW)).is_err());
     trust.store(Arc::new(roots(&[&next, &ca])));
     assert!(certificate.identity(at(NOW)).is_ok());
+}
+
+#[test]
+fn a_ca_vouches_for_nobody_outside_its_time() {
+    let short = |name: &str| {
+        let mut short = params(&[(DnType::CommonName, name)]);
+        (short.not_before, short.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2027, 1, 1));
+        Authority::of(short)
+    };
+    // Two of one name, as when a CA is renewed with another key.
+    let (ends, stays) = (short("ca"), Authority::new("ca"));
+    let mut long = params(&[(DnType::CommonName, "ana")]);
+    (long.not_before, long.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(2100, 1, 1));
+    let check = |by: &Authority, trusted: &[&Authority], now: u64, expected: bool| {
+        let proved = prove(&[by.sign(&long)], &roots(trusted), at(now));
+        assert_eq!(proved.is_ok(), expected, "{now}");
+    };
+    check(&ends, &[&ends, &stays], NOW, true);
+    check(&ends, &[&ends, &stays], END, true);
+    check(&ends, &[&ends, &stays], END + 1, false);
+    check(&ends, &[&ends], 1_700_000_000, false);
+    check(&stays, &[&ends, &stays], END + 1, true);
+    check(&stays, &[&ends], NOW, false);
+    let (_, until) = prove(&[ends.sign(&long)], &roots(&[&ends]), at(NOW)).unwrap();
+    assert_eq!(until, END + 1, "a verdict ends with the CA");
+    // The same CAs follow the time.
+    let both = roots(&[&ends, &stays]);
+    let leaves = [&ends, &stays].map(|by| by.sign(&long));
+    for (now, expected) in [(NOW, [true, true]), (END + 1, [false, true]), (NOW, [true, true])] {
+        let proved = leaves.clone().map(|leaf| prove(&[leaf], &both, at(now)).is_ok());
+        assert_eq!(proved, expected, "{now}");
+    }
 }

@@ -85,10 +85,9 @@ fn the_three_versions_are_one() {
         "no kind \"AuthorizationConfiguration\"",
     );
     check("kind: AuthenticationConfiguration", "version \"\"");
-    check("[]", "is no AuthenticationConfiguration");
-    check("", "is no AuthenticationConfiguration");
+    check("[]", "expected an object");
+    check("", "expected an object");
     check("a: [", "yaml: ");
-    check(&" ".repeat(CONFIGURATION_LEN_MAX + 1), "larger than");
 }
 
 #[test]
@@ -108,17 +107,20 @@ fn reading_is_strict() {
     );
     check(&with_issuer(ISSUER, MAPPINGS, "anonymous: {}"), "unknown field \"jwt[0].anonymous\"");
     check(&with_issuer(&format!("{ISSUER}\nurl: https://other"), MAPPINGS, ""), "key \"url\" already set in map");
-    check(&with_issuer("url: 7\naudiences: [kubernetes]", MAPPINGS, ""), "jwt[0].issuer.url: must be a string");
+    check(&with_issuer("url: 7\naudiences: [kubernetes]", MAPPINGS, ""), "jwt[0].issuer.url: expected a string");
     check(
         &with_issuer("url: https://a\naudiences: kubernetes", MAPPINGS, ""),
-        "jwt[0].issuer.audiences: must be a list",
+        "jwt[0].issuer.audiences: expected a list",
     );
-    check(&with_issuer("url: https://a\naudiences: [1]", MAPPINGS, ""), "jwt[0].issuer.audiences[0]: must be a string");
+    check(
+        &with_issuer("url: https://a\naudiences: [1]", MAPPINGS, ""),
+        "jwt[0].issuer.audiences[0]: expected a string",
+    );
     let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n";
-    check(&format!("{head}anonymous: {{enabled: 'yes'}}"), "anonymous.enabled: must be true or false");
+    check(&format!("{head}anonymous: {{enabled: 'yes'}}"), "anonymous.enabled: expected true or false");
     check(
         &format!("{head}anonymous: {{enabled: true, conditions: [/livez]}}"),
-        "anonymous.conditions[0]: must be an object",
+        "anonymous.conditions[0]: expected an object",
     );
     check(&format!("{head}users: []"), "unknown field \"users\"");
 }

@@ -24,6 +24,12 @@ pub(super) enum TokenError {
     /// What it says.
     #[error(transparent)]
     Claims(#[from] ClaimsError),
+    /// It claims to be one of the cluster's own.
+    #[error(
+        "token names a user or a group that begins with system:, which only this cluster's own may have: let the issuer's \
+         configuration put a prefix before it"
+    )]
+    SystemName,
 }
 
 /// Where an issuer's keys are, and whom to trust there.

@@ -452,3 +452,53 @@ async fn issuers_are_replaced_as_a_whole() {
     issuers.replace(&AuthenticationConfiguration::default()).unwrap();
     assert_eq!(judge(&issuers, &token).await.unwrap_err(), "unknown");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a27_no_foreign_issuer_names_a_system_user_or_group() {
+    let (web, key) = (Web::default(), key());
+    web.publish(&[&key]);
+    let unprefixed = |prefix: &str| {
+        let claim = |name: &str| json!({"claim": name, "prefix": prefix});
+        configuration(json!({"username": claim("sub"), "groups": claim("groups")}), json!([]))
+    };
+    let refused = "which only this cluster's own may have";
+    let check = async |names: SystemNames, prefix: &str, change: Value, expected: Result<&str, &str>| {
+        let issuers = Arc::new(JwtIssuers::new(Box::new(web.clone())).with_system_names(names));
+        issuers.replace(&unprefixed(prefix)).unwrap();
+        settle().await;
+        let judged = judge(&issuers, &signed(&key, &with(change.clone()))).await;
+        match (judged, expected) {
+            (Ok(identity), Ok(name)) => assert_eq!(identity.name, name, "{change}"),
+            (Err(error), Err(part)) => assert!(error.contains(part), "{change}: {error}"),
+            (judged, _) => panic!("{names:?} {prefix:?} {change}: {judged:?}"),
+        }
+    };
+    let masters = || json!({"groups": ["dev", "system:masters"]});
+    let robot = || json!({"sub": "system:serviceaccount:kube-system:robot"});
+    for change in [masters(), robot(), json!({"sub": "system:node:n1", "groups": ["system:nodes"]})] {
+        check(SystemNames::default(), "", change, Err(refused)).await;
+    }
+    check(SystemNames::Refused, "", json!({"groups": "system:masters"}), Err(refused)).await;
+    check(SystemNames::Refused, "system:", json!({}), Err(refused)).await;
+    check(SystemNames::Refused, "oidc:", masters(), Ok("oidc:ana")).await;
+    check(SystemNames::Refused, "", json!({"groups": ["system:authenticated", "a:system:b"]}), Ok("ana")).await;
+    check(SystemNames::Taken, "", masters(), Ok("ana")).await;
+    check(SystemNames::Taken, "", robot(), Ok("system:serviceaccount:kube-system:robot")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_strangers_wait_for_new_keys() {
+    let (web, key, other) = (Web::default(), key(), key());
+    web.publish(&[&key]);
+    let issuers = started(&web, &usual()).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    web.hangs.store(true, Ordering::Relaxed);
+    let token = signed(&other, &claims());
+    let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| issuers.judge(&token, NOW)).collect();
+    assert!(waiting.iter().all(|verdict| matches!(verdict, TokenVerdict::Later(_))));
+    assert!(matches!(issuers.judge(&token, NOW), TokenVerdict::Refused(_)));
+    waiting.pop();
+    assert!(matches!(issuers.judge(&token, NOW), TokenVerdict::Later(_)));
+    // Who has a good token does not wait.
+    assert!(matches!(issuers.judge(&signed(&key, &claims()), NOW), TokenVerdict::Known(_)));
+}

@@ -1,13 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
 use http::Request;
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa};
 use tokio::sync::Semaphore;
 
 use crate::arrival::Peer;
 use crate::authn::certificate::PeerCertificate;
+use crate::authn::tests::authority::Authority;
 use crate::authn::{Authenticators, Credentials};
 use crate::body::RequestBody;
 use crate::request_info;
@@ -15,19 +14,12 @@ use crate::upgrade::Draining;
 
 use super::*;
 
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-fn authority(name: &str) -> Authority {
+/// Another certificate of the same key.
+fn renewed(authority: &Authority) -> String {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
+    params.distinguished_name.push(DnType::CommonName, "renewed");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let key = KeyPair::generate().unwrap();
-    let pem = params.self_signed(&key).unwrap().pem();
-    Authority { pem, issuer: Issuer::new(params, key) }
+    params.self_signed(authority.issuer.key()).unwrap().pem()
 }
 
 fn certificate(authority: &Authority, name: &str) -> CertificateDer<'static> {
@@ -35,7 +27,7 @@ fn certificate(authority: &Authority, name: &str) -> CertificateDer<'static> {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params.signed_by(&KeyPair::generate().unwrap(), &authority.issuer).unwrap().der().clone()
+    authority.sign(&params)
 }
 
 fn usual(allowed_names: &[&str]) -> RequestHeaders {
@@ -89,8 +81,8 @@ impl Server {
 
 #[tokio::test]
 async fn a_front_proxy_says_who_it_is() {
-    let proxies = authority("proxies");
-    let server = Server::new(authority("clients"), &proxies, &["aggregator"]);
+    let proxies = Authority::new("proxies");
+    let server = Server::new(Authority::new("clients"), &proxies, &["aggregator"]);
     let proxy = certificate(&proxies, "aggregator");
     let headers = [
         ("x-remote-user", "ana"),
@@ -128,8 +120,8 @@ async fn a_front_proxy_says_who_it_is() {
 
 #[tokio::test]
 async fn ncc_f9w_an_ordinary_client_is_itself() {
-    let proxies = authority("proxies");
-    let server = Server::new(authority("clients"), &proxies, &["aggregator"]);
+    let proxies = Authority::new("proxies");
+    let server = Server::new(Authority::new("clients"), &proxies, &["aggregator"]);
     let forged = [("x-remote-user", "admin"), ("x-remote-group", "system:masters")];
     let (identity, _) = server.send(Some(&certificate(&server.clients, "eve")), &forged).await.unwrap();
     assert_eq!(identity.name, "eve");
@@ -137,34 +129,39 @@ async fn ncc_f9w_an_ordinary_client_is_itself() {
     // The name alone makes no proxy, nor does the CA alone.
     assert_eq!(server.name(&certificate(&server.clients, "aggregator"), &forged).await.as_deref(), Some("aggregator"));
     assert_eq!(server.name(&certificate(&proxies, "eve"), &forged).await, None);
-    assert_eq!(server.name(&certificate(&authority("proxies"), "aggregator"), &forged).await, None);
+    assert_eq!(server.name(&certificate(&Authority::new("proxies"), "aggregator"), &forged).await, None);
     assert!(server.send(None, &forged).await.is_none());
 }
 
 #[tokio::test]
 async fn ncc_f9w_a_ca_of_clients_makes_front_proxies_only_by_name() {
-    let clients = authority("clients");
+    let clients = Authority::new("clients");
     let refused = FrontProxy::new(&usual(&[]), clients.pem.as_bytes(), clients.pem.as_bytes());
     assert!(matches!(refused, Err(RequestHeaderError::SharedCa)));
     // Not the file's name counts but what is in it.
-    let several = format!("{}{}", authority("other").pem, clients.pem);
+    let several = format!("{}{}", Authority::new("other").pem, clients.pem);
     let refused = FrontProxy::new(&usual(&[]), several.as_bytes(), clients.pem.as_bytes());
     assert!(matches!(refused, Err(RequestHeaderError::SharedCa)));
-    let own = authority("proxies");
+    // Nor which certificate of a CA it is.
+    let renewed = renewed(&clients);
+    assert_ne!(renewed, clients.pem);
+    let refused = FrontProxy::new(&usual(&[]), renewed.as_bytes(), clients.pem.as_bytes());
+    assert!(matches!(refused, Err(RequestHeaderError::SharedCa)));
+    let own = Authority::new("proxies");
     let proxy = FrontProxy::new(&usual(&[]), own.pem.as_bytes(), clients.pem.as_bytes()).unwrap();
     // A reload is judged as the start is, and one that is refused changes nothing.
     assert!(matches!(proxy.reload(clients.pem.as_bytes(), clients.pem.as_bytes()), Err(RequestHeaderError::SharedCa)));
     let headers = [("x-remote-user", "ana")];
-    let same = Authority { pem: clients.pem.clone(), issuer: clients.issuer };
-    let server = Server::new(Authority { pem: clients.pem, issuer: authority("x").issuer }, &same, &["aggregator"]);
-    assert_eq!(server.name(&certificate(&same, "aggregator"), &headers).await.as_deref(), Some("ana"));
-    assert_eq!(server.name(&certificate(&same, "eve"), &headers).await.as_deref(), Some("eve"));
+    let same = Authority { pem: clients.pem.clone(), ..Authority::new("x") };
+    let server = Server::new(same, &clients, &["aggregator"]);
+    assert_eq!(server.name(&certificate(&clients, "aggregator"), &headers).await.as_deref(), Some("ana"));
+    assert_eq!(server.name(&certificate(&clients, "eve"), &headers).await.as_deref(), Some("eve"));
 }
 
 #[tokio::test]
 async fn ncc_yvu_headers_that_name_users_are_taken_out_for_everybody() {
-    let proxies = authority("proxies");
-    let server = Server::new(authority("clients"), &proxies, &["aggregator"]);
+    let proxies = Authority::new("proxies");
+    let server = Server::new(Authority::new("clients"), &proxies, &["aggregator"]);
     let headers = [
         ("x-remote-user", "ana"),
         ("x-user", "bob"),
@@ -186,7 +183,7 @@ async fn ncc_yvu_headers_that_name_users_are_taken_out_for_everybody() {
 
 #[test]
 fn a_header_must_have_a_name() {
-    let (clients, proxies) = (authority("clients"), authority("proxies"));
+    let (clients, proxies) = (Authority::new("clients"), Authority::new("proxies"));
     let of = |headers: &RequestHeaders| FrontProxy::new(headers, proxies.pem.as_bytes(), clients.pem.as_bytes());
     let bad = RequestHeaders { username: vec!["X User".to_owned()], ..RequestHeaders::default() };
     let error = of(&bad).err().unwrap().to_string();

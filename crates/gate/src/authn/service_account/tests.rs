@@ -298,7 +298,10 @@ fn legacy(bench: &Bench) -> String {
             "kubernetes.io/serviceaccount/service-account.uid": "uid-sa",
         });
     });
-    store(bench, |secret| drop(secret.data.insert("token".to_owned(), Zeroizing::new(token.clone().into()))));
+    store(bench, |secret| {
+        SECRET_TYPE.clone_into(&mut secret.kind);
+        secret.data.insert("token".to_owned(), Zeroizing::new(token.clone().into()));
+    });
     token
 }
 
@@ -325,6 +328,7 @@ fn a_legacy_token_stands_in_its_secret() {
         assert!(bench.judge(&token, NOW).is_ok(), "{what}");
     };
     check("being deleted", &|secret| secret.held.deletion_timestamp = Some(NOW + 100), "has been invalidated");
+    check("of another type", &|secret| "Opaque".clone_into(&mut secret.kind), "has been invalidated");
     let gone = |secret: &mut StoredSecret| drop(secret.data.remove("token"));
     check("without its token", &gone, "does not match server's copy");
     let other = |secret: &mut StoredSecret| {
@@ -341,6 +345,19 @@ fn a_legacy_token_stands_in_its_secret() {
     assert_eq!(bench.judge(&token, NOW).map(drop), refused("ServiceAccount UID (uid-2) does not match claim (uid-sa)"));
     bench.objects.secrets.lock().unwrap().clear();
     assert_eq!(bench.judge(&token, NOW).map(drop), refused("Token has been invalidated"));
+}
+
+#[test]
+fn only_a_short_token_is_remembered() {
+    let bench = Bench::new();
+    let check = |audience_len: usize, expected: bool| {
+        let audiences = [ISSUER.to_owned(), "a".repeat(audience_len)];
+        let token = bench.issue(|token| token.audiences = &audiences);
+        assert!(bench.judge(&token, NOW).is_ok(), "{audience_len}");
+        assert_eq!(bench.tokens.verified.get(&TokenHash::of(&token)).is_some(), expected, "{audience_len}");
+    };
+    check(10, true);
+    check(REMEMBERED_LEN_MAX, false);
 }
 
 /// NCC-TTV: a wrong token is compared in constant time, and never found by a part of it.

@@ -37,7 +37,7 @@ fn settings(server: &Server, authority: &Authority, folder: &tempfile::TempDir) 
     let kubeconfig = crate::webhook::tests::kubeconfig(server, authority, folder);
     let dial = DialRule { loopback_allowed: true, ..DialRule::default() };
     let attempts = Attempts { first_pause: Duration::ZERO, ..Attempts::default() };
-    TokenWebhookSettings { attempts, version: TokenReviewVersion::V1, ..TokenWebhookSettings::new(kubeconfig, dial) }
+    TokenWebhookSettings { attempts, version: ReviewVersion::V1, ..TokenWebhookSettings::new(kubeconfig, dial) }
 }
 
 async fn resolved(verdict: TokenVerdict<'_>) -> String {
@@ -190,4 +190,24 @@ async fn a_webhook_that_knows_no_audiences_vouches_for_the_api_server_alone() {
     check(&[], Some(&[API])).await;
     check(&[API, "vault"], Some(&[API])).await;
     check(&["vault"], None).await;
+}
+
+#[tokio::test]
+async fn only_so_many_tokens_of_strangers_are_asked_about_at_once() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let good = json!({"status": {"authenticated": true, "user": {"username": "ana"}}});
+    let server = server(&authority, vec![(200, good)]).await;
+    let webhook = TokenWebhook::new(settings(&server, &authority, &folder)).unwrap();
+    let audiences = [API.to_owned()];
+    assert!(resolved(webhook.authenticate("abc", &audiences)).await.starts_with("ana"));
+    let tokens: Vec<String> = (0..QUESTIONS_MAX).map(|number| number.to_string()).collect();
+    let mut asked: Vec<_> = tokens.iter().map(|token| webhook.authenticate(token, &audiences)).collect();
+    assert!(asked.iter().all(|verdict| matches!(verdict, TokenVerdict::Later(_))));
+    let refused = resolved(webhook.authenticate("one more", &audiences)).await;
+    assert_eq!(refused, "refused: webhook is being asked about too many tokens");
+    // Whose answer is known does not wait for a place; who goes away gives up theirs.
+    assert!(resolved(webhook.authenticate("abc", &audiences)).await.starts_with("ana"));
+    asked.pop();
+    assert!(resolved(webhook.authenticate("one more", &audiences)).await.starts_with("ana"));
 }

@@ -2,17 +2,15 @@
 
 use super::*;
 use crate::authz::Selection;
+use crate::identity::user;
+use crate::live_file::chain_of;
 
 fn policy(text: &str) -> Result<Abac, String> {
-    Abac::parse(Path::new("/etc/policy.jsonl"), text.as_bytes()).map_err(|error| error.to_string())
+    Abac::parse(Path::new("/etc/policy.jsonl"), text.as_bytes()).map_err(|error| chain_of(&error))
 }
 
 fn versioned(spec: &str) -> String {
     format!(r#"{{"apiVersion": "{API_VERSION}", "kind": "Policy", "spec": {{{spec}}}}}"#)
-}
-
-fn user(name: &str, groups: &[&str]) -> Identity {
-    Identity { name: name.to_owned(), groups: groups.iter().map(ToString::to_string).collect(), ..Identity::default() }
 }
 
 fn resource<'a>(group: &'a str, namespace: &'a str, resource: &'a str) -> Target<'a> {
@@ -108,7 +106,7 @@ fn a_mistake_is_named_with_file_and_line() {
         );
     };
     check("{}\n[]", ", line 2: expected an object");
-    check("\n# x\n{\"user\": 1}", ", line 3: user: expected a string");
+    check("\n# x\n{\"user\": 1}", ", line 3: strict decoding error: user: expected a string");
     check("{\"usr\": \"ana\"}", r#", line 1: strict decoding error: unknown field "usr""#);
     check(
         &versioned(r#""user": "ana", "namspace": "x""#),
@@ -126,7 +124,7 @@ fn a_mistake_is_named_with_file_and_line() {
     );
     check(&"{}\n".repeat(RULES_MAX + 1), ": number of rules is more than 10000");
     check(&format!("{{\"user\": \"{}\"}}", "x".repeat(LINE_BYTES_MAX)), ": length of a line is more than 65536");
-    let missing = Abac::open(Path::new("/nowhere/policy.jsonl")).err().unwrap().to_string();
+    let missing = chain_of(&Abac::open(Path::new("/nowhere/policy.jsonl")).err().unwrap());
     assert!(missing.starts_with("error reading policy file /nowhere/policy.jsonl: No such file"), "{missing}");
 }
 

@@ -1,45 +1,28 @@
 //! Follows the file of an AuthorizationConfiguration: what it says is put in force while the server runs.
 //!
-//! A file that cannot be used changes nothing: the last good one stays in force and the log says why. As upstream only webhooks
-//! come and go; here that holds for AlwaysAllow and AlwaysDeny too (A7: nobody opens a running server by writing a file).
+//! As upstream only webhooks come and go; here that holds for AlwaysAllow and AlwaysDeny too (A7: nobody opens a running server
+//! by writing a file).
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use crate::authz::AuthorizerChain;
+use crate::body::BoxError;
+use crate::live_file::{FileFollower, LiveFile, Reload};
 
 use super::{
     AuthorizationConfigurationError, AuthorizerSetting, AuthorizerSources, AuthorizerType,
     parse_authorization_configuration,
 };
 
-/// Between two looks at the file.
-pub const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
-/// Bytes of the file.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// What a look at the file led to.
-#[derive(Debug)]
-pub enum Reload {
-    /// It says what it said before.
-    Unchanged,
-    /// What it says is in force.
-    Replaced,
-    /// It cannot be used; what was in force still is.
-    Kept(AuthorizationConfigurationError),
-}
-
 /// A file whose authorisers are in force.
 pub struct AuthorizationFile {
-    path: PathBuf,
+    file: LiveFile,
     sources: AuthorizerSources,
     chain: AuthorizerChain,
-    /// What was last read; empty when it could not be.
-    text: Vec<u8>,
     /// What is in force.
-    settings: Vec<AuthorizerSetting>,
+    settings: Mutex<Vec<AuthorizerSetting>>,
 }
 
 impl AuthorizationFile {
@@ -48,10 +31,10 @@ impl AuthorizationFile {
     /// # Errors
     /// The file cannot be used; at start there is no last good one.
     pub fn open(path: PathBuf, sources: AuthorizerSources) -> Result<Self, AuthorizationConfigurationError> {
-        let text = read(&path)?;
-        let settings = parse_authorization_configuration(&text)?;
+        let file = LiveFile::new(path);
+        let settings = parse_authorization_configuration(&file.read()?)?;
         let chain = AuthorizerChain::new(sources.assemble(&settings)?);
-        Ok(Self { path, sources, chain, text, settings })
+        Ok(Self { file, sources, chain, settings: Mutex::new(settings) })
     }
 
     /// Returns the chain that changes with the file.
@@ -60,42 +43,19 @@ impl AuthorizationFile {
     }
 
     /// Returns what is in force.
-    pub fn settings(&self) -> &[AuthorizerSetting] {
-        &self.settings
+    pub fn settings(&self) -> Vec<AuthorizerSetting> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks at the file, and puts in force what it says if that is new and can be used.
-    pub fn look(&mut self) -> Reload {
-        let outcome = match self.reload() {
-            Ok(true) => Reload::Replaced,
-            Ok(false) => Reload::Unchanged,
-            Err(error) => Reload::Kept(error),
-        };
-        let file = self.path.display();
-        match &outcome {
-            Reload::Unchanged => {}
-            Reload::Replaced => {
-                tracing::info!(%file, authorizers = ?self.settings, "authorization configuration reloaded")
-            }
-            Reload::Kept(error) => {
-                tracing::error!(%file, %error, "authorization configuration kept: the file cannot be used");
-            }
+    pub(super) fn look(&self) -> Result<Reload, AuthorizationConfigurationError> {
+        let Some(text) = self.file.read_changed()? else { return Ok(Reload::Unchanged) };
+        let settings = parse_authorization_configuration(&text)?;
+        let mut in_force = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        if settings == *in_force {
+            return Ok(Reload::Unchanged);
         }
-        outcome
-    }
-
-    fn reload(&mut self) -> Result<bool, AuthorizationConfigurationError> {
-        let text = read(&self.path)?;
-        if text == self.text {
-            return Ok(false);
-        }
-        // Remembered before it is judged, so that one bad text is complained about once.
-        self.text = text;
-        let settings = parse_authorization_configuration(&self.text)?;
-        if settings == self.settings {
-            return Ok(false);
-        }
-        let (before, after) = (built_in(&self.settings), built_in(&settings));
+        let (before, after) = (built_in(&in_force), built_in(&settings));
         if let Some(added) = after.difference(&before).next() {
             return Err(AuthorizationConfigurationError::Added(*added));
         }
@@ -103,27 +63,21 @@ impl AuthorizationFile {
             return Err(AuthorizationConfigurationError::Missing(before.difference(&after).copied().collect()));
         }
         self.chain.replace(self.sources.assemble(&settings)?);
-        self.settings = settings;
-        Ok(true)
-    }
-
-    /// Looks at the file for as long as the server runs.
-    pub async fn follow(mut self) {
-        let mut ticks = tokio::time::interval(RELOAD_INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.look();
-        }
+        let modes: Vec<_> = settings.iter().map(|setting| setting.authorizer_type().name()).collect();
+        tracing::info!(modes = modes.join(","), "authorization");
+        *in_force = settings;
+        Ok(Reload::Replaced)
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, AuthorizationConfigurationError> {
-    let failed = |source| AuthorizationConfigurationError::Read { path: path.to_owned(), source };
-    if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
-        return Err(AuthorizationConfigurationError::TooLarge { path: path.to_owned(), limit: FILE_BYTES_MAX });
+impl FileFollower for AuthorizationFile {
+    fn name(&self) -> &'static str {
+        "authorization configuration"
     }
-    fs::read(path).map_err(failed)
+
+    fn reload(&self) -> Result<Reload, BoxError> {
+        Ok(self.look()?)
+    }
 }
 
 /// The modes that must stay as they were at start.

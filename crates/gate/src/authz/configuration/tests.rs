@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::authz::{Attributes, AuthorizerChain, Decision, Rules, Target, Verdict};
-use crate::identity::{GROUP_MASTERS, Identity};
+use crate::identity::{GROUP_MASTERS, Identity, user};
+use crate::live_file::{FILE_LEN_MAX, Reload, chain_of};
 
 /// A file that is there.
 const THERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
@@ -35,7 +35,7 @@ fn setting(name: &str) -> WebhookSetting {
         kubeconfig: THERE.into(),
         timeout: Duration::from_secs(3),
         failure_policy: WebhookFailurePolicy::Deny,
-        review_version: AccessReviewVersion::V1,
+        review_version: ReviewVersion::V1,
         authorized_ttl: Duration::from_secs(300),
         unauthorized_ttl: Duration::from_secs(30),
     }
@@ -73,7 +73,7 @@ fn a_configuration_is_read_in_its_order() {
         )),
         &[hook(WebhookSetting {
             failure_policy: WebhookFailurePolicy::NoOpinion,
-            review_version: AccessReviewVersion::V1Beta1,
+            review_version: ReviewVersion::V1beta1,
             authorized_ttl: Duration::from_secs(60),
             unauthorized_ttl: Duration::from_millis(1),
             ..setting("a")
@@ -91,7 +91,7 @@ fn a_configuration_is_read_in_its_order() {
 #[test]
 fn what_cannot_be_is_told_with_its_path() {
     let check = |text: &str, expected: &str| {
-        let error = parse_authorization_configuration(text.as_bytes()).unwrap_err().to_string();
+        let error = chain_of(&parse_authorization_configuration(text.as_bytes()).unwrap_err());
         assert!(error.contains(expected), "{text}\n got {error}\nwant {expected}");
     };
     let entries = |entries: &str, expected: &str| check(&configuration(entries), expected);
@@ -102,7 +102,7 @@ fn what_cannot_be_is_told_with_its_path() {
     entries("  []", "authorizers: Required value: at least one authorization mode must be defined");
     entries("- {type: RBAC, name: rbac, nme: x}", r#"strict decoding error: unknown field "authorizers[0].nme""#);
     entries("- {type: RBAC, name: rbac, name: rbac}", "already set in map");
-    entries("- {type: RBAC, name: 1}", "authorizers[0].name: expected a string");
+    entries("- {type: RBAC, name: 1}", "strict decoding error: authorizers[0].name: expected a string");
     entries("- {name: rbac}", "authorizers[0].type: Required value");
     entries(
         "- {type: Rbac, name: rbac}",
@@ -209,7 +209,7 @@ fn sources() -> AuthorizerSources {
 
 /// Who is asked, in order.
 async fn asked(chain: &AuthorizerChain) -> String {
-    let ana = Identity { name: "ana".to_owned(), ..Identity::default() };
+    let ana = user("ana", &[]);
     let verdict = chain.decide(&Attributes { user: &ana, verb: "get", target: Target::Path("/x") }).await;
     match verdict {
         Verdict::NoOpinion { reason } => reason.replace('\n', ", "),
@@ -246,23 +246,19 @@ async fn a7_a14_settings_become_authorizers() {
 }
 
 /// A file of its own for a test.
-struct Scratch(PathBuf);
+struct Scratch(tempfile::TempDir);
 
 impl Scratch {
     fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(std::env::temp_dir().join(format!("portcullis-authorization-{}-{number}.yaml", std::process::id())))
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("authorization.yaml")
     }
 
     fn write(&self, text: &str) {
-        fs::write(&self.0, text).unwrap();
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        fs::write(self.path(), text).unwrap();
     }
 }
 
@@ -271,15 +267,15 @@ async fn a7_a_changed_file_changes_webhooks_and_nothing_else() {
     let file = Scratch::new();
     let roles = configuration(&[NODE, RBAC].concat());
     file.write(&roles);
-    let mut followed = AuthorizationFile::open(file.0.clone(), sources()).unwrap();
+    let followed = AuthorizationFile::open(file.path(), sources()).unwrap();
     let chain = followed.chain();
     assert_eq!(asked(&chain).await, "node, rbac");
-    let mut check = async |text: &str, outcome: &str, expected: &str| {
+    let check = async |text: &str, outcome: &str, expected: &str| {
         file.write(text);
         let got = match followed.look() {
-            Reload::Unchanged => "unchanged".to_owned(),
-            Reload::Replaced => "replaced".to_owned(),
-            Reload::Kept(error) => error.to_string(),
+            Ok(Reload::Unchanged) => "unchanged".to_owned(),
+            Ok(Reload::Replaced) => "replaced".to_owned(),
+            Err(error) => chain_of(&error),
         };
         assert!(got.contains(outcome), "{text}: {got}, not {outcome}");
         assert_eq!(asked(&chain).await, expected, "{text}");
@@ -299,11 +295,12 @@ async fn a7_a_changed_file_changes_webhooks_and_nothing_else() {
         check(&with(&[&entry]), &format!("authorizer type {mode} is not allowed"), "rbac, node, hook").await;
     }
     check(&roles, "replaced", "node, rbac").await;
-    fs::remove_file(&file.0).unwrap();
-    assert!(matches!(followed.look(), Reload::Kept(AuthorizationConfigurationError::Read { .. })));
+    fs::remove_file(file.path()).unwrap();
+    let missing = followed.look();
+    assert!(matches!(missing, Err(AuthorizationConfigurationError::File(LiveFileError::Unreadable { .. }))));
     assert_eq!(asked(&chain).await, "node, rbac");
     // Whatever the file says, system:masters is never locked out.
-    let admin = Identity { name: "admin".to_owned(), groups: vec![GROUP_MASTERS.to_owned()], ..Identity::default() };
+    let admin = user("admin", &[GROUP_MASTERS]);
     let everything = Attributes { user: &admin, verb: "delete", target: Target::Path("/x") };
     assert!(chain.decide(&everything).await.is_allow());
 }
@@ -312,7 +309,7 @@ async fn a7_a_changed_file_changes_webhooks_and_nothing_else() {
 fn at_start_a_bad_file_is_an_error() {
     let file = Scratch::new();
     let check = |part: &str| {
-        let error = AuthorizationFile::open(file.0.clone(), sources()).err().unwrap().to_string();
+        let error = chain_of(&AuthorizationFile::open(file.path(), sources()).err().unwrap());
         assert!(error.contains(part), "{error}");
     };
     check("cannot read");
@@ -320,7 +317,7 @@ fn at_start_a_bad_file_is_an_error() {
     check("failed to load");
     file.write(&configuration("- {type: AlwaysAllow, name: alwaysallow}"));
     check("--i-understand-that-everyone-may-do-everything");
-    file.write(&" ".repeat((1 << 20) + 1));
-    check("longer than 1048576 bytes");
+    file.write(&" ".repeat(FILE_LEN_MAX as usize + 1));
+    check("larger than 1048576 bytes");
     assert!(AuthorizationFile::open(Path::new("/").to_owned(), sources()).is_err());
 }

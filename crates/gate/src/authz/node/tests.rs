@@ -5,16 +5,13 @@ use std::time::Instant;
 use http::Request;
 
 use super::*;
+use crate::identity::user;
 use crate::request_info::RequestInfo;
 
 impl NodeRelations for NodeGraph {
     fn reaches(&self, node: &str, kind: RelatedKind, namespace: &str, name: &str) -> bool {
         NodeGraph::reaches(self, node, kind, namespace, name)
     }
-}
-
-fn user(name: &str, groups: &[&str]) -> Identity {
-    Identity { name: name.to_owned(), groups: groups.iter().map(ToString::to_string).collect(), ..Identity::default() }
 }
 
 fn rule(verbs: &[&str], group: &str, resources: &[&str]) -> ResourceRule {

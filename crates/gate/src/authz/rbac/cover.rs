@@ -4,7 +4,7 @@
 //! What is given is split into single permissions (one verb on one resource, object or path), and each must be covered by one rule
 //! of the giver: two rules that cover half of it each do not count together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use portcullis_model::go_text::push_quoted;
 
@@ -14,6 +14,10 @@ use crate::identity::Identity;
 /// Single permissions that are looked at to find out whether they are held. A rule of four long lists stands for their product; roles that
 /// people write stand for some thousands.
 pub const PERMISSIONS_MAX: usize = 100_000;
+/// Words that are compared for it: what somebody holds and what they give may both be long, and nobody else waits for long.
+pub const COMPARISONS_MAX: usize = 10_000_000;
+/// Single permissions that are not held before the others are not looked at any more: the answer is no, and long enough.
+pub const UNCOVERED_MAX: usize = 1_000;
 
 /// Everything there is to be allowed: what someone must hold who would gather rules that are not written yet.
 pub fn full_authority() -> [Rule; 2] {
@@ -26,7 +30,12 @@ pub fn full_authority() -> [Rule; 2] {
 
 /// Says why a user who holds some rules may not give others, in upstream's words; nothing when all are held. `missing_roles` is what stood
 /// in the way of holding more.
-pub fn not_held(user: &Identity, held: &[Rule], missing_roles: &str, given: &[Rule]) -> Option<String> {
+pub fn not_held<'r>(
+    user: &Identity,
+    held: impl IntoIterator<Item = &'r Rule>,
+    missing_roles: &str,
+    given: &'r [Rule],
+) -> Option<String> {
     let mut text = String::from("user ");
     push_quoted(&mut text, &user.name);
     text.push_str(" (groups=");
@@ -38,7 +47,10 @@ pub fn not_held(user: &Identity, held: &[Rule], missing_roles: &str, given: &[Ru
         text.push_str(&format!("{permissions} RBAC permissions at once, and at most {PERMISSIONS_MAX} can be checked"));
         return Some(text);
     }
-    let uncovered = uncovered(held, given);
+    let Some(uncovered) = uncovered(held, given) else {
+        text.push_str(&format!("{permissions} RBAC permissions, and to compare them with those held takes too long"));
+        return Some(text);
+    };
     if uncovered.is_empty() {
         return None;
     }
@@ -60,65 +72,120 @@ fn permissions(rule: &Rule) -> usize {
     targets.saturating_mul(rule.verbs.len())
 }
 
-/// The single permissions of rules that no held rule covers.
-fn uncovered(held: &[Rule], given: &[Rule]) -> Vec<Rule> {
-    let filters: Vec<Filter> = held.iter().map(Filter::of).collect();
-    let mut uncovered = Vec::new();
-    for rule in given {
-        single(rule, &mut |one| {
-            let wanted = Filter::wanted_by(&one);
-            let mut likely = filters.iter().zip(held).filter(|(filter, _)| filter.may_allow(wanted));
-            if !likely.any(|(_, held)| covers(held, &one)) {
-                uncovered.push(one);
-            }
-        });
+/// A rule that somebody holds, made ready to be compared with many permissions.
+struct Held<'r> {
+    rule: &'r Rule,
+    filter: Filter,
+    names: HashSet<&'r str>,
+    /// Words that a comparison may look at, beside names.
+    words: usize,
+}
+
+impl<'r> Held<'r> {
+    fn new(rule: &'r Rule) -> Self {
+        let words = [&rule.verbs, &rule.groups, &rule.resources, &rule.paths].map(Vec::len).into_iter().sum();
+        Held { rule, filter: Filter::of(rule), names: rule.names.iter().map(String::as_str).collect(), words }
     }
-    uncovered
+}
+
+/// One verb on one resource, object or path.
+#[derive(Clone, Copy)]
+struct Permission<'r> {
+    verb: &'r str,
+    target: PermissionTarget<'r>,
+}
+
+#[derive(Clone, Copy)]
+enum PermissionTarget<'r> {
+    Resource { group: &'r str, resource: &'r str, name: Option<&'r str> },
+    Path(&'r str),
+}
+
+impl Permission<'_> {
+    fn filter(self) -> Filter {
+        match self.target {
+            PermissionTarget::Resource { resource, .. } => Filter::wanted_by(self.verb, Some(resource)),
+            PermissionTarget::Path(_) => Filter::wanted_by(self.verb, None),
+        }
+    }
+
+    fn to_rule(self) -> Rule {
+        let one = |word: &str| vec![word.to_owned()];
+        let verbs = one(self.verb);
+        match self.target {
+            PermissionTarget::Path(path) => Rule { verbs, paths: one(path), ..Rule::default() },
+            PermissionTarget::Resource { group, resource, name } => {
+                let names = name.map(one).unwrap_or_default();
+                Rule { verbs, groups: one(group), resources: one(resource), names, ..Rule::default() }
+            }
+        }
+    }
+}
+
+/// The single permissions of rules that no held rule covers, the first of them; nothing when there is too much to compare.
+fn uncovered<'r>(held: impl IntoIterator<Item = &'r Rule>, given: &'r [Rule]) -> Option<Vec<Rule>> {
+    let held: Vec<Held<'_>> = held.into_iter().map(Held::new).collect();
+    let (mut uncovered, mut compared) = (Vec::new(), 0usize);
+    for permission in given.iter().flat_map(single) {
+        let wanted = permission.filter();
+        let is_covered = held.iter().any(|held| {
+            compared += 1;
+            if !held.filter.may_allow(wanted) {
+                return false;
+            }
+            compared += held.words;
+            covers(held, permission)
+        });
+        if compared > COMPARISONS_MAX {
+            return None;
+        }
+        if !is_covered {
+            uncovered.push(permission.to_rule());
+        }
+        if uncovered.len() == UNCOVERED_MAX {
+            break;
+        }
+    }
+    Some(uncovered)
 }
 
 /// Splits a rule. A rule without verbs, or on nothing, is no permission.
-fn single(rule: &Rule, each: &mut dyn FnMut(Rule)) {
-    let one = |word: &String| vec![word.clone()];
-    for group in &rule.groups {
-        for resource in &rule.resources {
-            for verb in &rule.verbs {
-                let whole = Rule { verbs: one(verb), groups: one(group), resources: one(resource), ..Rule::default() };
-                for name in &rule.names {
-                    each(Rule { names: one(name), ..whole.clone() });
-                }
-                if rule.names.is_empty() {
-                    each(whole);
-                }
-            }
-        }
-    }
-    for path in &rule.paths {
-        for verb in &rule.verbs {
-            each(Rule { verbs: one(verb), paths: one(path), ..Rule::default() });
-        }
-    }
+fn single(rule: &Rule) -> impl Iterator<Item = Permission<'_>> {
+    let objects = rule.groups.iter().flat_map(move |group| {
+        rule.resources.iter().flat_map(move |resource| {
+            rule.verbs.iter().flat_map(move |verb| {
+                let all = rule.names.is_empty().then_some(None);
+                let names = all.into_iter().chain(rule.names.iter().map(|name| Some(name.as_str())));
+                names.map(move |name| Permission { verb, target: PermissionTarget::Resource { group, resource, name } })
+            })
+        })
+    });
+    let paths = rule.paths.iter().flat_map(move |path| {
+        rule.verbs.iter().map(move |verb| Permission { verb, target: PermissionTarget::Path(path) })
+    });
+    objects.chain(paths)
 }
 
-fn covers(held: &Rule, one: &Rule) -> bool {
-    let has_any = |list: &[String]| list.iter().any(|listed| listed == ANY);
-    let has_all = |list: &[String], words: &[String]| words.iter().all(|word| list.contains(word));
-    let covers_resource = |resource: &String| {
-        let of_any = |listed: &String| match (listed.strip_prefix("*/"), resource.split_once('/')) {
-            (Some(listed), Some((_, subresource))) => listed == subresource,
-            _ => false,
-        };
-        held.resources.iter().any(|listed| listed == resource || of_any(listed))
-    };
-    let names = if one.names.is_empty() {
-        held.names.is_empty()
-    } else {
-        held.names.is_empty() || has_all(&held.names, &one.names)
-    };
-    (has_any(&held.verbs) || has_all(&held.verbs, &one.verbs))
-        && (has_any(&held.groups) || has_all(&held.groups, &one.groups))
-        && (has_any(&held.resources) || one.resources.iter().all(covers_resource))
-        && one.paths.iter().all(|path| held.paths.iter().any(|listed| covers_path(listed, path)))
-        && names
+fn covers(held: &Held<'_>, one: Permission<'_>) -> bool {
+    let rule = held.rule;
+    let has = |list: &[String], word: &str| list.iter().any(|listed| listed == ANY || listed == word);
+    if !has(&rule.verbs, one.verb) {
+        return false;
+    }
+    match one.target {
+        PermissionTarget::Path(path) => {
+            held.names.is_empty() && rule.paths.iter().any(|listed| covers_path(listed, path))
+        }
+        PermissionTarget::Resource { group, resource, name } => {
+            let of_any = |listed: &String| match (listed.strip_prefix("*/"), resource.split_once('/')) {
+                (Some(listed), Some((_, subresource))) => listed == subresource,
+                _ => false,
+            };
+            has(&rule.groups, group)
+                && (has(&rule.resources, resource) || rule.resources.iter().any(of_any))
+                && (held.names.is_empty() || name.is_some_and(|name| held.names.contains(name)))
+        }
+    }
 }
 
 /// Joins permissions that differ in nothing but the verb.

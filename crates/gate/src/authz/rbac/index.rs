@@ -13,19 +13,25 @@ use super::rule::{Filter, Rule};
 use crate::authz::Attributes;
 use crate::identity::Identity;
 
+/// Bytes from which on a role is long: looking at it again costs more than to remember that it did not allow what is asked.
+const LONG_ROLE_BYTES: usize = 4096;
+
 /// All that a role allows, with what it gathered.
 #[derive(Debug, Default, PartialEq)]
 pub struct Role {
     filter: Filter,
     filters: Vec<Filter>,
     rules: Vec<Rule>,
+    /// What could be many times as much by many bindings is looked at once.
+    pub(super) is_long: bool,
 }
 
 impl Role {
     pub(super) fn new(rules: Vec<Rule>) -> Role {
         let filters: Vec<Filter> = rules.iter().map(Filter::of).collect();
         let filter = filters.iter().copied().fold(Filter::default(), Filter::or);
-        Role { filter, filters, rules }
+        let is_long = rules.iter().map(Rule::bytes).sum::<usize>() >= LONG_ROLE_BYTES;
+        Role { filter, filters, rules, is_long }
     }
 
     /// Returns what it allows.
@@ -161,7 +167,8 @@ impl Scope {
         self.users.get(&user.name).into_iter().chain(groups)
     }
 
-    /// The first binding, in the order of names, that allows it; of that the first subject.
+    /// The first binding, in the order of names, that allows it; of that the first subject. A long role is looked at once, however many
+    /// bindings give it, so that a question takes no longer than to read all that the user was given.
     pub(super) fn first_allow<'p>(
         &'p self,
         user: &'p Identity,
@@ -169,16 +176,22 @@ impl Scope {
         wanted: Filter,
     ) -> Option<&'p Grant> {
         let mut first: Option<&Grant> = None;
+        let mut refused: Vec<*const Role> = Vec::new();
         for grants in self.of(user) {
             for (_, grant) in grants.filters.iter().zip(&grants.grants).filter(|(filter, _)| filter.may_allow(wanted)) {
                 if first.is_some_and(|first| first.order() <= grant.order()) {
                     break;
                 }
-                if let Given::Role(role) = &grant.given
-                    && role.allows(attributes, wanted)
-                {
+                let Given::Role(role) = &grant.given else { continue };
+                if role.is_long && refused.contains(&Arc::as_ptr(role)) {
+                    continue;
+                }
+                if role.allows(attributes, wanted) {
                     first = Some(grant);
                     break;
+                }
+                if role.is_long {
+                    refused.push(Arc::as_ptr(role));
                 }
             }
         }

@@ -60,8 +60,8 @@ impl Authorizer for Rbac {
 }
 
 fn list(policy: &Policy, user: &Identity, namespace: &str, rules: &mut Rules) {
-    let (held, missing) = policy.rules_of(user, namespace);
-    for rule in held {
+    let (roles, missing) = policy.roles_of(user, namespace);
+    for rule in roles.into_iter().flat_map(|role| role.rules()) {
         if !rule.resources.is_empty() {
             rules.resources.push(ResourceRule {
                 verbs: rule.verbs.clone(),

@@ -19,6 +19,8 @@ use crate::identity::Identity;
 
 /// The API group of roles and bindings.
 pub const GROUP: &str = "rbac.authorization.k8s.io";
+/// Roles that are named in a complaint that they are not there: it is told to the client and to the log, for each question.
+const ABSENT_MAX: usize = 64;
 /// What the name of a service account's user begins with.
 pub(super) const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 
@@ -216,17 +218,18 @@ impl Policy {
         self.scopes(namespace).flat_map(|scope| scope.given(user))
     }
 
-    /// The rules that a user was given in a namespace (only by bindings of the cluster, if that is empty), and the roles that were given and
-    /// are not there.
-    pub fn rules_of<'p>(&'p self, user: &'p Identity, namespace: &str) -> (Vec<&'p Rule>, Vec<&'p RoleRef>) {
-        let (mut rules, mut missing) = (Vec::new(), Vec::new());
+    /// The roles that a user was given in a namespace (only by bindings of the cluster, if that is empty), and those that were given and are
+    /// not there. A long one is there once, however many bindings give it: what it says must not become as long as their product.
+    pub fn roles_of<'p>(&'p self, user: &'p Identity, namespace: &str) -> (Vec<&'p Arc<Role>>, Vec<&'p RoleRef>) {
+        let (mut roles, mut missing, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
         for grant in self.given(user, namespace) {
             match &grant.given {
-                Given::Role(role) => rules.extend(role.rules()),
+                Given::Role(role) if !role.is_long || seen.insert(Arc::as_ptr(role)) => roles.push(role),
+                Given::Role(_) => {}
                 Given::Nothing(nothing) => missing.push(&**nothing),
             }
         }
-        (rules, distinct(missing.into_iter()).into_iter().map(|missing| &missing.role).collect())
+        (roles, distinct(missing.into_iter()).into_iter().map(|missing| &missing.role).collect())
     }
 
     /// The role that a binding of a namespace (of the cluster, if that is empty) would give.
@@ -294,9 +297,14 @@ fn distinct<'m>(all: impl Iterator<Item = &'m Missing>) -> Vec<&'m Missing> {
     all.filter(|missing| seen.insert(&missing.role)).collect()
 }
 
-/// Complaints about roles that are not there, as upstream joins them; empty when there are none.
+/// Complaints about roles that are not there, as upstream joins them; empty when there are none. Of very many, only the first are named.
 pub fn absent<'m>(roles: impl IntoIterator<Item = &'m RoleRef>, wording: Wording) -> String {
-    let messages: Vec<String> = roles.into_iter().map(|role| role.absent(wording)).collect();
+    let mut roles = roles.into_iter();
+    let mut messages: Vec<String> = roles.by_ref().take(ABSENT_MAX).map(|role| role.absent(wording)).collect();
+    match roles.count() {
+        0 => {}
+        further => messages.push(format!("{further} further roles not found")),
+    }
     if messages.len() > 1 { format!("[{}]", messages.join(", ")) } else { messages.concat() }
 }
 

@@ -37,6 +37,12 @@ impl Rule {
             }
     }
 
+    /// How much there is to compare. Empty words count, too.
+    pub(super) fn bytes(&self) -> usize {
+        let lists = [&self.verbs, &self.groups, &self.resources, &self.names, &self.paths];
+        lists.into_iter().flatten().map(|word| word.len() + 1).sum()
+    }
+
     pub(super) fn has_verb(&self, verb: &str) -> bool {
         self.verbs.iter().any(|listed| listed == ANY || listed == verb)
     }
@@ -107,17 +113,16 @@ impl Filter {
         self.verbs & wanted.verbs != 0 && (is_resource || self.has_paths && wanted.has_paths)
     }
 
-    /// The bits of a single permission: whatever covers it has one of each set.
-    pub(super) fn wanted_by(permission: &Rule) -> Filter {
-        let of_verb = permission.verbs.iter().map(|verb| bits([verb.as_bytes()]));
-        let of_resource = permission.resources.iter().map(|resource| match resource.split_once('/') {
+    /// The bits of a single permission, on a resource or on a path: whatever covers it has one of each set.
+    pub(super) fn wanted_by(verb: &str, resource: Option<&str>) -> Filter {
+        let [verbs, _] = bits([verb.as_bytes()]);
+        let resources = resource.map(|resource| match resource.split_once('/') {
             None => bits([resource.as_bytes()]),
             Some((_, subresource)) => {
                 either(bits([resource.as_bytes()]), bits([OF_ANY_RESOURCE.as_bytes(), subresource.as_bytes()]))
             }
         });
-        let [verbs, _] = of_verb.fold([0; 2], either);
-        Filter { verbs, resources: of_resource.fold([0; 2], either), has_paths: !permission.paths.is_empty() }
+        Filter { verbs, resources: resources.unwrap_or_default(), has_paths: resource.is_none() }
     }
 
     /// The bits of a question: of each set one must be there.

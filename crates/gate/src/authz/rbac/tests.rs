@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use portcullis_model::selectors::Selector;
 
-use super::cover::{PERMISSIONS_MAX, full_authority, not_held, shown};
+use super::cover::{COMPARISONS_MAX, PERMISSIONS_MAX, UNCOVERED_MAX, full_authority, not_held, shown};
 use super::explain::{Explanation, Part, explain};
 use super::*;
 use crate::authz::{Selection, Target};
-use crate::identity::{GROUP_AUTHENTICATED, GROUP_MASTERS};
+use crate::identity::{GROUP_AUTHENTICATED, GROUP_MASTERS, user};
 
 fn words(list: &str) -> Vec<String> {
     list.split_terminator(',').map(|word| if word == "core" { String::new() } else { word.to_owned() }).collect()
@@ -78,10 +78,6 @@ fn policy(roles: &[(&str, StoredRole)], bindings: &[(&str, &str)]) -> Policy {
         }
     });
     policy
-}
-
-fn user(name: &str, groups: &[&str]) -> Identity {
-    Identity { name: name.to_owned(), groups: groups.iter().map(ToString::to_string).collect(), ..Identity::default() }
 }
 
 /// `get default core pods/log web`, or `get /metrics`. The namespace `-` is none.
@@ -359,6 +355,64 @@ fn a_rule_too_wide_to_be_split_is_not_given() {
     let said = not_held(&ana, &held, "", &[wide(largest), rule("get | core | pods")]).unwrap();
     assert!(said.contains("100001 RBAC permissions at once"), "{said}");
     assert!(not_held(&ana, &held, "", &[wide(50_000)]).is_some());
+}
+
+/// Somebody who may write roles in one namespace could hold the server up: long roles, held by many bindings, compared with a long role.
+#[test]
+fn long_roles_are_not_compared_for_long() {
+    let many = |begin: &str, count: usize| (0..count).map(|at| format!("{begin}{at}")).collect::<Vec<_>>();
+    let ana = user("ana", &[]);
+    let named = |names: Vec<String>| Rule { names, ..rule("get | core | secrets") };
+    // Names are looked up, however many there are on both sides.
+    let (held, given) = (named(many("a", 50_000)), named(many("a", 50_000)));
+    assert_eq!(not_held(&ana, std::slice::from_ref(&held), "", std::slice::from_ref(&given)), None);
+    assert_eq!(not_held(&ana, &[held.clone(), rule("get | core | secrets")], "", &[named(many("b", 50_000))]), None);
+    // What is not held is not all told.
+    let said = not_held(&ana, &[held], "", &[named(many("b", 50_000))]).unwrap();
+    assert_eq!(said.lines().count(), 1 + UNCOVERED_MAX);
+    // There is an end to comparing, and it refuses.
+    let wide: Vec<Rule> = many("v", COMPARISONS_MAX / 50_000 + 1)
+        .into_iter()
+        .map(|group| Rule { groups: vec![group], ..rule("get | - | secrets") })
+        .map(|rule| Rule { resources: vec!["secrets".to_owned()], paths: Vec::new(), ..rule })
+        .chain([rule("get | core | secrets")])
+        .collect();
+    let said = not_held(&ana, &wide, "", &[named(many("b", 50_000))]).unwrap();
+    assert!(said.ends_with("50000 RBAC permissions, and to compare them with those held takes too long"), "{said}");
+}
+
+/// Many bindings to one long role cost no more than one: for a question, for what is held and for what is listed.
+#[test]
+fn a_long_role_is_looked_at_once() {
+    const BINDINGS: usize = 2_000;
+    let names: Vec<String> = (0..10_000).map(|at| format!("a{at}")).collect();
+    let mut policy = Policy::default();
+    policy.change(|change| {
+        let long = StoredRole { rules: vec![Rule { names, ..rule("get | core | secrets") }], ..StoredRole::default() };
+        change.set_role(Id::new("default", "long"), long);
+        for at in 0..BINDINGS {
+            let role = RoleRef { kind: RoleKind::Role, name: "long".to_owned() };
+            let subjects = vec![Subject::User("ana".to_owned())];
+            change.set_binding(Id::new("default", format!("b{at:04}")), Binding { role, subjects });
+        }
+    });
+    let ana = user("ana", &[]);
+    assert!(!policy.decide(&asked(&ana, "get default core secrets b")).is_allow());
+    assert!(policy.decide(&asked(&ana, "get default core secrets a9999")).is_allow());
+    assert_eq!(policy.roles_of(&ana, "default").0.len(), 1);
+    let mut rules = Rules::default();
+    list(&policy, &ana, "default", &mut rules);
+    assert_eq!(rules.resources.len(), 1);
+    // Nor does it cost more to say that none of the roles is there any more.
+    policy.change(|change| {
+        for at in 0..BINDINGS {
+            let role = RoleRef { kind: RoleKind::Role, name: format!("lost{at:04}") };
+            let subjects = vec![Subject::User("ana".to_owned())];
+            change.set_binding(Id::new("default", format!("b{at:04}")), Binding { role, subjects });
+        }
+    });
+    let Verdict::NoOpinion { reason } = policy.decide(&asked(&ana, "get default core secrets a1")) else { panic!() };
+    assert!(reason.ends_with("1936 further roles not found]"), "{reason}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use portcullis_client::test_server::{Authority, Server};
 
 use super::*;
-use crate::authz::Selection;
 use crate::authn::webhook::tests::server;
+use crate::authz::Selection;
 use crate::webhook::tests::kubeconfig;
 
 fn user() -> Identity {
@@ -35,7 +35,7 @@ fn setting(server: &Server, authority: &Authority, folder: &tempfile::TempDir) -
         kubeconfig: kubeconfig(server, authority, folder),
         timeout: TIMEOUT_MAX,
         failure_policy: WebhookFailurePolicy::NoOpinion,
-        review_version: AccessReviewVersion::V1,
+        review_version: ReviewVersion::V1,
         authorized_ttl: Duration::from_secs(300),
         unauthorized_ttl: Duration::from_secs(30),
     }
@@ -56,18 +56,18 @@ async fn decided(webhook: &WebhookAuthorizer, attributes: &Attributes<'_>) -> (b
 
 #[test]
 fn the_question_says_who_does_what_to_what() {
-    let check = |attributes: Attributes<'_>, version: AccessReviewVersion, expected: Value| {
+    let check = |attributes: Attributes<'_>, version: ReviewVersion, expected: Value| {
         assert_eq!(spec(&attributes, version), expected);
     };
     let user = user();
-    let v1 = AccessReviewVersion::V1;
+    let v1 = ReviewVersion::V1;
     let who = |field: &str, target: Value| json!({"user": "ana", "uid": "7", "groups": ["harbor"], "extra": {"a": ["b"]}, field: target});
     let attributes = pods(&user, "web", Selectors::NONE);
     let target = json!({"namespace": "harbor", "verb": "get", "version": "v1", "resource": "pods", "subresource": "log", "name": "web"});
     check(attributes, v1, who("resourceAttributes", target.clone()));
     let beta =
         json!({"user": "ana", "uid": "7", "group": ["harbor"], "extra": {"a": ["b"]}, "resourceAttributes": target});
-    check(attributes, AccessReviewVersion::V1Beta1, beta);
+    check(attributes, ReviewVersion::V1beta1, beta);
     let path = Attributes { target: Target::Path("/metrics"), ..attributes };
     check(path, v1, who("nonResourceAttributes", json!({"path": "/metrics", "verb": "get"})));
     let requirement = |key: &str, operator, values: &[&str]| Requirement {

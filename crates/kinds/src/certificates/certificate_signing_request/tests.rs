@@ -6,31 +6,11 @@ use serde_json::{Value, json};
 use super::*;
 
 /// A request of `O=harbor, CN=ana`.
-const ANA: &str = concat!(
-    "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIYU1JR0JBZ0VBTUI4eER6QU5CZ05WQkFvTUJtaGhjbUp2Y2pFTU1Bb0dBMV",
-    "VFQXd3RFlXNWhNRmt3RXdZSApLb1pJemowQ0FRWUlLb1pJemowREFRY0RRZ0FFWGtUNEkzaDhKSWgrTG05VlVuUHY4L0R2Z2NpNHRFRStSa1RT",
-    "CmFndWZ3Yi9UQVNIMWJMbFcvU2ZIdnJpaE5USVJzdW5WUktwZ1oyNkxwQ2pxZGxvUTNhQUFNQW9HQ0NxR1NNNDkKQkFNQ0EwZ0FNRVVDSUdhaF",
-    "MzdjV1MDNHVC90SmNUdVczbzJaNDhjcVhCRThuUlBrOUVlQitkcmVBaUVBMUtnSQpOU2ZpbEdwU05VQmw1WTlDemdUYWpmaC9hcEVoRnQ4bFkr",
-    "Mnh2eG89Ci0tLS0tRU5EIENFUlRJRklDQVRFIFJFUVVFU1QtLS0tLQo=",
-);
+const ANA: &str = include_str!("ana.csr.base64");
 /// A request of `O=system:masters, CN=root`.
-const ROOT: &str = concat!(
-    "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIa01JR0tBZ0VBTUNneEZ6QVZCZ05WQkFvTURuTjVjM1JsYlRwdFlYTjBaWE",
-    "p6TVEwd0N3WURWUVFEREFSeQpiMjkwTUZrd0V3WUhLb1pJemowQ0FRWUlLb1pJemowREFRY0RRZ0FFMmc0TFZaQ21hWHNVcElFaSs4R0N2bGxX",
-    "CmlXdnE3eTl0Zyt0VUJGWUhHNHpyd1dTL2VlS24xdzJkemRVN1JGSHFmOHFTa1JFK1YyQkkvSnpzMUxEVXJxQUEKTUFvR0NDcUdTTTQ5QkFNQ0",
-    "Ewa0FNRVlDSVFERDZwNi8rZmNidDI1RS82VVNUTUFNeEZ1OEptNzBESVljQ2l6egpFcWJhY1FJaEFMbFFXZE5vQkhSRFI5VWR2bmJndURMNG5C",
-    "MjdaU0F4NklveThjTXhBbytQCi0tLS0tRU5EIENFUlRJRklDQVRFIFJFUVVFU1QtLS0tLQo=",
-);
+const ROOT: &str = include_str!("root.csr.base64");
 /// A certificate of `CN=ana`.
-const CERTIFICATE: &str = concat!(
-    "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJjekNDQVJtZ0F3SUJBZ0lVRGo0dXBpZ2JMbUV5aVRTeUpSMGlJRFZyb0Rnd0NnWUlLb1",
-    "pJemowRUF3SXcKRGpFTU1Bb0dBMVVFQXd3RFlXNWhNQ0FYRFRJMk1URXlNVEU1TlRZeU4xb1lEekl4TWpZeE1ESTRNVGsxTmpJMwpXakFPTVF3",
-    "d0NnWURWUVFEREFOaGJtRXdXVEFUQmdjcWhrak9QUUlCQmdncWhrak9QUU1CQndOQ0FBUmVSUGdqCmVId2tpSDR1YjFWU2MrL3o4TytCeUxpMF",
-    "FUNUdSTkpxQzUvQnY5TUJJZlZzdVZiOUo4ZSt1S0UxTWhHeTZkVkUKcW1CbmJvdWtLT3AyV2hEZG8xTXdVVEFkQmdOVkhRNEVGZ1FVUk1EbllX",
-    "MHl6bXI5SjAwcGN2UFhuenhSL0EwdwpId1lEVlIwakJCZ3dGb0FVUk1EbllXMHl6bXI5SjAwcGN2UFhuenhSL0Ewd0R3WURWUjBUQVFIL0JBVX",
-    "dBd0VCCi96QUtCZ2dxaGtqT1BRUURBZ05JQURCRkFpQVFUUHBhcXM5QlhKdkJOY3F2MXlLRFdhZlJ3SThxcnlrMndCcFAKWm1xY3p3SWhBTzJx",
-    "NjdYeWRhOGkwSldIeko4UTlSRTZmand6KzVyVkFIYW9sRVNzSjRIbgotLS0tLUVORCBDRVJUSUZJQ0FURS0tLS0tCg==",
-);
+const CERTIFICATE: &str = include_str!("ana.crt.base64");
 
 const SIGNER: &str = "example.com/quay";
 const NOW: i64 = 1_800_000_000;
@@ -159,6 +139,25 @@ fn organizations_are_read() {
     check(&pem(&wide), Err(RequestError::OrganizationNotText));
     der.push(0);
     check(&pem(&der), Err(RequestError::TrailingData));
+}
+
+#[test]
+fn a_request_is_read_in_one_way_only() {
+    let text = |request: &str| String::from_utf8(STANDARD.decode(request).unwrap()).unwrap();
+    let (ana, root, begin) = (text(ANA), text(ROOT), format!("-----BEGIN {BLOCK_REQUEST}-----\n"));
+    let check = |request: String, expected: Result<(), RequestError>| {
+        let encoded = STANDARD.encode(&request);
+        assert_eq!(request_block(&encoded).map(|_| ()), expected, "{request}");
+    };
+    check(ana.clone(), Ok(()));
+    check(format!("Certificate Request:\n    Data: ...\n{ana}\n"), Ok(()));
+    let several = || Err(RequestError::SeveralBlocks);
+    // A reader that begins at the last begin before the first end finds root, one that drops what was interrupted finds ana.
+    check(format!("{begin}{root}{ana}"), several());
+    check(format!("{begin}{ana}"), several());
+    check(format!("{ana}{root}"), several());
+    check(format!("-----END {BLOCK_REQUEST}-----\n{ana}"), several());
+    check(format!("x -----BEGIN {ana}"), several());
 }
 
 /// Puts a status in place of another through a door, and gives what is stored or what is wrong.
