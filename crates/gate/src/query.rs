@@ -24,9 +24,7 @@ impl<'a> Query<'a> {
 
     /// Returns all values of `name`, in order. Values of other names are not decoded.
     pub fn all(self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
-        self.raw_pairs()
-            .filter(move |(key, _)| decode_component(key).is_some_and(|key| key == name))
-            .filter_map(|(_, value)| decode_component(value))
+        self.raw_pairs().filter(move |(key, _)| is_name(key, name)).filter_map(|(_, value)| decode_component(value))
     }
 
     /// Returns every pair, in order.
@@ -39,6 +37,12 @@ impl<'a> Query<'a> {
         let pairs = self.0.split('&').filter(|pair| !pair.is_empty());
         pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     }
+}
+
+/// Says whether a key as it was sent stands for a name that has no character to be escaped. Only a longer one needs decoding.
+fn is_name(key: &str, name: &str) -> bool {
+    debug_assert!(!name.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';' | b' ')));
+    key == name || key.len() > name.len() && decode_component(key).is_some_and(|key| key == name)
 }
 
 /// Decodes a query component: escapes, and `+` as a space. `None` for a bad escape or a `;`; bytes that are not UTF-8 become
@@ -108,5 +112,8 @@ mod tests {
         assert_eq!(query.all("a").collect::<Vec<_>>(), ["1", "3"]);
         // A pair that does not exist is not the first.
         assert_eq!(Query::new("a=%zz&a=1;&%61=x+y").get("a").as_deref(), Some("x y"));
+        // A key is compared as it reads, not as it was sent.
+        assert_eq!(Query::new("aa=0&%61=1&a=2&a%62=3").all("a").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(Query::new("ab;=0&a;b=1&a%3Bb=2&%61b=3&a%2=4").all("ab").collect::<Vec<_>>(), ["3"]);
     }
 }

@@ -33,6 +33,8 @@ const BYTES_MIN: usize = 256 << 10;
 pub(super) struct Ring {
     limits: RingLimits,
     floor: u64,
+    /// The newest commit's, so that each watcher that looks need not find it.
+    newest: u64,
     bytes: usize,
     commits: Vector<Slot>,
     /// What came since all who wait were last woken.
@@ -54,7 +56,7 @@ struct Slot {
 
 impl Ring {
     pub(super) fn new(floor: u64, limits: RingLimits) -> Ring {
-        Ring { limits, floor, bytes: 0, commits: Vector::new(), round: Round::default() }
+        Ring { limits, floor, newest: floor, bytes: 0, commits: Vector::new(), round: Round::default() }
     }
 
     /// The revision after which nothing is missing.
@@ -64,7 +66,7 @@ impl Ring {
 
     /// Whether something is there after a revision.
     pub(super) fn has_after(&self, revision: u64) -> bool {
-        self.commits.back().is_some_and(|slot| slot.batch.revision > revision)
+        self.newest > revision
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -80,6 +82,7 @@ impl Ring {
     pub(super) fn push(&mut self, batch: Arc<EventBatch>, now: Instant) -> bool {
         let bytes = batch_bytes(&batch);
         self.bytes += bytes;
+        self.newest = batch.revision;
         self.commits.push_back(Slot { at: now, batch });
         let RingLimits { commits_max, bytes_max, age_max } = self.limits;
         while self.commits.len() > commits_max
