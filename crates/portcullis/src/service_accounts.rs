@@ -22,6 +22,8 @@ use crate::pki::{Directory, files};
 const MAX_EXPIRATION_SECONDS: std::ops::RangeInclusive<i64> = 60 * 60..=1 << 32;
 const SECOND_NANOS: i64 = 1_000_000_000;
 
+/// The longest that a token may last under the locked profile: a day.
+const LOCKED_EXPIRATION_SECONDS: i64 = 24 * 60 * 60;
 /// The issuer when none is given.
 const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// What legacy tokens in secrets name as their issuer, so nobody else may have this name.
@@ -42,7 +44,8 @@ pub(crate) struct ServiceAccountArguments {
     /// What this API server is called in the audiences of tokens, separated by commas [default: the issuers]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     api_audiences: Vec<String>,
-    /// The longest that a service account token may last, such as 24h; longer ones are shortened [default: no limit]
+    /// The longest that a service account token may last, such as 24h; longer ones are shortened, with a warning [default: 24h,
+    /// upstream no limit]
     #[arg(long, value_name = "DURATION", value_parser = max_expiration)]
     service_account_max_token_expiration: Option<i64>,
     /// Let the tokens that pods mount by default last a year instead of an hour [default: false, upstream true]
@@ -125,7 +128,10 @@ impl ServiceAccountArguments {
         let accounts = ServiceAccounts {
             issuer,
             api_audiences,
-            max_expiration_seconds: self.service_account_max_token_expiration,
+            // A11: a token that nobody renews ends the day it was made.
+            max_expiration_seconds: self
+                .service_account_max_token_expiration
+                .or((profile == Profile::Locked).then_some(LOCKED_EXPIRATION_SECONDS)),
             // A11: an hour is an hour, unless the operator says otherwise.
             extend_expiration: self.service_account_extend_token_expiration.unwrap_or(profile == Profile::Upstream),
             jwks_uri: jwks_uri.unwrap_or_else(|| format!("{server}{}", openid::JWKS)),
@@ -272,7 +278,7 @@ mod tests {
         assert_eq!(accounts.issuer.name(), DEFAULT_ISSUER);
         assert_eq!(parts.api_audiences(), [DEFAULT_ISSUER]);
         assert_eq!(accounts.jwks_uri, "https://10.0.0.1:6443/openid/v1/jwks");
-        assert_eq!(accounts.max_expiration_seconds, None);
+        assert_eq!(accounts.max_expiration_seconds, Some(LOCKED_EXPIRATION_SECONDS));
         assert!(!parts.takes_bootstrap_tokens);
         assert_eq!(parts.files.verifying.len(), 1);
     }
@@ -292,16 +298,29 @@ mod tests {
     }
 
     #[test]
+    fn a11_locked_tokens_last_a_day_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |line: &str, profile: Profile, expected: Option<i64>| {
+            let parts = prepared(line, folder.path(), profile).unwrap();
+            assert_eq!(parts.service_accounts().max_expiration_seconds, expected, "{line} {profile:?}");
+        };
+        check("", Profile::Locked, Some(86_400));
+        check("", Profile::Upstream, None);
+        check("--service-account-max-token-expiration 48h", Profile::Locked, Some(172_800));
+        check("--service-account-max-token-expiration 48h", Profile::Upstream, Some(172_800));
+    }
+
+    #[test]
     fn what_is_said_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let line = "--service-account-issuer https://a.example --service-account-issuer=https://b.example \
-                    --api-audiences x,y --service-account-max-token-expiration 24h --enable-bootstrap-token-auth \
+                    --api-audiences x,y --service-account-max-token-expiration 48h --enable-bootstrap-token-auth \
                     --service-account-jwks-uri https://keys.example/jwks --service-account-lookup=true";
         let parts = prepared(line, folder.path(), Profile::Locked).unwrap();
         let accounts = parts.service_accounts();
         assert_eq!(accounts.issuer.name(), "https://a.example");
         assert_eq!(parts.api_audiences(), ["x", "y"]);
-        assert_eq!(accounts.max_expiration_seconds, Some(86_400));
+        assert_eq!(accounts.max_expiration_seconds, Some(172_800));
         assert_eq!(accounts.jwks_uri, "https://keys.example/jwks");
         assert!(parts.takes_bootstrap_tokens);
     }
