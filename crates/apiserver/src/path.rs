@@ -17,8 +17,8 @@ use crate::registry::Served;
 use crate::request::Request;
 use crate::server::ApiServer;
 use crate::verbs::{
-    binding, component_status, create, delete, delete_collection, get, list, patch, review, scale, token_request, update,
-    watch, watch_socket,
+    binding, component_status, create, delete, delete_collection, get, list, patch, review, scale, token_request,
+    update, watch, watch_socket,
 };
 use crate::{health, openid, permission, store_metrics, version};
 

@@ -392,6 +392,22 @@ impl Tree {
         self.append_node(list, node)
     }
 
+    /// Appends strings to a list. Its end is looked for once: of a list as long as a client makes it, that is most of the work.
+    pub fn append_strings<'s>(&mut self, list: NodeId, values: impl IntoIterator<Item = &'s str>) {
+        let mut last = None;
+        for value in values {
+            let Some(NodeId(end)) = last else {
+                last = Some(self.append(list, Scalar::String(value)));
+                continue;
+            };
+            let node = self.make(0, Scalar::String(value));
+            let new = self.push(node);
+            self.nodes[end as usize].next = new;
+            self.nodes[list.0 as usize].b += 1;
+            last = Some(NodeId(new));
+        }
+    }
+
     /// Appends an empty struct to a list.
     pub fn append_object(&mut self, list: NodeId, ty: TypeId) -> NodeId {
         let mut node = Node::new(Kind::Object, 0);
@@ -581,5 +597,25 @@ impl<'a> Iterator for Entries<'a> {
         let value = NodeId(self.at + 1);
         self.at = key.next;
         Some((self.tree.node_text(key), value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_appended_in_order() {
+        let mut tree = Tree::new(TypeId(0));
+        let root = tree.root();
+        let list = tree.list_at(root, 0);
+        tree.append_strings(list, []);
+        assert_eq!(tree.len(list), 0);
+        tree.append_strings(list, ["a", "b"]);
+        tree.append_strings(list, ["c"]);
+        tree.append(list, Scalar::String("d"));
+        tree.append_strings(list, ["e", "f"]);
+        let held: Vec<_> = tree.children(list).filter_map(|node| tree.string(node)).collect();
+        assert_eq!((held.concat().as_str(), tree.len(list)), ("abcdef", 6));
     }
 }

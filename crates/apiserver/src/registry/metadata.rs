@@ -188,9 +188,7 @@ pub fn set_finalizers(served: &Served, tree: &mut Tree, finalizers: &[String]) {
     tree.remove(metadata, served.meta.finalizers);
     if !finalizers.is_empty() {
         let list = tree.list_at(metadata, served.meta.finalizers);
-        for finalizer in finalizers {
-            tree.append(list, Scalar::String(finalizer));
-        }
+        tree.append_strings(list, finalizers.iter().map(String::as_str));
     }
 }
 

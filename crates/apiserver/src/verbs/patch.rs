@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use json_patch::{AddOperation, CopyOperation, MoveOperation, PatchOperation, ReplaceOperation, TestOperation};
-use portcullis_model::schema::decode_json::{self, FieldValidation};
 use portcullis_model::schema::DecodeError;
+use portcullis_model::schema::decode_json::{self, FieldValidation};
 use portcullis_model::status::{BadValue, FieldError, Status};
 use portcullis_model::tree::Tree;
 use serde_json::Value;
