@@ -57,7 +57,7 @@ pub(crate) struct ServiceAccountArguments {
     /// Look up the service account of a token at every use; only true
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_parser = lookup, action = ArgAction::Set, hide = true)]
     service_account_lookup: bool,
-    /// Accept bootstrap tokens, the secrets kube-system/bootstrap-token-<id>
+    /// Accept bootstrap tokens, the secrets kube-system/bootstrap-token-ID
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set)]
     enable_bootstrap_token_auth: bool,
 }
