@@ -4,7 +4,7 @@
 //! the server puts in what is its own and before validation. `validate` comes after validation, right before the commit, and sees what
 //! will be stored. A write that is tried again, because another came first, is admitted again with what is stored then.
 //!
-//! A plugin is one file here and one line in [`order::ORDER`]. What it has a say about it says once, at start; a write that no plugin
+//! A plugin is one file here and one line in `ORDER` of [`order`]. What it has a say about it says once, at start; a write that no plugin
 //! cares about costs a look into a table.
 //!
 //! Reading order: this file, [`order`], then a file a plugin.
