@@ -58,10 +58,11 @@ const TYPE_TABLES: &[&str] = &[
 const RESOURCES: &str = include_str!("../facts/v1_36/resources.facts");
 const COLUMNS: &str = include_str!("../facts/v1_36/columns.facts");
 
-/// A number that changes with the tables: objects that were written under another are defaulted and pruned again when they are read.
+/// A number that changes with the tables and with [`strategy::DEFAULTS`]: objects that were written under another are defaulted and
+/// pruned again when they are read.
 pub fn epoch() -> u32 {
     // FNV-1a; any change of any table must show, and nothing else matters.
-    let tables = TYPE_TABLES.iter().copied().chain([additions::ADDITIONS]);
+    let tables = TYPE_TABLES.iter().copied().chain([additions::ADDITIONS, strategy::DEFAULTS]);
     tables.flat_map(str::bytes).fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 

@@ -19,8 +19,18 @@ const TOKEN_TYPE: &str = "kubernetes.io/service-account-token";
 const ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
 /// The rules of secrets.
-pub const STRATEGY: Strategy =
-    Strategy { default: fold_texts, validate_create: validate, validate_update, ..Strategy::NONE };
+pub const STRATEGY: Strategy = Strategy { default, validate_create: validate, validate_update, ..Strategy::NONE };
+
+/// The type of a secret that names none.
+const TYPE_OPAQUE: &str = "Opaque";
+
+fn default(tree: &mut Tree) {
+    fold_texts(tree);
+    let mut secret: SecretEdit<'_> = views::write(tree);
+    if secret.view().type_().is_empty() {
+        secret.set_type(TYPE_OPAQUE);
+    }
+}
 
 /// `stringData` is for writing alone: it goes into `data`, over what is there.
 fn fold_texts(tree: &mut Tree) {
@@ -82,6 +92,18 @@ mod tests {
         check(r#"{"stringData":{}}"#, &[]);
         check(r#"{"stringData":{"b":"x","c":""}}"#, &[("b", "eA=="), ("c", "")]);
         check(r#"{"data":{"a":"YQ==","b":"YQ=="},"stringData":{"b":"x"}}"#, &[("a", "YQ=="), ("b", "eA==")]);
+    }
+
+    #[test]
+    fn a_secret_without_a_type_is_opaque() {
+        let check = |given: &str, expected: &str| {
+            let mut tree = tree(given);
+            default(&mut tree);
+            assert_eq!(views::read::<Secret<'_>>(&tree).type_(), expected, "{given}");
+        };
+        check("{}", "Opaque");
+        check(r#"{"type":""}"#, "Opaque");
+        check(r#"{"type":"kubernetes.io/tls"}"#, "kubernetes.io/tls");
     }
 
     #[test]
