@@ -64,7 +64,7 @@ impl Strategy {
 }
 
 /// What the defaults of kinds are: to be changed with what any [`Strategy::default`] does, so that objects in a store get it too.
-pub(crate) const DEFAULTS: &str = "secrets are Opaque; roleRef and subjects have their group";
+pub const DEFAULTS: &str = "secrets are Opaque; roleRef and subjects have their group";
 
 /// The kinds that have rules of their own.
 const STRATEGIES: &[(&str, &str, &Strategy)] = &[
