@@ -11,6 +11,16 @@ pub const GROUP_UNAUTHENTICATED: &str = "system:unauthenticated";
 pub const GROUP_AUTHENTICATED: &str = "system:authenticated";
 /// The group that may do everything; no role can take it away.
 pub const GROUP_MASTERS: &str = "system:masters";
+/// What the user name of a service account begins with; its namespace, a colon and its name follow.
+pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
+/// The group of all service accounts; that of one namespace is this, a colon and the namespace.
+pub const GROUP_SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+/// What the user name of a node begins with; its name follows.
+pub const NODE_NAME_PREFIX: &str = "system:node:";
+/// The group of nodes.
+pub const GROUP_NODES: &str = "system:nodes";
+/// The key of the extra that names the node where a service account's pod runs.
+pub(crate) const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 /// The key of the extra that names the credential (KEP-4193).
 pub(crate) const EXTRA_CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 

@@ -17,7 +17,10 @@ use crate::arrival::Arrived;
 use crate::audit::Recorded;
 use crate::authn::strip_prefix;
 use crate::authz::AuthorizerChain;
-use crate::identity::{ANONYMOUS, GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, Identity};
+use crate::identity::{
+    ANONYMOUS, GROUP_AUTHENTICATED, GROUP_NODES, GROUP_SERVICE_ACCOUNTS, GROUP_UNAUTHENTICATED, Identity,
+    NODE_NAME_PREFIX, SERVICE_ACCOUNT_PREFIX,
+};
 use crate::query::percent_decode;
 use crate::refusal::Refusal;
 use crate::request_info::RequestInfo;
@@ -29,10 +32,6 @@ const USER: HeaderName = HeaderName::from_static("impersonate-user");
 const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
 const UID: HeaderName = HeaderName::from_static("impersonate-uid");
 const EXTRA_PREFIX: &str = "impersonate-extra-";
-const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
-const SERVICE_ACCOUNTS_GROUP: &str = "system:serviceaccounts";
-const NODE_PREFIX: &str = "system:node:";
-const NODES_GROUP: &str = "system:nodes";
 /// Parts (groups and values of extras) an impersonated identity may have; each is a question to the authorisers.
 const PARTS_MAX: usize = 256;
 
@@ -159,7 +158,7 @@ impl Wanted {
 
     /// Says whether the Node authoriser would take it for a node, even by a name that no node can have.
     fn passes_for_a_node(&self) -> bool {
-        self.user.starts_with(NODE_PREFIX) && self.groups.iter().any(|group| group == NODES_GROUP)
+        self.user.starts_with(NODE_NAME_PREFIX) && self.groups.iter().any(|group| group == GROUP_NODES)
     }
 
     /// Adds the groups that the user's name implies, as upstream does.
@@ -168,10 +167,10 @@ impl Wanted {
         if let Some((namespace, _)) = service_account(&identity.name)
             && identity.groups.is_empty()
         {
-            identity.groups = vec![SERVICE_ACCOUNTS_GROUP.to_owned(), format!("{SERVICE_ACCOUNTS_GROUP}:{namespace}")];
+            identity.groups = vec![GROUP_SERVICE_ACCOUNTS.to_owned(), format!("{GROUP_SERVICE_ACCOUNTS}:{namespace}")];
         }
         if matches!(mode, Mode::AssociatedNode | Mode::ArbitraryNode) {
-            identity.groups = vec![NODES_GROUP.to_owned()];
+            identity.groups = vec![GROUP_NODES.to_owned()];
         }
         if identity.name == ANONYMOUS {
             identity.join(GROUP_UNAUTHENTICATED);
@@ -190,7 +189,7 @@ fn service_account(user: &str) -> Option<(&str, &str)> {
 
 /// Returns the name of the node that a user name stands for.
 fn node(user: &str) -> Option<&str> {
-    user.strip_prefix(NODE_PREFIX).filter(|name| dns1123_subdomain(name).is_empty())
+    user.strip_prefix(NODE_NAME_PREFIX).filter(|name| dns1123_subdomain(name).is_empty())
 }
 
 /// Strings as Go prints them with their type.

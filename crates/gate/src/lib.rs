@@ -43,10 +43,10 @@ pub use authn::{
 };
 pub use authz::{
     Abac, AbacError, Attributes, AuthorizationConfigurationError, AuthorizationFile, Authorizer, AuthorizerChain,
-    AuthorizerSetting, AuthorizerSources, AuthorizerType, Decision, EveryoneMayDoEverything, GROUP_NODES,
-    NAMESPACE_NODE_LEASE, NODE_NAME_PREFIX, NodeAuthorizer, NodeGraph, NodeIdentity, NodeRelations, NodesRefused,
-    Operator, PathRule, Permitted, RelatedKind, Requirement, ResourceRule, Rules, Selection, Selectors, Target,
-    Verdict, WebhookAuthorizer, WebhookFailurePolicy, WebhookSetting, WebhookSource, rbac,
+    AuthorizerSetting, AuthorizerSources, AuthorizerType, Decision, EveryoneMayDoEverything, NAMESPACE_NODE_LEASE,
+    NodeAuthorizer, NodeGraph, NodeIdentity, NodeRelations, NodesRefused, Operator, PathRule, Permitted, RelatedKind,
+    Requirement, ResourceRule, Rules, Selection, Selectors, Target, Verdict, WebhookAuthorizer, WebhookFailurePolicy,
+    WebhookSetting, WebhookSource, rbac,
 };
 pub use body::{Body, BodyError, BoxError, RequestBody, status_response};
 pub use cluster::{Cluster, Held, Holder, StoredSecret};
@@ -55,7 +55,10 @@ pub use config::{
     HEADER_READ_TIMEOUT, IDLE_TIMEOUT, Limits, Profile, REQUEST_TIMEOUT, STRANGER_LINGER, STREAMS_MAX, TlsMaterial,
 };
 pub use gate::{Gate, Guards, Handler};
-pub use identity::{ANONYMOUS, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_UNAUTHENTICATED, Identity};
+pub use identity::{
+    ANONYMOUS, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_NODES, GROUP_SERVICE_ACCOUNTS, GROUP_UNAUTHENTICATED,
+    Identity, NODE_NAME_PREFIX, SERVICE_ACCOUNT_PREFIX,
+};
 pub use listener::{Drained, ListenError, Listener};
 pub use live_file::{FileFollower, LiveFile, LiveFileError, Reload, keep_fresh};
 pub use query::Query;

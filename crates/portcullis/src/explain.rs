@@ -12,14 +12,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use portcullis_gate::rbac::explain::{Explanation, explain};
-use portcullis_gate::{ANONYMOUS, Attributes, GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, Identity, Selection, Target};
+use portcullis_gate::{
+    ANONYMOUS, Attributes, GROUP_AUTHENTICATED, GROUP_SERVICE_ACCOUNTS, GROUP_UNAUTHENTICATED, Identity,
+    SERVICE_ACCOUNT_PREFIX, Selection, Target,
+};
 
 use self::resources::Named;
 use self::server::Server;
 use crate::arguments::DataDir;
 
-const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
-const GROUP_SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// Say why a user may do something, or what is missing

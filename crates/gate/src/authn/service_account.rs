@@ -13,11 +13,13 @@ use portcullis_model::go_text::quoted;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, Held, Holder};
-use crate::identity::{EXTRA_CREDENTIAL_ID, GROUP_AUTHENTICATED, Identity};
+use crate::identity::{
+    EXTRA_CREDENTIAL_ID, EXTRA_NODE_NAME, GROUP_AUTHENTICATED, GROUP_SERVICE_ACCOUNTS, Identity, SERVICE_ACCOUNT_PREFIX,
+};
 use crate::tokens::claims::{self, ClaimsError, Dates, LEEWAY_SECONDS};
 use crate::tokens::jws::{Algorithm, KeySet, TOKEN_LEN_MAX, Unverified};
 use crate::tokens::remembered::{Remembered, TokenHash};
-use crate::tokens::service_account::{BOUND_CLAIM, LEGACY_ISSUER, ServiceAccountIssuer, USER_PREFIX};
+use crate::tokens::service_account::{BOUND_CLAIM, LEGACY_ISSUER, ServiceAccountIssuer};
 
 use super::bearer::{KnownToken, TokenAuthenticator, TokenVerdict};
 
@@ -26,11 +28,8 @@ const REMEMBERED_MAX: usize = 16 * 1024;
 /// Bytes of such a token. Who may ask for tokens chooses their audiences, and so how much a longer one would keep here.
 const REMEMBERED_LEN_MAX: usize = 4 * 1024;
 
-/// The group of all service accounts; one for each namespace begins with it and a colon.
-const GROUP: &str = "system:serviceaccounts";
 const EXTRA_POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const EXTRA_POD_UID: &str = "authentication.kubernetes.io/pod-uid";
-const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const EXTRA_NODE_UID: &str = "authentication.kubernetes.io/node-uid";
 
 /// The type of secrets that hold tokens.
@@ -273,9 +272,13 @@ fn quoted_list(list: &[String]) -> String {
 
 fn identity(namespace: &str, account: &Object) -> Identity {
     Identity {
-        name: format!("{USER_PREFIX}{namespace}:{}", account.name),
+        name: format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{}", account.name),
         uid: account.uid.clone(),
-        groups: vec![GROUP.to_owned(), format!("{GROUP}:{namespace}"), GROUP_AUTHENTICATED.to_owned()],
+        groups: vec![
+            GROUP_SERVICE_ACCOUNTS.to_owned(),
+            format!("{GROUP_SERVICE_ACCOUNTS}:{namespace}"),
+            GROUP_AUTHENTICATED.to_owned(),
+        ],
         extra: BTreeMap::new(),
     }
 }
@@ -340,7 +343,7 @@ impl Object {
 
 fn check_subject(claims: &Value, namespace: &str, name: &str) -> Result<(), &'static str> {
     let subject = text(claims, "sub").ok_or("sub claim is missing")?;
-    let names = subject.strip_prefix(USER_PREFIX).and_then(|rest| rest.split_once(':'));
+    let names = subject.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|rest| rest.split_once(':'));
     if names == Some((namespace, name)) { Ok(()) } else { Err("sub claim is invalid") }
 }
 

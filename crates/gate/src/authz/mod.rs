@@ -43,8 +43,7 @@ pub use self::configuration::{
 };
 use self::masters::Masters;
 pub use self::node::{
-    GROUP_NODES, NAMESPACE_NODE_LEASE, NODE_NAME_PREFIX, NodeAuthorizer, NodeGraph, NodeIdentity, NodeRelations,
-    NodesRefused, RelatedKind,
+    NAMESPACE_NODE_LEASE, NodeAuthorizer, NodeGraph, NodeIdentity, NodeRelations, NodesRefused, RelatedKind,
 };
 use self::public_paths::PublicPaths;
 pub use self::rules::{PathRule, ResourceRule, Rules};

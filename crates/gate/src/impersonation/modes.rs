@@ -12,7 +12,7 @@ use portcullis_model::go_text::quoted;
 use portcullis_model::names::dns1123_subdomain;
 
 use crate::authz::{Attributes, AuthorizerChain, Selection, Target, Verdict, forbidden};
-use crate::identity::{GROUP_MASTERS, Identity};
+use crate::identity::{EXTRA_NODE_NAME, GROUP_MASTERS, Identity};
 use crate::refusal::Refusal;
 use crate::request_info::RequestInfo;
 
@@ -22,8 +22,6 @@ use super::{Wanted, node, service_account};
 const MANY_MIN: usize = 4;
 /// The group of what is impersonated under a constraint, and of `uids` and `userextras` always.
 const AUTHENTICATION_GROUP: &str = "authentication.k8s.io";
-/// Says on which node a service account's pod runs (upstream: the claims of a bound token).
-const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 /// Stands in for the extras of a service account that impersonates its node.
 const EXTRA_ASSOCIATED_NODE_KEYS: &str = "authentication.kubernetes.io/associated-node-keys";
 const ANY: &str = "*";

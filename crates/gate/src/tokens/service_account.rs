@@ -9,13 +9,13 @@ use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use crate::identity::SERVICE_ACCOUNT_PREFIX;
+
 use super::jws::{self, KeySet};
 use super::keys::{KEYS_MAX, KeyError, PublicKey, SigningKey};
 
 /// The issuer of tokens that stand in secrets.
 pub(crate) const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
-/// What a user's name of a service account begins with.
-pub(crate) const USER_PREFIX: &str = "system:serviceaccount:";
 /// The claim that holds what a token is bound to.
 pub(crate) const BOUND_CLAIM: &str = "kubernetes.io";
 
@@ -172,7 +172,7 @@ impl ServiceAccountIssuer {
             "jti": token.id,
             BOUND_CLAIM: bound,
             "nbf": token.now,
-            "sub": format!("{USER_PREFIX}{}:{}", token.namespace, token.service_account.name),
+            "sub": format!("{SERVICE_ACCOUNT_PREFIX}{}:{}", token.namespace, token.service_account.name),
         });
         let keys = self.keys.load();
         jws::sign(&keys.signing, claims.to_string().as_bytes()).map(Zeroizing::new)

@@ -10,17 +10,13 @@ mod refused;
 
 use std::sync::Arc;
 
-use crate::identity::Identity;
+use crate::identity::{GROUP_NODES, Identity, NODE_NAME_PREFIX};
 
 use super::{Attributes, Authorizer, Decision, Operator, Requirement, ResourceRule, Rules, Selection, Target, Verdict};
 
 pub use self::graph::{NodeGraph, RelatedKind};
 pub use self::refused::NodesRefused;
 
-/// The group of all nodes.
-pub const GROUP_NODES: &str = "system:nodes";
-/// What a node's user name begins with; the rest is the name of its Node object.
-pub const NODE_NAME_PREFIX: &str = "system:node:";
 /// Where nodes renew their leases.
 pub const NAMESPACE_NODE_LEASE: &str = "kube-node-lease";
 

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::identity::Identity;
+use crate::identity::{GROUP_NODES, Identity, NODE_NAME_PREFIX};
 
 use super::super::{Attributes, Authorizer, Decision, Rules, Verdict};
-use super::{GROUP_NODES, NODE_NAME_PREFIX};
 
 /// Refuses whoever is, or says it is, a node. Stands first of those that the operator chose, where `--authorization-mode` lacks Node
 /// or the NodeRestriction admission plugin is off.

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use super::index::{Bound, Given};
-use super::policy::{Id, Policy, RoleKind, SERVICE_ACCOUNT_PREFIX, Subject, Wording};
+use super::policy::{Id, Policy, RoleKind, Subject, Wording};
 use super::rule::{ANY, Rule};
 use crate::authz::{Attributes, Target};
-use crate::identity::{GROUP_MASTERS, Identity};
+use crate::identity::{GROUP_MASTERS, Identity, SERVICE_ACCOUNT_PREFIX};
 
 /// How many close rules, and how many roles that would be enough, are named.
 const NAMED_MAX: usize = 3;

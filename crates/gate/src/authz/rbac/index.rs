@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use portcullis_model::go_text::quoted;
 
-use super::policy::{Binding, Id, RoleRef, SERVICE_ACCOUNT_PREFIX, Subject, Wording};
+use super::policy::{Binding, Id, RoleRef, Subject, Wording};
 use super::rule::{Filter, Rule};
 use crate::authz::Attributes;
-use crate::identity::Identity;
+use crate::identity::{Identity, SERVICE_ACCOUNT_PREFIX};
 
 /// Bytes from which on a role is long: looking at it again costs more than to remember that it did not allow what is asked.
 const LONG_ROLE_BYTES: usize = 4096;

@@ -21,8 +21,6 @@ use crate::identity::Identity;
 pub const GROUP: &str = "rbac.authorization.k8s.io";
 /// Roles that are named in a complaint that they are not there: it is told to the client and to the log, for each question.
 const ABSENT_MAX: usize = 64;
-/// What the name of a service account's user begins with.
-pub(super) const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 
 /// Where a role or a binding is. The namespace of those of the cluster is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
