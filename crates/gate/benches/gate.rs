@@ -122,6 +122,7 @@ fn get(criterion: &mut Criterion) {
     let guards = Guards {
         authenticators: Authenticators::new(Tokens::default()),
         authorizers: AuthorizerChain::new(vec![Arc::new(Rbac::new(Arc::new(Fixed(policy()))))]),
+        ..Guards::default()
     };
     let gate = Gate::new(Empty, guards, Limits::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

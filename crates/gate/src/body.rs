@@ -1,5 +1,6 @@
 //! Bodies on both sides of the gate: a request's under its limit, an answer's without a copy.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -177,7 +178,11 @@ impl HttpBody for RequestBody {
 
 /// The body of an answer: ready bytes in one or several pieces (an object's head, slice, version, slice), or a stream.
 #[derive(Default)]
-pub struct Body(Pieces);
+pub struct Body {
+    pieces: Pieces,
+    /// What ends when the body was sent or is dropped.
+    companion: Option<Box<dyn Any + Send>>,
+}
 
 #[derive(Default)]
 enum Pieces {
@@ -191,23 +196,34 @@ enum Pieces {
 impl Body {
     /// An empty body.
     pub fn empty() -> Self {
-        Self(Pieces::None)
+        Self::from(Pieces::None)
     }
 
     /// Pieces that are sent one after the other, with a length the client is told.
     pub fn from_pieces(pieces: impl Into<VecDeque<Bytes>>) -> Self {
-        Self(Pieces::Many(pieces.into()))
+        Self::from(Pieces::Many(pieces.into()))
     }
 
     /// A body of a length not known yet (a watch, a log).
     pub fn from_stream(stream: impl HttpBody<Data = Bytes, Error = BoxError> + Send + 'static) -> Self {
-        Self(Pieces::Stream(Box::pin(stream)))
+        Self::from(Pieces::Stream(Box::pin(stream)))
+    }
+
+    /// Keeps something until the body was sent, or nobody will send it.
+    pub(crate) fn accompany(&mut self, companion: Box<dyn Any + Send>) {
+        self.companion = Some(companion);
+    }
+}
+
+impl From<Pieces> for Body {
+    fn from(pieces: Pieces) -> Self {
+        Self { pieces, companion: None }
     }
 }
 
 impl<B: Into<Bytes>> From<B> for Body {
     fn from(bytes: B) -> Self {
-        Self(Pieces::One(bytes.into()))
+        Self { pieces: Pieces::One(bytes.into()), companion: None }
     }
 }
 
@@ -216,7 +232,7 @@ impl HttpBody for Body {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let piece = match &mut self.0 {
+        let piece = match &mut self.pieces {
             Pieces::None => None,
             Pieces::One(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
             Pieces::Many(pieces) => pieces.pop_front(),
@@ -226,7 +242,7 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.pieces {
             Pieces::None => true,
             Pieces::One(bytes) => bytes.is_empty(),
             Pieces::Many(pieces) => pieces.is_empty(),
@@ -235,7 +251,7 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.pieces {
             Pieces::None => SizeHint::with_exact(0),
             Pieces::One(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Pieces::Many(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
@@ -247,6 +263,8 @@ impl HttpBody for Body {
 /// Makes an answer out of a status, as JSON (the verbs negotiate; refusals of the gate do not).
 pub fn status_response(status: &Status) -> Response<Body> {
     let mut response = Response::new(Body::from(status.to_json()));
+    // The record of the request says why it failed.
+    response.extensions_mut().insert(Arc::new(status.clone()));
     *response.status_mut() = http::StatusCode::from_u16(status.code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
+use portcullis_audit::Auditor;
 
 use crate::arrival::{AUDIT_ID, Arrived, Peer};
 use crate::audit;
@@ -16,10 +17,11 @@ use crate::authz::{AuthorizerChain, Permitted};
 use crate::body::{Body, RequestBody};
 use crate::config::Limits;
 use crate::deadline;
-use crate::fairness;
+use crate::fairness::{self, Fairness};
 use crate::impersonation;
 use crate::refusal::Refusal;
 use crate::request_info;
+use crate::trail::Trail;
 
 /// What stands behind the gate: it takes a request that passed and makes its answer.
 pub trait Handler: Send + Sync + 'static {
@@ -43,12 +45,21 @@ pub struct Guards {
     pub authenticators: Authenticators,
     /// Who decides what they may do.
     pub authorizers: AuthorizerChain,
+    /// Who writes down what was asked and decided.
+    pub auditor: Arc<Auditor>,
+    /// Who waits for whom; nobody when there is none.
+    pub fairness: Option<Fairness>,
 }
 
 impl Default for Guards {
-    /// Guards that know certificates and no token, and let system:masters in and nobody else.
+    /// Guards that know certificates and no token, let system:masters in and nobody else, and write nothing down.
     fn default() -> Self {
-        Self { authenticators: Authenticators::new(Tokens::default()), authorizers: AuthorizerChain::new(Vec::new()) }
+        Self {
+            authenticators: Authenticators::new(Tokens::default()),
+            authorizers: AuthorizerChain::new(Vec::new()),
+            auditor: Auditor::none(),
+            fairness: None,
+        }
     }
 }
 
@@ -77,30 +88,43 @@ impl<H: Handler> Gate<H> {
     pub async fn handle(&self, peer: &Arc<Peer>, request: Request<RequestBody>) -> Response<Body> {
         let arrived = Box::new(Arrived::new(Arc::clone(peer), request));
         let audit_id = arrived.audit_id.clone();
-        let answer = pin!(self.answer(arrived));
-        let mut response = match catch_panic(answer).await {
+        // Outside of the steps: it outlives a refusal, a panic, and a client that goes away.
+        let trail = Trail::default();
+        let answered = {
+            let answer = pin!(self.answer(arrived, &trail));
+            catch_panic(answer).await
+        };
+        let mut response = match answered {
             Some(response) => response,
             None => {
                 tracing::error!(audit_id = audit_id.to_str().unwrap_or_default(), "request handler panicked");
-                Refusal::Panicked.into_response()
+                let response = Refusal::Panicked.into_response();
+                trail.panicked(response.status().as_u16()).await;
+                response
             }
         };
+        trail.leave(&mut response);
         finish(response.headers_mut(), audit_id, self.guards.authorizers.warning());
         response
     }
 
-    async fn answer(&self, arrived: Box<Arrived>) -> Response<Body> {
-        let (permitted, deadline) = match self.pass(arrived).await {
-            Ok(passed) => passed,
-            Err(refusal) => return refusal.into_response(),
+    async fn answer(&self, arrived: Box<Arrived>, trail: &Trail) -> Response<Body> {
+        let (mut response, is_long_running) = match self.pass(arrived, trail).await {
+            Ok((permitted, deadline)) => (self.within(deadline, permitted).await, deadline.is_none()),
+            Err(refusal) => (refusal.into_response(), false),
         };
+        if is_long_running {
+            response.extensions_mut().insert(LongRunning);
+        }
+        trail.answered(&mut response, is_long_running).await;
+        response
+    }
+
+    /// Runs the handler, for as long as the request has.
+    async fn within(&self, deadline: Option<Duration>, permitted: Permitted) -> Response<Body> {
         let answer = pin!(self.handler.handle(permitted));
         match deadline {
-            None => {
-                let mut response = answer.await;
-                response.extensions_mut().insert(LongRunning);
-                response
-            }
+            None => answer.await,
             Some(after) => match tokio::time::timeout(after, answer).await {
                 Ok(response) => response,
                 Err(_) => Refusal::DeadlineExceeded.into_response(),
@@ -109,13 +133,19 @@ impl<H: Handler> Gate<H> {
     }
 
     /// The order of the steps. A request that fails one never reaches the next (A8).
-    async fn pass(&self, arrived: Box<Arrived>) -> Result<(Permitted, Option<Duration>), Refusal> {
+    async fn pass(&self, arrived: Box<Arrived>, trail: &Trail) -> Result<(Permitted, Option<Duration>), Refusal> {
+        let Guards { authenticators, authorizers, auditor, fairness } = &*self.guards;
         let located = request_info::locate(arrived)?;
         let deadline = deadline::of(&located, &self.limits);
-        let identified = self.guards.authenticators.identify(located).await?;
-        let recorded = audit::record(identified);
-        let acting = impersonation::act(&self.guards.authorizers, recorded).await?;
-        let seated = fairness::seat(acting);
+        let identified = match authenticators.identify(located).await {
+            Ok(identified) => identified,
+            Err(unidentified) => return Err(audit::record_stranger(auditor, unidentified, trail)),
+        };
+        let recorded = audit::record(auditor, identified, trail).await?;
+        let acting = impersonation::act(authorizers, recorded).await?;
+        // A deadline that cannot be read refuses the request too, but not before it is known that its sender may ask.
+        let time = deadline.as_ref().ok().copied().flatten();
+        let seated = fairness::seat(fairness.as_ref(), acting, time, trail).await?;
         let permitted = self.guards.permit(seated).await?;
         Ok((permitted, deadline?))
     }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use portcullis_audit::Record;
 use portcullis_model::go_text::quoted;
 use portcullis_model::names::{dns1123_label, dns1123_subdomain};
 
@@ -67,6 +68,10 @@ impl Acting {
 
     pub(crate) fn info(&self) -> &RequestInfo {
         self.recorded.identified().located().info()
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        self.recorded.record()
     }
 
     pub(crate) fn arrived(&self) -> &Arrived {

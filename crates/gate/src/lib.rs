@@ -31,6 +31,7 @@ mod strict;
 mod tls;
 mod tls_stream;
 mod tokens;
+mod trail;
 mod upgrade;
 mod webhook;
 
@@ -54,6 +55,7 @@ pub use config::{
     BODY_BYTES_MAX, CONNECTIONS_MAX, DRAIN_TIMEOUT, GateConfig, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX,
     HEADER_READ_TIMEOUT, IDLE_TIMEOUT, Limits, Profile, REQUEST_TIMEOUT, STRANGER_LINGER, STREAMS_MAX, TlsMaterial,
 };
+pub use fairness::{Fairness, FlowControl};
 pub use gate::{Gate, Guards, Handler};
 pub use identity::{
     ANONYMOUS, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_NODES, GROUP_SERVICE_ACCOUNTS, GROUP_UNAUTHENTICATED,

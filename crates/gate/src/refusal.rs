@@ -30,6 +30,13 @@ pub(crate) enum Refusal {
     },
     /// The answer did not come in time.
     DeadlineExceeded,
+    /// The audit log does not take it, and nothing may happen that is not on record.
+    Unrecordable,
+    /// There is no seat for it now.
+    TooManyRequests {
+        /// Seconds after which the client should come back.
+        retry_after_seconds: u32,
+    },
     /// The handler panicked; the log has the rest.
     Panicked,
 }
@@ -64,6 +71,13 @@ impl Refusal {
             Self::DeadlineExceeded => {
                 status_response(&Status::timeout("request did not complete within the allotted timeout", 0))
             }
+            Self::Unrecordable => status_response(&Status::service_unavailable(
+                "the audit log can not be written, and nothing may happen that is not on record",
+            )),
+            Self::TooManyRequests { retry_after_seconds } => status_response(&Status::too_many_requests(
+                "too many requests, please try again later.",
+                i32::try_from(retry_after_seconds).unwrap_or(i32::MAX),
+            )),
             Self::Panicked => status_response(&Status::internal_error(
                 "this request caused the server to panic: look in its log for the audit id of this answer",
             )),

@@ -65,5 +65,6 @@ pub(crate) fn guards(materials: Materials<'_>) -> Result<(Guards, Vec<Arc<dyn Fi
         }),
     })?;
     followers.extend(chain.file.map(|file| file as Arc<dyn FileFollower>));
-    Ok((Guards { authenticators, authorizers: chain.authorizers }, followers))
+    let guards = Guards { authenticators, authorizers: chain.authorizers, ..Guards::default() };
+    Ok((guards, followers))
 }

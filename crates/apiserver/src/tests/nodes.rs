@@ -5,8 +5,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_gate::{
-    Attributes, Authenticators, Decision, GROUP_NODES, NodesRefused, Rules, ServiceAccountIssuer, ServiceAccountKeys,
-    Target, Tokens, Verdict,
+    Attributes, Decision, GROUP_NODES, NodesRefused, Rules, ServiceAccountIssuer, ServiceAccountKeys, Target, Verdict,
 };
 
 use super::*;
@@ -58,7 +57,7 @@ impl Nodes {
         let authorizers = AuthorizerChain::new(chosen(Arc::clone(&engine), Arc::clone(&registry)));
         let server = ApiServer::new(engine, registry, config(), env as Arc<dyn Env>);
         server.bootstrap().await.unwrap();
-        let guards = Guards { authenticators: Authenticators::new(Tokens::default()), authorizers };
+        let guards = Guards { authorizers, ..Guards::default() };
         Nodes { gate: Gate::new(Answers { server }, guards, Limits::default()), _folder: folder }
     }
 

@@ -94,6 +94,12 @@ impl Identified {
     }
 }
 
+/// A request whose sender could not be proved.
+pub(crate) struct Unidentified {
+    pub(crate) located: Located,
+    pub(crate) refusal: Refusal,
+}
+
 /// All authenticators, in the order they are asked, and then the anonymous user.
 pub struct Authenticators {
     chain: Vec<Box<dyn Authenticator>>,
@@ -141,10 +147,13 @@ impl Authenticators {
     }
 
     /// Finds out who sends a request, and takes the credentials out of it.
-    pub(crate) async fn identify(&self, mut located: Located) -> Result<Identified, Refusal> {
-        let identity = self.judge(&located).await?;
+    pub(crate) async fn identify(&self, mut located: Located) -> Result<Identified, Unidentified> {
+        let judged = self.judge(&located).await;
         self.strip_credentials(&mut located.arrived_mut().parts.headers);
-        Ok(Identified { located, identity })
+        match judged {
+            Ok(identity) => Ok(Identified { located, identity }),
+            Err(refusal) => Err(Unidentified { located, refusal }),
+        }
     }
 
     async fn judge(&self, located: &Located) -> Result<Arc<Identity>, Refusal> {

@@ -50,7 +50,7 @@ async fn send(
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let peer = Peer::over_tls(([127, 0, 0, 1], 1).into(), None, place, Draining::never());
     let located = request_info::locate(Box::new(Arrived::new(peer, request)))?;
-    let identified = authenticators.identify(located).await?;
+    let identified = authenticators.identify(located).await.map_err(|unidentified| unidentified.refusal)?;
     let left = identified.located.arrived().parts.headers.clone();
     Ok((identified.identity.name.clone(), left))
 }

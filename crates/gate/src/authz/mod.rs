@@ -22,6 +22,8 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use hyper::upgrade::OnUpgrade;
+use portcullis_audit::Record;
+use portcullis_fairness::Seat;
 use portcullis_model::status::{Refused, refusal};
 
 use crate::BoxFuture;
@@ -364,6 +366,17 @@ impl Permitted {
     /// itself or by the unconstrained verb.
     pub fn impersonation_constraint(&self) -> Option<&'static str> {
         self.seated.acting().constraint()
+    }
+
+    /// Returns the request's place in the audit log, to note what only the handler knows.
+    pub fn record(&self) -> &Record {
+        self.seated.acting().record()
+    }
+
+    /// Returns the request's seat. It is free when the answer is sent; an answer that goes on for longer than it costs frees it
+    /// before (a watch, when it has told what is there).
+    pub fn seat(&self) -> &Seat {
+        self.seated.seat()
     }
 
     /// Returns what the request is about.

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use portcullis_gate::{
-    Anonymous, AnonymousPaths, Authenticators, AuthorizerChain, Credentials, FrontProxy, Guards, Identity, KnownToken,
-    Limits, RequestHeaders, TokenAuthenticator, TokenVerdict, Tokens,
+    Anonymous, AnonymousPaths, Authenticators, Credentials, FrontProxy, Guards, Identity, KnownToken, Limits,
+    RequestHeaders, TokenAuthenticator, TokenVerdict, Tokens,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
@@ -57,8 +57,7 @@ impl World {
             tokens: Tokens::new(vec!["api".to_owned()], vec![Box::new(OneToken)]),
             anonymous: Arc::new(Anonymous::on(paths)),
         };
-        let guards =
-            Guards { authenticators: Authenticators::of(credentials), authorizers: AuthorizerChain::new(Vec::new()) };
+        let guards = Guards { authenticators: Authenticators::of(credentials), ..Guards::default() };
         let server = Server::guarded(describe, guards, clients, Limits::default()).await;
         server.tls.reload_client_cas(server.ca.pem.as_bytes(), proxies.pem.as_bytes()).unwrap();
         Self { proxies, server }
