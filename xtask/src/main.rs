@@ -1,4 +1,4 @@
-//! Tasks of the project: `cargo xtask ci`, `facts`, `replay`, `bench`, `instructions`.
+//! Tasks of the project: `cargo xtask ci`, `facts`, `replay`, `bench`, `siege`, `instructions`.
 //!
 //! A check that a person or CI runs is here once; `.ci/run` only prepares a machine and calls it.
 
@@ -9,6 +9,7 @@ mod dependencies;
 mod facts;
 mod instructions;
 mod lockdown;
+mod siege;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ enum Task {
     Replay(corpus::Options),
     /// Measure a release build: processor time, rate and latency of each kind of request, memory and start
     Bench(bench::Options),
+    /// Attack a release build, and measure what others notice of it: floods of lists, of connections, of resets
+    Siege(siege::Options),
     /// Count the instructions of the hottest paths, and compare them with those that are held
     Instructions(instructions::Options),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Facts { check } => facts::run(check),
         Task::Replay(options) => corpus::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Siege(options) => siege::run(&options),
         Task::Instructions(options) => instructions::run(&options),
     };
     match done {

@@ -20,6 +20,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// What a Go client tells a server about its windows, so that both are measured as clients would meet them.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -55,6 +56,11 @@ pub struct Endpoint {
 impl Endpoint {
     /// A server at `host:port` with the authority `ca.crt` and the administrator's `admin.crt` and `admin.key`.
     pub fn new(authority: &str, pki: &Path) -> Result<Self> {
+        Self::of(authority, pki, Some("admin"))
+    }
+
+    /// As [`Endpoint::new`], for a user with `USER.crt` and `USER.key` in the same place, or for nobody.
+    pub fn of(authority: &str, pki: &Path, user: Option<&str>) -> Result<Self> {
         let (host, _) = authority.rsplit_once(':').with_context(|| format!("not host:port: {authority:?}"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned()).with_context(|| format!("not a host: {host:?}"))?;
@@ -64,17 +70,40 @@ impl Endpoint {
             for certificate in CertificateDer::pem_file_iter(&authority).context(authority.display().to_string())? {
                 roots.add(certificate?)?;
             }
-            let (certificate, key) = (pki.join("admin.crt"), pki.join("admin.key"));
-            let chain = CertificateDer::pem_file_iter(&certificate).context(certificate.display().to_string())?;
-            let chain = chain.collect::<Result<Vec<_>, _>>()?;
-            let key = PrivateKeyDer::from_pem_file(&key).with_context(|| key.display().to_string())?;
             let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
             let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-            let mut tls = builder.with_root_certificates(roots).with_client_auth_cert(chain, key)?;
+            let builder = builder.with_root_certificates(roots);
+            let mut tls = match user {
+                None => builder.with_no_client_auth(),
+                Some(user) => {
+                    let (certificate, key) = (pki.join(format!("{user}.crt")), pki.join(format!("{user}.key")));
+                    let chain =
+                        CertificateDer::pem_file_iter(&certificate).context(certificate.display().to_string())?;
+                    let chain = chain.collect::<Result<Vec<_>, _>>()?;
+                    let key = PrivateKeyDer::from_pem_file(&key).with_context(|| key.display().to_string())?;
+                    builder.with_client_auth_cert(chain, key)?
+                }
+            };
             tls.alpn_protocols = vec![protocol.to_vec()];
             Ok(Arc::new(tls))
         };
         Ok(Self { authority: authority.to_owned(), name, http1: tls(b"http/1.1")?, http2: tls(b"h2")? })
+    }
+
+    /// Speaks TLS and nothing else; for those who write their own frames.
+    pub async fn dial(&self, protocol: Protocol) -> Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(&self.authority).await.with_context(|| self.authority.clone())?;
+        tcp.set_nodelay(true)?;
+        let config = match protocol {
+            Protocol::Http1 => &self.http1,
+            Protocol::Http2 => &self.http2,
+        };
+        Ok(TlsConnector::from(config.clone()).connect(self.name.clone(), tcp).await?)
+    }
+
+    /// Returns `host:port`.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// Opens `connections` and returns a sender for each of `streams` on each of them; over HTTP/1.1 each sender has a
@@ -108,14 +137,7 @@ impl Endpoint {
     }
 
     async fn handshake(&self, protocol: Protocol) -> Result<Sender> {
-        let tcp = TcpStream::connect(&self.authority).await.with_context(|| self.authority.clone())?;
-        tcp.set_nodelay(true)?;
-        let config = match protocol {
-            Protocol::Http1 => &self.http1,
-            Protocol::Http2 => &self.http2,
-        };
-        let tls = TlsConnector::from(config.clone()).connect(self.name.clone(), tcp).await?;
-        let io = TokioIo::new(tls);
+        let io = TokioIo::new(self.dial(protocol).await?);
         // Each connection ends when its last sender is dropped.
         let channel = match protocol {
             Protocol::Http1 => {
@@ -247,9 +269,18 @@ impl Sender {
         Ok((whole, gzip))
     }
 
-    /// Sends and returns when the head of the answer is there.
-    pub async fn begin(&mut self, call: Call) -> Result<Response<Incoming>> {
-        let (what, expected) = (format!("{} {}", call.method, call.path), call.expected);
+    /// Sends, reads the answer to its end, and says how it went, whatever it was.
+    pub async fn status(&mut self, call: Call) -> Result<(StatusCode, u64)> {
+        let mut body = self.answer(call).await?;
+        let (status, mut len) = (body.status(), 0);
+        while let Some(frame) = body.body_mut().frame().await {
+            len += frame?.data_ref().map_or(0, Bytes::len) as u64;
+        }
+        Ok((status, len))
+    }
+
+    async fn answer(&mut self, call: Call) -> Result<Response<Incoming>> {
+        let what = format!("{} {}", call.method, call.path);
         let answer = match &mut self.channel {
             Channel::Http1(sender) => {
                 sender.ready().await?;
@@ -260,7 +291,13 @@ impl Sender {
             // An HTTP/2 request names scheme and authority in its target.
             Channel::Http2(sender) => sender.send_request(request(call, Some(&self.authority))?).await,
         };
-        let answer = answer.with_context(|| what.clone())?;
+        answer.context(what)
+    }
+
+    /// Sends and returns when the head of the answer is there.
+    pub async fn begin(&mut self, call: Call) -> Result<Response<Incoming>> {
+        let (what, expected) = (format!("{} {}", call.method, call.path), call.expected);
+        let answer = self.answer(call).await?;
         if answer.status() == expected {
             return Ok(answer);
         }

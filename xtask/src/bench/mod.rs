@@ -14,18 +14,20 @@
 //! [`load`] the closed loop, [`client`] the connections, [`measures`] the figures, [`report`] the tables.
 
 mod bars;
-mod client;
+pub(crate) mod client;
 mod data;
 mod items;
-mod load;
+pub(crate) mod load;
 mod measures;
 mod objects;
 mod plan;
-mod process;
+pub(crate) mod process;
 mod report;
 mod results;
-mod statistics;
+pub(crate) mod statistics;
 mod target;
+
+pub(crate) use self::target::directory;
 mod workloads;
 
 use std::path::PathBuf;
