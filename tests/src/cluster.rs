@@ -78,8 +78,14 @@ impl Cluster {
 
     /// Tells the server to end, and returns its log.
     pub fn ended(self) -> String {
-        self.server.signal(nix::sys::signal::Signal::SIGTERM);
-        self.server.ended().2
+        self.ended_in_place().0
+    }
+
+    /// As [`Cluster::ended`], and what it leaves behind.
+    pub fn ended_in_place(self) -> (String, tempfile::TempDir) {
+        let Self { server, directory } = self;
+        server.signal(nix::sys::signal::Signal::SIGTERM);
+        (server.ended().2, directory)
     }
 
     /// Where it is.
