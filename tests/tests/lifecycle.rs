@@ -7,6 +7,8 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use portcullis_tests::build::program;
 use portcullis_tests::program::{Server, issue};
+use portcullis_tests::session::{Asking, Connector, JSON, Protocol};
+use portcullis_tests::watch::{Form, WatchStream};
 use serde_json::json;
 
 /// All files under a directory with their modes.
@@ -190,6 +192,61 @@ fn requests_in_flight_are_answered_before_the_end() {
         let (status, _, log) = server.ended();
         assert!(status.success(), "{signal}: {log}");
     }
+}
+
+#[test]
+fn readiness_ends_first_while_everything_is_still_served() {
+    let data = tempfile::tempdir().unwrap();
+    // Longer than the test: it is over when everything was seen.
+    let mut server = Server::start_with(program(), data.path(), &["--shutdown-delay-duration", "10m"]).unwrap();
+    let (mut request, body) = begun(&server);
+    assert_eq!(server.admin().get("/readyz").status, 200);
+    server.signal(Signal::SIGTERM);
+    while !server.next_line().contains("stopping") {}
+    let ready = server.admin().get("/readyz");
+    assert_eq!(ready.status, 500);
+    assert!(ready.text().contains("[-]shutdown failed"), "{}", ready.text());
+    assert_eq!(server.admin().get("/readyz/shutdown").status, 500);
+    assert_eq!(server.admin().get("/readyz?exclude=shutdown").status, 200);
+    assert_eq!(server.admin().get("/livez").status, 200);
+    assert_eq!(server.stranger().get("/healthz").status, 200);
+    request.write(&body).unwrap();
+    assert_eq!(request.answer().unwrap().status, 201);
+    assert_eq!(server.admin().get("/api/v1/namespaces/default/configmaps/late").status, 200);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.ended().0.code(), Some(143));
+}
+
+#[test]
+fn one_connection_sees_upstreams_order_of_the_end() {
+    const WATCH: &str = "/api/v1/namespaces/default/configmaps?watch=true&resourceVersion=0";
+    let data = tempfile::tempdir().unwrap();
+    let arguments = ["--shutdown-delay-duration", "3s", "--shutdown-watch-termination-grace-period", "100ms"];
+    let mut server = Server::start_with(program(), data.path(), &arguments).unwrap();
+    let connector = Connector::of(&server.admin());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut session = connector.open(Protocol::Http2).await.unwrap();
+        let watch = session.open(WATCH, Asking::GET).await.unwrap();
+        let mut watch = WatchStream::new(watch.into_body(), Form::Json);
+        server.signal(Signal::SIGTERM);
+        while !server.next_line().contains("stopping") {}
+        assert_eq!(session.open("/readyz", Asking::GET).await.unwrap().status(), 500);
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}});
+        let asking = Asking { method: "POST", accept: JSON, content: Some((JSON, &object)) };
+        let (status, answer) = session.ask("/api/v1/namespaces/default/configmaps", asking).await.unwrap();
+        assert_eq!(status, 201, "{answer}");
+        // What happens in the delay is still told; then the watch ends as one that is over, and the connection takes no more.
+        let mut told = Vec::new();
+        while let Some(event) = watch.next().await.unwrap() {
+            told.push(event.object["metadata"]["name"].clone());
+        }
+        assert_eq!(told.last(), Some(&json!("late")), "{told:?}");
+        drop(watch);
+        while session.open("/livez", Asking::GET).await.is_ok() {}
+    });
+    let (status, _, log) = server.ended();
+    assert!(status.success(), "{log}");
 }
 
 #[test]

@@ -38,6 +38,27 @@ fn l2_p1_the_tls_port_is_the_only_one() {
 }
 
 #[test]
+fn a16_an_address_outside_of_the_ranges_gets_no_tls_handshake() {
+    let data = tempfile::tempdir().unwrap();
+    let program = portcullis_tests::build::program();
+    let start =
+        |ranges| Server::start_with(program, data.path(), &["--client-cidrs", ranges]).expect("the server starts");
+    let server = start("192.0.2.0/24,2001:db8::/32");
+    // An alert would answer this if TLS did.
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    let _ = stream.write_all(&client_hello(0x0303, &[0xc02b]));
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert_eq!(answer, b"");
+    assert!(server.admin().send("GET", "/livez", None).is_err());
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    let (status, _, log) = server.ended();
+    assert!(status.success() && log.contains("AddressRange"), "{log}");
+    let server = start("192.0.2.0/24,127.0.0.1");
+    assert_eq!(server.admin().get("/livez").status, 200);
+}
+
+#[test]
 fn l1_a1_four_paths_answer_without_credentials_and_every_other_is_401() {
     let data = tempfile::tempdir().unwrap();
     for defaults in ["locked", "upstream"] {

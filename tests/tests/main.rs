@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod arguments;
+mod audit;
+mod audit_log;
+mod audit_webhook;
 mod explain;
+mod fairness;
 mod forgeries;
 mod history;
 mod hostile;
@@ -13,6 +17,10 @@ mod lifecycle;
 mod listeners;
 mod lockdown;
 mod matrix;
+mod metrics;
+mod rbac_from_audit;
 mod regressions;
+mod secrets_in_logs;
+mod tracing;
 mod watches;
 mod websocket;

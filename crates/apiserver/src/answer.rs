@@ -81,6 +81,22 @@ pub struct ListAnswer {
     pub message_bytes: usize,
 }
 
+impl ListAnswer {
+    /// A second handle to the same objects.
+    pub(crate) fn handle(&self) -> ListAnswer {
+        let ListAnswer { registry, entries, version, next, remaining, is_walk, message_bytes } = self;
+        ListAnswer {
+            registry: Arc::clone(registry),
+            entries: entries.clone(),
+            version: *version,
+            next: next.clone(),
+            remaining: *remaining,
+            is_walk: *is_walk,
+            message_bytes: *message_bytes,
+        }
+    }
+}
+
 /// An object that has no place in the store.
 pub struct Made {
     /// Its fields, without the type head.
@@ -151,7 +167,7 @@ pub fn respond(
     now_seconds: i64,
 ) -> Response<HttpBody> {
     let rendered = result.and_then(|answer| render(served, accepted, answer, now_seconds));
-    let mut response = rendered.unwrap_or_else(|status| status_in(accepted, &status));
+    let mut response = rendered.unwrap_or_else(|status| told(accepted, *status));
     add_warnings(&mut response, warnings);
     response
 }
@@ -159,7 +175,7 @@ pub fn respond(
 fn render(served: &Served, accepted: Accepted, answer: Answer, now: i64) -> Result<Response<HttpBody>, Failure> {
     match answer {
         Answer::Ready(response) => Ok(response),
-        Answer::Status(status) => Ok(status_in(accepted, &status)),
+        Answer::Status(status) => Ok(told(accepted, status)),
         Answer::Made(made) => made_in(served, accepted, &made),
         Answer::Entry(entry) => Ok(entry_in(served, accepted, &entry, now)?),
         Answer::Object(object) => {
@@ -353,6 +369,13 @@ pub(crate) fn typed(code: StatusCode, accepted: Accepted, mut text: Vec<u8>) -> 
     with_type(code, accepted, HttpBody::from(text))
 }
 
+/// Sends a status, and leaves it for the record of the request.
+fn told(accepted: Accepted, status: Status) -> Response<HttpBody> {
+    let mut response = status_in(accepted, &status);
+    response.extensions_mut().insert(Arc::new(status));
+    response
+}
+
 /// Sends a status in the accepted encoding.
 pub fn status_in(accepted: Accepted, status: &Status) -> Response<HttpBody> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::OK);
@@ -395,25 +418,28 @@ pub fn bookmark_bytes(served: &Served, accepted: Accepted, version: u64, annotat
 }
 
 fn made_in(served: &Served, accepted: Accepted, made: &Made) -> Result<Response<HttpBody>, Failure> {
-    if accepted.shape != Shape::Object {
-        return Err(Box::new(not_as_shown()));
-    }
     let text = match accepted.format {
-        Format::Protobuf => {
+        Format::Protobuf if accepted.shape == Shape::Object => {
             let message = encode_protobuf::encode(served.schema, &made.tree);
             encode_protobuf::envelope(&made.api_version, &made.kind, &message)
         }
-        Format::Json | Format::Yaml => {
-            let body = encode_json::to_vec(served.schema, &made.tree);
-            let mut json = format!(r#"{{"kind":"{}","apiVersion":"{}""#, made.kind, made.api_version).into_bytes();
-            if body.len() > 2 {
-                json.push(b',');
-            }
-            json.extend_from_slice(body.get(1..).unwrap_or_default());
-            to_yaml_if(accepted.format, json)?
-        }
+        _ => to_yaml_if(accepted.format, made_json(served, accepted, made)?)?,
     };
     Ok(typed(made.code, accepted, text))
+}
+
+/// The JSON of an object that is not stored.
+pub(crate) fn made_json(served: &Served, accepted: Accepted, made: &Made) -> Result<Vec<u8>, Failure> {
+    if accepted.shape != Shape::Object {
+        return Err(Box::new(not_as_shown()));
+    }
+    let body = encode_json::to_vec(served.schema, &made.tree);
+    let mut json = format!(r#"{{"kind":"{}","apiVersion":"{}""#, made.kind, made.api_version).into_bytes();
+    if body.len() > 2 {
+        json.push(b',');
+    }
+    json.extend_from_slice(body.get(1..).unwrap_or_default());
+    Ok(json)
 }
 
 /// What cannot be shown as a table or metadata is refused, after the fact as upstream does.

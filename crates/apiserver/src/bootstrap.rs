@@ -152,6 +152,12 @@ impl ApiServer {
         self.put_right(&[extension_authentication::first(published)], Leftovers::Keep).await
     }
 
+    /// Puts levels of priority and flow schemas right, as [`ApiServer::bootstrap`] does: those that were deleted are made anew.
+    pub(crate) async fn restore_flow_control(&self) -> Result<(), BootstrapError> {
+        let firsts: Vec<First> = flow_control::firsts(self.now_seconds())?.collect();
+        self.put_right(&firsts, Leftovers::Keep).await
+    }
+
     async fn put_right(&self, firsts: &[First], leftovers: Leftovers) -> Result<(), BootstrapError> {
         for _ in 0..ATTEMPTS_MAX {
             let snapshot = self.engine.newest().await?;
@@ -303,8 +309,8 @@ impl ApiServer {
         managers.write(served.schema, tree, metadata, served.meta.managed_fields);
     }
 
-    /// Notes who applied a status.
-    fn account_status(&self, served: &Served, tree: &mut Tree, status: &Tree, manager: &str) {
+    /// Notes who applied a status, in the place of what was noted of them before.
+    pub(crate) fn account_status(&self, served: &Served, tree: &mut Tree, status: &Tree, manager: &str) {
         let Ok(fields) = managed::fields(served.schema, status) else { return };
         if manager.is_empty() {
             return;
@@ -316,6 +322,7 @@ impl ApiServer {
             api_version: served.resource.api_version.clone(),
             subresource: "status".to_owned(),
         };
+        managers.entries.retain(|entry| entry.manager != manager);
         managers.entries.push(managed::Entry { manager, time: Some(self.now_seconds()), fields: fields.into() });
         let metadata = metadata_of(served, tree);
         managers.write(served.schema, tree, metadata, served.meta.managed_fields);

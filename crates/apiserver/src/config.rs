@@ -51,6 +51,8 @@ pub struct Config {
     pub service_accounts: Option<ServiceAccounts>,
     /// What extension servers are told about recognising clients; nothing where nobody is recognised.
     pub extension_authentication: Option<ExtensionAuthentication>,
+    /// What everybody else counts, for `/metrics`.
+    pub metrics: prometheus::Registry,
 }
 
 /// How extension servers recognise the clients that this server recognises: the ConfigMap `kube-system/extension-apiserver-authentication`.
@@ -89,6 +91,7 @@ impl Default for Config {
             admission: Selection::default(),
             service_accounts: None,
             extension_authentication: None,
+            metrics: prometheus::Registry::new(),
         }
     }
 }

@@ -14,7 +14,7 @@ const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// What is checked, under upstream's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Check {
+pub(crate) enum Check {
     /// The server answers.
     Ping,
     /// The log can be written to; there is nothing that could stop it.
@@ -32,7 +32,8 @@ enum Check {
 }
 
 impl Check {
-    fn name(self) -> &'static str {
+    /// Upstream's name.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Check::Ping => "ping",
             Check::Log => "log",
@@ -44,6 +45,19 @@ impl Check {
         }
     }
 }
+
+/// All of them.
+pub(crate) const CHECKS: [Check; 7] = [
+    Check::Ping,
+    Check::Log,
+    Check::Etcd,
+    Check::EtcdReadiness,
+    Check::Namespaces,
+    Check::PriorityClasses,
+    Check::Shutdown,
+];
+/// Where they are asked for.
+pub(crate) const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
 
 const LIVE: &[Check] = &[Check::Ping, Check::Log, Check::Etcd, Check::Namespaces, Check::PriorityClasses];
 const READY: &[Check] = &[
@@ -70,7 +84,8 @@ pub async fn answer(server: &ApiServer, path: &str, method: &Method, query: Quer
     let store_is_up = server.engine.newest().await.is_ok();
     let passes = |check: Check| match check {
         Check::Ping | Check::Log => true,
-        Check::Etcd | Check::EtcdReadiness | Check::Shutdown => store_is_up,
+        Check::Etcd | Check::EtcdReadiness => store_is_up,
+        Check::Shutdown => !server.is_stopping(),
         Check::Namespaces | Check::PriorityClasses => server.is_bootstrapped(),
     };
     if !check.is_empty() {
@@ -82,7 +97,12 @@ pub async fn answer(server: &ApiServer, path: &str, method: &Method, query: Quer
         });
     }
     let excluded: Vec<String> = query.all("exclude").take(EXCLUDES_MAX).map(std::borrow::Cow::into_owned).collect();
-    Some(report(endpoint, checks, passes, &excluded, query.get("verbose").is_some()))
+    let counted = |check: Check| {
+        let passes = passes(check);
+        server.metrics.health.count(endpoint, check, passes);
+        passes
+    };
+    Some(report(endpoint, checks, counted, &excluded, query.get("verbose").is_some()))
 }
 
 fn report(

@@ -5,19 +5,23 @@
 //! [`verbs::binding`], [`verbs::component_status`]).
 //!
 //! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`admission`], [`body`] (how objects are stored), [`catalog`] (what the store knows of them), `cluster` (what the gate asks of them),
-//! [`negotiate`] and [`answer`] (media types, responses), `forms` and `segment` (what is made of an object once), `list_body`, [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`], [`openid`],
-//! [`health`], [`version`], [`metrics`] and `store_metrics`, and what the server is given: [`config`], [`mod@env`].
+//! [`negotiate`] and [`answer`] (media types, responses), `audit` (what the record of a request is told), `forms` and `segment` (what is made of an object once), `list_body`, [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`], [`openid`],
+//! [`health`], [`version`], [`metrics`], [`audit_log`] (what the store keeps of it), and what the server is given: [`config`], [`mod@env`].
 
 pub mod admission;
 pub mod answer;
+mod audit;
+pub mod audit_log;
 pub mod body;
 pub mod bootstrap;
 pub mod catalog;
 mod cluster;
 pub mod config;
+mod debug;
 pub mod discovery;
 mod document;
 pub mod env;
+mod flow_control;
 mod follower;
 mod forms;
 pub mod health;
@@ -40,7 +44,6 @@ pub mod request;
 mod scan;
 mod segment;
 mod server;
-mod store_metrics;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -51,4 +54,5 @@ pub use catalog::Catalog;
 pub use cluster::StoredCluster;
 pub use config::{Config, ExtensionAuthentication, RequestHeader, ServiceAccounts};
 pub use env::{Env, SystemEnv};
+pub use flow_control::StoredFlowControl;
 pub use server::ApiServer;

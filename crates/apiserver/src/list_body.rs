@@ -161,7 +161,8 @@ impl ListBody {
         Ok(())
     }
 
-    fn next_piece(&mut self) -> Result<Option<Bytes>, Unservable> {
+    /// Renders the next piece; nothing at the end.
+    pub(crate) fn next_piece(&mut self) -> Result<Option<Bytes>, Unservable> {
         while self.out.pieces.is_empty() && self.source.stage != Stage::Done {
             self.source.render(&mut self.out)?;
             if self.source.stage == Stage::Done {

@@ -3,15 +3,20 @@
 //! Upstream spreads this over `endpoints/installer.go` and the handlers; the order of refusals is the same: no such path, no such
 //! method, nothing acceptable, body too large, and then whatever the verb says.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
 
 use http::{Method, Response};
-use portcullis_gate::{Body, Permitted, Query, RequestBody, ResourceInfo, Upgrade, Verb, not_found, status_response};
+use portcullis_gate::{
+    Body, Permitted, Query, RequestBody, ResourceInfo, Upgrade, Verb, not_found, status_response, trace_step,
+};
 use portcullis_kinds::resources::Subresource;
 use portcullis_model::status::Status;
+use tracing::Instrument as _;
 
 use crate::answer::{Answer, Failure, respond};
+use crate::audit;
+use crate::audit_log;
+use crate::metrics;
 use crate::negotiate;
 use crate::registry::Served;
 use crate::request::Request;
@@ -20,23 +25,19 @@ use crate::verbs::{
     binding, component_status, create, delete, delete_collection, get, list, patch, review, scale, token_request,
     update, watch, watch_socket,
 };
-use crate::{health, openid, permission, store_metrics, version};
+use crate::{debug, health, openid, permission, version};
 
 /// Subresources that are served: doors to the object itself, its scale, and its binding to a node.
 const DOORS: [&str; 7] = ["", "approval", "binding", "finalize", "scale", "status", "token"];
 
 /// Answers what passed the gate.
 pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Body> {
-    let started = Instant::now();
     server.pages.trim(&*server.engine, server.env.now_micros());
     let (body, upgrade) = (permitted.take_body(), permitted.take_upgrade());
-    let in_flight = server.metrics.begin(permitted.method());
-    let (response, served) = match permitted.info().resource() {
+    match permitted.info().resource() {
         Some(info) => resource(server, &permitted, info, body, upgrade).await,
-        None => (path(server, &permitted).await, None),
-    };
-    server.metrics.end(in_flight, &permitted, served, response.status(), started.elapsed());
-    response
+        None => path(server, &permitted).await,
+    }
 }
 
 /// A path that is no resource.
@@ -48,6 +49,9 @@ async fn path(server: &ApiServer, permitted: &Permitted) -> Response<Body> {
     if let Some(response) = openid::answer(server, path, permitted.method(), permitted.headers()) {
         return response;
     }
+    if let Some(response) = debug::answer(server, path, Query::new(permitted.query())) {
+        return response;
+    }
     if *permitted.method() == Method::GET
         && let Some(response) = document(server, permitted, path).await
     {
@@ -55,21 +59,23 @@ async fn path(server: &ApiServer, permitted: &Permitted) -> Response<Body> {
     }
     match path {
         "/version" | "/version/" => version::answer(server),
-        "/metrics" => server.metrics.answer(&store_metrics::text(server)),
-        path => nothing_at(path),
+        audit_log::PATH if *permitted.method() == Method::GET => audit_log::answer(server),
+        "/metrics" => metrics::answer(server, permitted.headers()).await,
+        "/metrics/slis" => metrics::answer_slis(server, permitted.headers()).await,
+        _ => nothing_at(permitted),
     }
 }
 
 /// The answer where nothing is: a Status under a group that is served, as upstream's router gives, else plain text.
-fn nothing_at(path: &str) -> Response<Body> {
-    let mut segments = path.split('/').skip(1);
+fn nothing_at(permitted: &Permitted) -> Response<Body> {
+    let mut segments = permitted.info().path().split('/').skip(1);
     let group = match segments.next() {
         Some("api") => Some(""),
         Some("apis") => segments.next(),
         _ => None,
     };
     let served = portcullis_kinds::resources().group_versions().iter().any(|held| Some(held.group) == group);
-    if served { status_response(&Status::no_such_path()) } else { not_found() }
+    if served { audit::refuse(permitted, &Status::no_such_path()) } else { not_found() }
 }
 
 /// Discovery and OpenAPI. OpenAPI is made on first use, which takes a while, so on a thread that nobody waits for.
@@ -97,42 +103,47 @@ async fn document(server: &ApiServer, permitted: &Permitted, path: &str) -> Opti
 }
 
 /// A resource: found, allowed its method, negotiated, and then its verb.
-async fn resource<'a>(
-    server: &'a ApiServer,
+async fn resource(
+    server: &ApiServer,
     permitted: &Permitted,
     info: ResourceInfo<'_>,
     body: RequestBody,
     upgrade: Option<Upgrade>,
-) -> (Response<Body>, Option<&'a Served>) {
+) -> Response<Body> {
     let Some(served) = server.registry.find(info.group, info.version, info.resource) else {
-        return (nothing_at(permitted.info().path()), None);
+        return nothing_at(permitted);
     };
     if permission::needs_create(server.config.profile, &info)
         && let Err(status) = permission::require(permitted, "create").await
     {
-        return (status_response(&status), Some(served));
+        return audit::refuse(permitted, &status);
     }
     let query = Query::new(permitted.query());
     let accepted = match route(served, &info, permitted.method())
         .and_then(|subresource| negotiate::accept(permitted.headers(), query).map(|accepted| (subresource, accepted)))
     {
         Ok(found) => found,
-        Err(status) => return (status_response(&status), Some(served)),
+        Err(status) => return audit::refuse(permitted, &status),
     };
     let (subresource, accepted) = accepted;
     let body = match body.read().await {
         Ok(body) => body,
-        Err(error) => return (status_response(&error.status()), Some(served)),
+        Err(error) => return audit::refuse(permitted, &error.status()),
     };
-    let warnings = Vec::new();
-    let mut request = Request { permitted, info, query, served, subresource, accepted, body, warnings };
-    let result = verb(server, &mut request).await;
-    let response = respond(served, accepted, &request.warnings, result, server.now_seconds());
-    let response = match info.verb {
+    server.metrics.count_request(served, &info, &body);
+    let (warnings, admission_warnings) = (Vec::new(), Mutex::default());
+    let mut request =
+        Request { permitted, info, query, served, subresource, accepted, body, warnings, admission_warnings };
+    audit::began(&request);
+    let result = verb(server, &mut request).instrument(trace_step(info.verb.as_str())).await;
+    let now = server.now_seconds();
+    audit::answered(&request, &result, now);
+    let response =
+        trace_step("SerializeObject").in_scope(|| respond(served, accepted, &request.all_warnings(), result, now));
+    match info.verb {
         Verb::Watch => watch_socket::switch(permitted.headers(), upgrade, response),
         _ => response,
-    };
-    (response, Some(served))
+    }
 }
 
 /// Whether the path exists for this resource, and takes the method.

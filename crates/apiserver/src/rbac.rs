@@ -217,7 +217,7 @@ fn subject(object: &Value) -> Result<Option<Subject>, UnreadableError> {
     })
 }
 
-fn list<'v>(object: &'v Value, field: &'static str) -> Result<&'v [Value], UnreadableError> {
+pub(crate) fn list<'v>(object: &'v Value, field: &'static str) -> Result<&'v [Value], UnreadableError> {
     match object.get(field) {
         None | Some(Value::Null) => Ok(&[]),
         Some(Value::Array(items)) => Ok(items),
@@ -225,7 +225,7 @@ fn list<'v>(object: &'v Value, field: &'static str) -> Result<&'v [Value], Unrea
     }
 }
 
-fn text<'v>(object: &'v Value, field: &'static str) -> Result<&'v str, UnreadableError> {
+pub(crate) fn text<'v>(object: &'v Value, field: &'static str) -> Result<&'v str, UnreadableError> {
     match object.get(field) {
         None | Some(Value::Null) => Ok(""),
         Some(Value::String(text)) => Ok(text),
@@ -233,7 +233,7 @@ fn text<'v>(object: &'v Value, field: &'static str) -> Result<&'v str, Unreadabl
     }
 }
 
-fn texts(object: &Value, field: &'static str) -> Result<Vec<String>, UnreadableError> {
+pub(crate) fn texts(object: &Value, field: &'static str) -> Result<Vec<String>, UnreadableError> {
     let text = |item: &Value| item.as_str().map(str::to_owned);
     let texts: Option<Vec<String>> = list(object, field)?.iter().map(text).collect();
     texts.ok_or(UnreadableError::Mismatch { field, wanted: "a list of texts" })

@@ -1,6 +1,7 @@
 //! A request for a resource as the verbs see it: what was permitted, and what of it was understood before the verb began.
 
 use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use portcullis_gate::{Permitted, Query, ResourceInfo, selected_name};
@@ -29,6 +30,8 @@ pub struct Request<'a> {
     pub body: Bytes,
     /// What the client is warned of, whatever the answer.
     pub warnings: Vec<String>,
+    /// What admission warns of, which only looks at the request.
+    pub admission_warnings: Mutex<Vec<String>>,
 }
 
 impl<'a> Request<'a> {
@@ -36,6 +39,13 @@ impl<'a> Request<'a> {
     pub fn namespace(&self) -> &'a str {
         // The path of a namespace object has its name as namespace too, because that is how it is authorised.
         if self.served.resource.namespaced { self.info.namespace } else { "" }
+    }
+
+    /// Takes everything that the client is warned of.
+    pub fn all_warnings(&mut self) -> Vec<String> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.append(self.admission_warnings.get_mut().unwrap_or_else(PoisonError::into_inner));
+        warnings
     }
 
     /// Returns the name in the path.

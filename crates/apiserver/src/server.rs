@@ -1,8 +1,9 @@
 //! The API server itself: what all requests share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use portcullis_fairness::Dispatcher;
 use portcullis_gate::{Body, Permitted};
 use portcullis_model::status::Status;
 use portcullis_store::{CommitError, Engine, ReadError, Refusal, Snapshot};
@@ -25,7 +26,8 @@ use crate::version;
 const RETRY_AFTER_SECONDS: i32 = 1;
 
 /// Paths beside those of resources that `/` lists.
-const OTHER_PATHS: [&str; 7] = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+const OTHER_PATHS: [&str; 8] =
+    ["/healthz", "/livez", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
 
 /// The API server: answers what passed the gate, over one store.
 pub struct ApiServer {
@@ -39,7 +41,10 @@ pub struct ApiServer {
     pub(crate) metrics: Metrics,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: Arc<OpenApi>,
+    /// Who gives seats, where somebody does.
+    pub(crate) flows: OnceLock<Arc<Dispatcher>>,
     is_bootstrapped: AtomicBool,
+    is_stopping: AtomicBool,
 }
 
 impl ApiServer {
@@ -56,6 +61,7 @@ impl ApiServer {
         let openapi = Arc::new(OpenApi::new(portcullis_kinds::schema(), resources, &version));
         let admission = Admission::new(&registry, &config.admission);
         let policy = Arc::new(StoredPolicy::new(Arc::clone(&engine), &registry));
+        let metrics = Metrics::new(&registry);
         Arc::new(ApiServer {
             engine,
             config,
@@ -64,16 +70,23 @@ impl ApiServer {
             admission,
             policy,
             pages: Pages::default(),
-            metrics: Metrics::new(),
+            metrics,
             discovery,
             openapi,
+            flows: OnceLock::new(),
             is_bootstrapped: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
         })
     }
 
     /// Returns the roles and bindings, for the gate's RBAC. All who decide by them share them.
     pub fn policy(&self) -> Arc<StoredPolicy> {
         Arc::clone(&self.policy)
+    }
+
+    /// Shows what this one does under `/debug/api_priority_and_fairness/`, from now on and for good.
+    pub fn show_flows(&self, dispatcher: Arc<Dispatcher>) {
+        let _ = self.flows.set(dispatcher);
     }
 
     /// Answers a request that passed the gate.
@@ -93,6 +106,16 @@ impl ApiServer {
 
     pub(crate) fn mark_bootstrapped(&self) {
         self.is_bootstrapped.store(true, Ordering::Release);
+    }
+
+    /// Says from now on that no new work should be sent here: `/readyz` fails. Everything is still answered.
+    pub fn begin_stopping(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the server is on its way out.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
     }
 
     /// The newest state.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admission;
+mod audit;
 mod bootstrap;
 mod chains;
 mod lists;
@@ -107,6 +108,12 @@ impl Cluster {
         authorizers: Vec<Arc<dyn Authorizer>>,
         plugins: Option<Vec<Box<dyn Plugin>>>,
     ) -> Cluster {
+        let guards = Guards { authorizers: AuthorizerChain::new(authorizers), ..Guards::default() };
+        Cluster::guarded(config, guards, plugins).await
+    }
+
+    /// A cluster behind these guards.
+    async fn guarded(config: Config, guards: Guards, plugins: Option<Vec<Box<dyn Plugin>>>) -> Cluster {
         let folder = tempfile::tempdir().unwrap();
         let registry = Arc::new(Registry::new());
         let catalog = Arc::new(Catalog::new(Arc::clone(&registry)));
@@ -122,7 +129,6 @@ impl Cluster {
         server.bootstrap().await.unwrap();
         let groups = vec![GROUP_MASTERS.to_owned(), GROUP_AUTHENTICATED.to_owned()];
         let admin = Identity { name: "admin".to_owned(), groups, ..Identity::default() };
-        let guards = Guards { authorizers: AuthorizerChain::new(authorizers), ..Guards::default() };
         let gate = Gate::new(Answers { server }, guards, Limits::default());
         Cluster { gate, admin: Peer::in_process(Arc::new(admin)), engine, env, _folder: folder }
     }
@@ -593,7 +599,8 @@ async fn paths_beside_resources() {
     check("/readyz?verbose", 200, "[+]ping ok\n").await;
     check("/livez/nosuch", 404, "404 page not found").await;
     check("/version", 200, "{\n  \"major\": \"1\",\n  \"minor\": \"36\",").await;
-    check("/metrics", 200, "# HELP apiserver_request").await;
+    check("/metrics", 200, "# HELP apiserver_").await;
+    check("/metrics/slis", 200, "# HELP kubernetes_healthcheck ").await;
     check("/nosuch", 404, "404 page not found").await;
     check("/apis/nosuch/v1/things", 404, "404 page not found").await;
     check("/api", 200, "{\"kind\":\"APIVersions\"").await;

@@ -20,7 +20,7 @@ pub fn git_version(build: &str) -> String {
 /// Answers `/version`.
 pub fn answer(server: &ApiServer) -> Response<Body> {
     let version = git_version(server.config.build_version);
-    let platform = format!("{}/{}", std::env::consts::OS, architecture());
+    let platform = platform();
     let text = format!(
         "{{\n  \"major\": \"{MAJOR}\",\n  \"minor\": \"{MINOR}\",\n  \"emulationMajor\": \"{MAJOR}\",\n  \
          \"emulationMinor\": \"{MINOR}\",\n  \"minCompatibilityMajor\": \"{MAJOR}\",\n  \
@@ -31,6 +31,11 @@ pub fn answer(server: &ApiServer) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// Returns `linux/amd64`.
+pub(crate) fn platform() -> String {
+    format!("{}/{}", std::env::consts::OS, architecture())
 }
 
 /// The machine under the name that clients know.

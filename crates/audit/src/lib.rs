@@ -4,19 +4,27 @@
 //! the policy gives its level, and at each stage the record becomes an [`Event`] that every [`Sink`] takes. Nothing here knows
 //! HTTP or an object; the gate opens records, and the API server adds what only it knows.
 //!
-//! Reading order: `record` (the life of a record), `policy`, `event` (what a line says), `sink`.
+//! Reading order: `record` (the life of a record), `policy`, `event` (what a line says), `sink`; then
+//! `truncate`, `batch` and `webhook` (how events leave the machine).
 
 mod attributes;
 mod auditor;
+pub mod batch;
 mod event;
+pub mod log;
+mod metrics;
 mod policy;
+pub mod reader;
 mod record;
 mod sink;
+pub mod truncate;
+pub mod verify;
+pub mod webhook;
 
 pub use attributes::{Attributes, Target, User};
-pub use auditor::Auditor;
+pub use auditor::{Auditor, OnError};
 pub use event::{Event, Objects};
-pub use policy::{Decided, Level, Policy, Stage, Stages};
+pub use policy::{Criteria, Decided, GroupResources, Level, Policy, PolicyDocument, RuleDocument, Stage, Stages};
 pub use record::{NewRecord, ObjectNames, Record};
 pub use sink::{Sink, Taken, Unrecorded};
 

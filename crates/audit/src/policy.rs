@@ -1,6 +1,18 @@
 //! Which requests are recorded, and how much of them (upstream: `audit.k8s.io/v1.Policy`).
+//!
+//! `document` is a policy as it was written, `rule` what a rule asks for. A file is read by the gate, which has the strict reader.
 
-use crate::attributes::Attributes;
+mod document;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use crate::attributes::{Attributes, Target};
+
+pub use self::document::{PolicyDocument, RuleDocument};
+pub use self::rule::{Criteria, GroupResources};
+
+use self::rule::Rule;
 
 /// How much of a request is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +29,9 @@ pub enum Level {
 }
 
 impl Level {
+    /// All of them, in upstream's order, which is that of growing.
+    pub const ALL: [Self; 4] = [Self::None, Self::Metadata, Self::Request, Self::RequestResponse];
+
     /// Returns the level's name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -26,6 +41,11 @@ impl Level {
             Level::RequestResponse => "RequestResponse",
         }
     }
+
+    /// Finds the one of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == name)
+    }
 }
 
 /// A moment in the life of a request at which an event is made.
@@ -33,7 +53,7 @@ impl Level {
 pub enum Stage {
     /// Its sender is known, nothing is decided yet.
     RequestReceived,
-    /// An answer without an end of its own has begun.
+    /// An answer without an end of its own has begun; or nobody could be proved.
     ResponseStarted,
     /// The answer is made, or a stream has ended.
     ResponseComplete,
@@ -42,6 +62,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in the order of a request's life.
+    pub const ALL: [Self; 4] = [Self::RequestReceived, Self::ResponseStarted, Self::ResponseComplete, Self::Panic];
+
     /// Returns the stage's name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -50,6 +73,11 @@ impl Stage {
             Stage::ResponseComplete => "ResponseComplete",
             Stage::Panic => "Panic",
         }
+    }
+
+    /// Finds the one of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == name)
     }
 }
 
@@ -79,15 +107,75 @@ pub struct Decided {
     pub omitted: Stages,
     /// Whether objects are recorded without their managed fields.
     pub omits_managed_fields: bool,
+    /// Whether complaints about the object are left out too, because they may quote it (A25).
+    pub withholds: bool,
 }
 
-/// Rules, of which the first that matches decides.
+/// Rules, of which the first that matches decides. A policy without rules records nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Policy {}
+pub struct Policy {
+    rules: Vec<Rule>,
+    guards_secrets: bool,
+}
+
+/// What holds secrets, as a policy sees it.
+const GUARDED: [(&str, &str, &str); 3] =
+    [("", "secrets", ""), ("", "serviceaccounts", "token"), ("authentication.k8s.io", "tokenreviews", "")];
 
 impl Policy {
+    fn of(rules: Vec<Rule>) -> Self {
+        Self { rules, guards_secrets: false }
+    }
+
+    /// The policy of a server whose operator has none: who, what, when, decision and reason of everything, objects of nothing (A25).
+    ///
+    /// One rule, because what is left out is what an intruder uses. Without `RequestReceived`, which says nothing that the end of
+    /// the request does not say too, and would double the log.
+    pub fn standard() -> Self {
+        let omitted = Stages::default().with(Stage::RequestReceived);
+        let criteria = Criteria::default();
+        let rule = Rule { criteria, level: Level::Metadata, omitted, omits_managed_fields: true };
+        Self::of(vec![rule]).guarded()
+    }
+
+    /// The same, but what holds secrets and tokens is never recorded beyond [`Level::Metadata`], whatever the rules say (A25).
+    #[must_use]
+    pub fn guarded(self) -> Self {
+        Self { guards_secrets: true, ..self }
+    }
+
+    /// Names the resources whose objects the rules ask for although they hold secrets and tokens.
+    pub fn asks_for_secrets(&self) -> Vec<String> {
+        let mut asked = Vec::new();
+        for (group, resource, subresource) in GUARDED {
+            let target = Target::Resource { group, version: "", resource, subresource, namespace: "", name: "" };
+            // Those after a rule that is about all such requests decide nothing.
+            let decided_by = self.rules.iter().position(|rule| rule.criteria.is_about_every(&target));
+            let deciding = self.rules.iter().take(decided_by.map_or(usize::MAX, |at| at + 1));
+            let asks = |rule: &Rule| rule.level > Level::Metadata && rule.criteria.is_about_some(&target);
+            if deciding.into_iter().any(asks) {
+                asked.push(if subresource.is_empty() {
+                    resource.to_owned()
+                } else {
+                    format!("{resource}/{subresource}")
+                });
+            }
+        }
+        asked
+    }
+
     /// Decides about a request.
-    pub fn decide(&self, _attributes: &Attributes<'_>) -> Decided {
-        Decided::default()
+    pub fn decide(&self, attributes: &Attributes<'_>) -> Decided {
+        let Some(rule) = self.rules.iter().find(|rule| rule.criteria.matches(attributes)) else {
+            return Decided::default();
+        };
+        let withholds = self.guards_secrets && attributes.holds_secrets();
+        let level_max = if withholds { Level::Metadata } else { Level::RequestResponse };
+        Decided {
+            level: rule.level.min(level_max),
+            omitted: rule.omitted,
+            omits_managed_fields: rule.omits_managed_fields,
+            withholds,
+        }
     }
 }

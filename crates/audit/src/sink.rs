@@ -1,5 +1,7 @@
 //! Where events go: a log, a webhook (upstream: audit backends).
 
+use prometheus::IntCounter;
+
 use crate::BoxFuture;
 use crate::event::Event;
 
@@ -26,6 +28,11 @@ pub trait Sink: Send + Sync {
 
     /// Takes an event. Never blocks for long: a sink that must wait answers [`Taken::Later`].
     fn take<'a>(&'a self, event: &'a Event) -> Taken<'a>;
+
+    /// Is told where to count events that it took and lost later.
+    fn count_losses(&self, counter: &IntCounter) {
+        let _ = counter;
+    }
 
     /// Says whether the next event of somebody known could be recorded; a full disk says no. What follows from it is the
     /// auditor's to decide.

@@ -20,6 +20,7 @@ use crate::dial::{self, DialError, DialRule, Resolve, SystemResolver};
 use crate::kubeconfig::Access;
 use crate::pool::{Kept, Link, Sent};
 use crate::tls::{self, TrustError};
+use crate::trace_context;
 
 /// Requests of one client that wait for an answer at once; one more waits for its turn.
 pub const IN_FLIGHT_MAX: usize = 256;
@@ -373,6 +374,9 @@ impl Client {
         *request.method_mut() = outgoing.method.clone();
         *request.headers_mut() = outgoing.headers.clone();
         request.headers_mut().insert(USER_AGENT, AGENT);
+        if let Some(place) = trace_context::current() {
+            request.headers_mut().insert(trace_context::TRACEPARENT, place);
+        }
         if let Some(credential) = self.authorization.header() {
             request.headers_mut().insert(AUTHORIZATION, credential);
         }

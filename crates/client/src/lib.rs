@@ -19,6 +19,7 @@ mod review;
 #[cfg(feature = "test_server")]
 pub mod test_server;
 mod tls;
+mod trace_context;
 
 pub use answers::{Answers, Keep, NoRandomness, Question};
 pub use credential::{Credential, CredentialError};
@@ -27,6 +28,7 @@ pub use https::{Answer, Client, HttpsUrl, IN_FLIGHT_MAX, Outgoing, RESPONSE_BYTE
 pub use kubeconfig::{Access, Kubeconfig, KubeconfigError};
 pub use review::{Attempts, ReviewError, Reviewer};
 pub use tls::{ClientCertificate, Trust, TrustError};
+pub use trace_context::trace_with;
 
 /// A future that is made where it is asked for.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::authn::certificate::PeerCertificate;
 use crate::body::RequestBody;
+use crate::draining::Draining;
 use crate::identity::Identity;
-use crate::upgrade::Draining;
+use crate::places::Place;
 
 /// The header that names a request in the audit log.
 pub(crate) const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -25,7 +25,7 @@ pub struct Peer {
     credential: PeerCredential,
     stranger: AtomicBool,
     draining: Draining,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 /// What a connection proves before any of its requests.
@@ -43,7 +43,7 @@ impl Peer {
     pub(crate) fn over_tls(
         remote: SocketAddr,
         certificate: Option<PeerCertificate>,
-        place: OwnedSemaphorePermit,
+        place: Place,
         draining: Draining,
     ) -> Arc<Self> {
         let credential = certificate.map_or(PeerCredential::None, PeerCredential::Certificate);

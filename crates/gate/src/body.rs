@@ -4,15 +4,19 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use portcullis_model::status::Status;
+use portcullis_model::status::{Reason, Status};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::config::{BODY_BYTES_MAX, DISCARD_TIMEOUT, DISCARDED_BYTES_MAX};
+use crate::config::{BODY_BYTES_MAX, DISCARD_TIMEOUT, DISCARDED_BYTES_MAX, Limits};
+use crate::connection::ConnectionMetrics;
+use crate::metrics::Measure;
 
 /// The error of a body that broke off; the connection or stream ends with it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -26,6 +30,55 @@ pub struct RequestBody {
     left: u64,
     limit: u64,
     leftover: Option<Leftover>,
+    pace: Option<Pace>,
+}
+
+/// The least rate of a body from the wire. It costs nothing until the first time that content is waited for.
+pub(crate) struct Pace {
+    grace: Duration,
+    bytes_per_second_min: u32,
+    metrics: Arc<ConnectionMetrics>,
+    waiting: Option<Waiting>,
+}
+
+/// A body whose content does not come at once.
+struct Waiting {
+    since: Instant,
+    received: u64,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Pace {
+    pub(crate) fn new(limits: &Limits, metrics: &Arc<ConnectionMetrics>) -> Self {
+        let (grace, bytes_per_second_min) = (limits.body_grace, limits.body_bytes_per_second_min);
+        Self { grace, bytes_per_second_min, metrics: Arc::clone(metrics), waiting: None }
+    }
+
+    fn received(&mut self, bytes: u64) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.received += bytes;
+        }
+    }
+
+    /// Ready when what has come is too little for the time it took.
+    fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let (grace, least) = (self.grace, u64::from(self.bytes_per_second_min.max(1)));
+        let waiting = self.waiting.get_or_insert_with(|| {
+            let since = Instant::now();
+            Waiting { since, received: 0, timer: Box::pin(sleep_until(since + grace)) }
+        });
+        loop {
+            ready!(waiting.timer.as_mut().poll(context));
+            // So long may take what is here.
+            let earned = Duration::from_millis(waiting.received.saturating_mul(1000) / least);
+            let due = waiting.since + grace + earned;
+            if due <= Instant::now() {
+                self.metrics.bodies_too_slow.inc();
+                return Poll::Ready(());
+            }
+            waiting.timer.as_mut().reset(due);
+        }
+    }
 }
 
 /// Where a body goes that is dropped before its end. An HTTP/1 client that still writes would lose the answer with the
@@ -78,6 +131,12 @@ pub enum BodyError {
         /// The limit.
         limit: u64,
     },
+    /// It comes slower than any line is.
+    #[error("request body comes slower than {bytes_per_second_min} bytes a second")]
+    TooSlow {
+        /// The least rate.
+        bytes_per_second_min: u32,
+    },
     /// The connection broke.
     #[error("request body broke off")]
     BrokeOff(#[source] hyper::Error),
@@ -88,6 +147,12 @@ impl BodyError {
     pub fn status(&self) -> Status {
         match self {
             Self::TooLarge { limit } => Status::request_entity_too_large(&format!("limit is {limit}")),
+            Self::TooSlow { bytes_per_second_min } => Status::failure(
+                408,
+                Reason::Timeout,
+                format!("the request body came slower than {bytes_per_second_min} bytes a second"),
+                None,
+            ),
             Self::BrokeOff(_) => Status::bad_request("unable to read the request body: it broke off"),
         }
     }
@@ -95,13 +160,28 @@ impl BodyError {
 
 impl RequestBody {
     /// A body that comes from the wire; what is not read of it goes to `leftover`.
-    pub(crate) fn from_wire(incoming: Incoming, limit: u64, leftover: Option<Leftover>) -> Self {
-        Self { source: Source::Wire(incoming), left: limit, limit, leftover }
+    pub(crate) fn from_wire(incoming: Incoming, limit: u64, leftover: Option<Leftover>, pace: Option<Pace>) -> Self {
+        Self { source: Source::Wire(incoming), left: limit, limit, leftover, pace }
     }
 
     /// A body that is there already (requests from within the process), under the usual limit.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
-        Self { source: Source::Bytes(bytes.into()), left: BODY_BYTES_MAX, limit: BODY_BYTES_MAX, leftover: None }
+        Self {
+            source: Source::Bytes(bytes.into()),
+            left: BODY_BYTES_MAX,
+            limit: BODY_BYTES_MAX,
+            leftover: None,
+            pace: None,
+        }
+    }
+
+    fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(pace) = &mut self.pace else { return Poll::Pending };
+        let bytes_per_second_min = pace.bytes_per_second_min;
+        ready!(pace.poll_too_slow(context));
+        // Nobody waits for the rest: the connection closes after the answer.
+        self.leftover = None;
+        Poll::Ready(Some(Err(BodyError::TooSlow { bytes_per_second_min })))
     }
 
     /// Reads the body to its end. A body of one frame is not copied.
@@ -140,9 +220,10 @@ impl HttpBody for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match &mut self.source {
+        let this = &mut *self;
+        let frame = match &mut this.source {
             Source::Wire(incoming) => match Pin::new(incoming).poll_frame(context) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return this.poll_too_slow(context),
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(source))) => return Poll::Ready(Some(Err(BodyError::BrokeOff(source)))),
@@ -151,6 +232,9 @@ impl HttpBody for RequestBody {
             Source::Bytes(bytes) => Frame::data(std::mem::take(bytes)),
         };
         let len = frame.data_ref().map_or(0, Bytes::len) as u64;
+        if let Some(pace) = &mut self.pace {
+            pace.received(len);
+        }
         match self.left.checked_sub(len) {
             Some(left) => self.left = left,
             None => {
@@ -182,6 +266,8 @@ pub struct Body {
     pieces: Pieces,
     /// What ends when the body was sent or is dropped.
     companion: Option<Box<dyn Any + Send>>,
+    /// What counts the bytes of a stream.
+    measure: Option<Measure>,
 }
 
 #[derive(Default)]
@@ -213,17 +299,22 @@ impl Body {
     pub(crate) fn accompany(&mut self, companion: Box<dyn Any + Send>) {
         self.companion = Some(companion);
     }
+
+    /// Counts the bytes of a stream as they are sent.
+    pub(crate) fn measure(&mut self, measure: Measure) {
+        self.measure = Some(measure);
+    }
 }
 
 impl From<Pieces> for Body {
     fn from(pieces: Pieces) -> Self {
-        Self { pieces, companion: None }
+        Self { pieces, companion: None, measure: None }
     }
 }
 
 impl<B: Into<Bytes>> From<B> for Body {
     fn from(bytes: B) -> Self {
-        Self { pieces: Pieces::One(bytes.into()), companion: None }
+        Self::from(Pieces::One(bytes.into()))
     }
 }
 
@@ -236,7 +327,13 @@ impl HttpBody for Body {
             Pieces::None => None,
             Pieces::One(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
             Pieces::Many(pieces) => pieces.pop_front(),
-            Pieces::Stream(stream) => return stream.as_mut().poll_frame(context),
+            Pieces::Stream(stream) => {
+                let polled = stream.as_mut().poll_frame(context);
+                if let (Some(measure), Poll::Ready(Some(Ok(frame)))) = (&mut self.measure, &polled) {
+                    measure.add(frame.data_ref().map_or(0, Bytes::len));
+                }
+                return polled;
+            }
         };
         Poll::Ready(piece.map(|bytes| Ok(Frame::data(bytes))))
     }

@@ -6,10 +6,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use portcullis_model::cidr::Cidr;
 use zeroize::Zeroizing;
+
+use crate::rate::Rate;
 
 /// Connections open at once; one more is closed before its handshake.
 pub const CONNECTIONS_MAX: usize = 8192;
+/// Connections whose handshake is not finished; one more makes room for itself, see `handshakes`.
+pub const HANDSHAKES_MAX: usize = 1024;
 /// From accept to the end of the TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first moment an HTTP/1 request could begin to the end of its head; so an idle connection ends after it too.
@@ -18,6 +23,14 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(32);
 pub const HEADER_BYTES_MAX: u32 = 1 << 20;
 /// Bytes of a request's body.
 pub const BODY_BYTES_MAX: u64 = 3 * 1024 * 1024;
+/// Bytes a second that the body of a request must bring on average once its grace is over: a bad line does, and a peer who only
+/// keeps a request open does not.
+pub const BODY_BYTES_PER_SECOND_MIN: u32 = 1024;
+/// How long a body may bring nothing before it is judged by its rate.
+pub const BODY_GRACE: Duration = Duration::from_secs(10);
+/// Requests over HTTP/2 that one connection's peer abandons before the end of their answers (CVE-2023-44487). A controller that ends
+/// all of its watches at once does so hundreds of times.
+pub const ABANDONED: Rate = Rate { burst: 512, per_second: 32 };
 /// Bytes of an unwanted HTTP/1 body that are read and dropped, so that its sender gets to read the answer.
 pub(crate) const DISCARDED_BYTES_MAX: u64 = BODY_BYTES_MAX + 256 * 1024;
 /// How long that may take.
@@ -44,8 +57,12 @@ pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long an HTTP/2 connection without credentials may take to close after its one request.
 pub const STRANGER_LINGER: Duration = Duration::from_secs(1);
-/// How long requests in flight may take to end when the server stops.
-pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long requests in flight may take to end when the server stops: as long as a request may take at all (upstream's too).
+pub const DRAIN_TIMEOUT: Duration = REQUEST_TIMEOUT;
+/// Seconds after which a client that was turned away by a stopping server should come again (upstream's).
+pub(crate) const TURNED_AWAY_RETRY_SECONDS: u32 = 5;
+/// The largest part of HTTP/2 requests after which a client is told to come again (upstream's).
+const GOAWAY_CHANCE_MAX: f64 = 0.02;
 /// Pause after `accept` failed (no file descriptors left, usually).
 pub(crate) const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
@@ -59,6 +76,49 @@ pub struct GateConfig {
     pub defaults: Profile,
     /// The limits; `Limits::default()` outside tests.
     pub limits: Limits,
+    /// Who may connect, and how connections end.
+    pub connections: ConnectionRules,
+}
+
+/// What an operator decides about connections.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionRules {
+    /// The addresses that may connect (A16); all of them when it is empty.
+    pub client_ranges: Vec<Cidr>,
+    /// How often a client is told to connect again, so that clients spread over several servers (upstream: `--goaway-chance`).
+    pub goaway_chance: GoawayChance,
+    /// Over how long the ends of watches are spread when the server stops; they end at once when it is zero (upstream:
+    /// `--shutdown-watch-termination-grace-period`).
+    pub watch_grace: Duration,
+    /// Whether a stopping server goes on listening until what is in flight is answered, and answers everything else with 429
+    /// (upstream: `--shutdown-send-retry-after`).
+    pub send_retry_after: bool,
+}
+
+/// A part of requests between none and two of a hundred.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GoawayChance(u64);
+
+impl GoawayChance {
+    /// None for what is no such part.
+    #[must_use]
+    pub fn new(part: f64) -> Option<Self> {
+        // Of the 2^64 values that a random number has.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a fiftieth of u64")]
+        let of_all = |part: f64| (part * 2_f64.powi(64)) as u64;
+        (0.0..=GOAWAY_CHANCE_MAX).contains(&part).then(|| Self(of_all(part)))
+    }
+
+    /// Says whether it is this request's turn.
+    pub(crate) fn strikes(self) -> bool {
+        if self.0 == 0 {
+            return false;
+        }
+        let mut random = [0xff; 8];
+        // Without randomness nobody is told to go.
+        let _ = aws_lc_rs::rand::fill(&mut random);
+        u64::from_ne_bytes(random) < self.0
+    }
 }
 
 /// Certificates and keys as PEM text, as they stand in files.
@@ -87,6 +147,8 @@ pub enum Profile {
 pub struct Limits {
     /// See [`CONNECTIONS_MAX`].
     pub connections_max: usize,
+    /// See [`HANDSHAKES_MAX`].
+    pub handshakes_max: usize,
     /// See [`HANDSHAKE_TIMEOUT`].
     pub handshake_timeout: Duration,
     /// See [`HEADER_READ_TIMEOUT`].
@@ -95,6 +157,12 @@ pub struct Limits {
     pub header_bytes_max: u32,
     /// See [`BODY_BYTES_MAX`].
     pub body_bytes_max: u64,
+    /// See [`BODY_BYTES_PER_SECOND_MIN`].
+    pub body_bytes_per_second_min: u32,
+    /// See [`BODY_GRACE`].
+    pub body_grace: Duration,
+    /// See [`ABANDONED`].
+    pub abandoned: Rate,
     /// See [`REQUEST_TIMEOUT`].
     pub request_timeout: Duration,
     /// See [`IDLE_TIMEOUT`].
@@ -111,15 +179,38 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: CONNECTIONS_MAX,
+            handshakes_max: HANDSHAKES_MAX,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             header_read_timeout: HEADER_READ_TIMEOUT,
             header_bytes_max: HEADER_BYTES_MAX,
             body_bytes_max: BODY_BYTES_MAX,
+            body_bytes_per_second_min: BODY_BYTES_PER_SECOND_MIN,
+            body_grace: BODY_GRACE,
+            abandoned: ABANDONED,
             request_timeout: REQUEST_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             streams_max: STREAMS_MAX,
             stranger_linger: STRANGER_LINGER,
             drain_timeout: DRAIN_TIMEOUT,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goaway_chance_is_small() {
+        let check = |part: f64, expected: bool| assert_eq!(GoawayChance::new(part).is_some(), expected, "{part}");
+        check(0.0, true);
+        check(0.001, true);
+        check(0.02, true);
+        check(0.021, false);
+        check(1.0, false);
+        check(-0.001, false);
+        check(f64::NAN, false);
+        assert!(!GoawayChance::default().strikes());
+        assert!(GoawayChance(u64::MAX).strikes());
     }
 }

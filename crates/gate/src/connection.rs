@@ -2,51 +2,61 @@
 //! from costing more than its share (CVE-2023-44487, CVE-2023-39325, CONTINUATION floods, slow heads, slow readers, idle
 //! peers).
 
+pub(crate) mod frames;
+pub(crate) mod metrics;
+mod watchman;
+
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use portcullis_model::status::Status;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, sleep_until};
 
 use crate::arrival::Peer;
-use crate::body::{Body, BoxError, Leftover, RequestBody};
+use crate::body::{Body, BoxError, Leftover, Pace, RequestBody, status_response};
 use crate::config::{
     CONNECTION_WINDOW_BYTES, LOCAL_RESETS_MAX, Limits, PENDING_RESETS_MAX, PING_INTERVAL, PING_TIMEOUT,
-    SEND_BUFFER_BYTES_MAX, STREAM_WINDOW_BYTES,
+    SEND_BUFFER_BYTES_MAX, STREAM_WINDOW_BYTES, TURNED_AWAY_RETRY_SECONDS,
 };
+use crate::entrance::{Entrance, InFlight};
 use crate::gate::{Gate, Handler, LongRunning};
+use crate::rate::{Rate, TokenBucket};
 use crate::tls::ALPN_H2;
 use crate::tls_stream::{Corked, TlsStream};
-use crate::upgrade::{Draining, Takeover};
+use crate::upgrade::Takeover;
+
+use frames::FrameMeter;
+pub use metrics::ConnectionMetrics;
+use metrics::CutFor;
+use watchman::{Seen, Watchman};
 
 /// The smallest buffer the HTTP/1 implementation takes.
 const HTTP1_BUFFER_BYTES_MIN: usize = 8192;
 /// With this many open streams a connection waits for all that are ready before it sends.
 const STREAMS_TO_WAIT_FOR: u64 = 4;
+/// GOAWAY with the code `ENHANCE_YOUR_CALM`, for a connection that the library no longer speaks on.
+const CALM_DOWN: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
 
-/// Serves the requests of a connection until either side is done, or `draining` turns true and what is in flight is answered.
-pub(crate) async fn serve<H: Handler>(
-    gate: Arc<Gate<H>>,
-    stream: TlsStream,
-    peer: Arc<Peer>,
-    draining: watch::Receiver<bool>,
-) {
+/// Serves the requests of a connection until either side is done, or the server stops and what is in flight is answered.
+pub(crate) async fn serve<H: Handler>(gate: Arc<Gate<H>>, entrance: Arc<Entrance>, stream: TlsStream, peer: Arc<Peer>) {
     let is_http2 = stream.session().alpn_protocol() == Some(ALPN_H2);
     let limits = gate.limits().clone();
-    let state = Arc::new(ConnectionState::new(peer, is_http2));
+    let draining = entrance.stop.heard_by_connections();
+    let state = Arc::new(ConnectionState::new(peer, is_http2, entrance, limits.abandoned));
     let service = service_fn({
         let state = Arc::clone(&state);
         // In a box of its own, so that an answer that is sent for an hour does not keep the room that making it took.
@@ -57,19 +67,31 @@ pub(crate) async fn serve<H: Handler>(
         let stream = Corked::new(stream);
         let builder = http2_builder(&limits, StreamTasks(Arc::downgrade(&tasks)));
         let connection = builder.serve_connection(TokioIo::new(stream.clone()), service);
-        let connection =
-            Sending { connection: Box::pin(connection), stream, state: Arc::clone(&state), has_waited: false };
+        let sending = Sending {
+            connection: Box::pin(connection),
+            stream: stream.clone(),
+            state: Arc::clone(&state),
+            has_waited: false,
+        };
         let wind_down = |sending: Pin<&mut Sending<_>>| http2::Connection::graceful_shutdown(sending.connection());
-        run(connection, wind_down, &state, &limits, draining).await;
+        let ended = run(sending, wind_down, &state, Some(&stream), &limits, draining).await;
         // The connection is gone, so nobody waits for what its streams still do; dropping the set ends it.
         drop(tasks);
+        let cut = if stream.meter(FrameMeter::is_exceeded) { Some(CutFor::Frames) } else { ended };
+        if let Some(reason) = cut {
+            stream.say_last(&CALM_DOWN).await;
+            state.cut(reason);
+        }
     } else {
         let connection = http1_builder(&limits).serve_connection(TokioIo::new(stream), service).with_upgrades();
-        run(connection, http1::UpgradeableConnection::graceful_shutdown, &state, &limits, draining.clone()).await;
+        let wind_down = http1::UpgradeableConnection::graceful_shutdown;
+        if let Some(reason) = run(connection, wind_down, &state, None, &limits, draining).await {
+            state.cut(reason);
+        }
         // What speaks on the connection after a 101 is part of its task: a draining server waits for it, and cuts it off.
         let takeover = state.takeover.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(takeover) = takeover {
-            takeover.speak(Draining::new(draining)).await;
+            takeover.speak(state.peer.draining().for_a_stream()).await;
         }
     }
 }
@@ -138,54 +160,63 @@ fn http2_builder(limits: &Limits, tasks: StreamTasks) -> http2::Builder<StreamTa
     builder
 }
 
-/// Moves a connection on until it ends, and ends it when its time has come.
+/// Moves a connection on until it ends, and ends it when its time has come. Returns why it was cut, if it was.
 async fn run<C: Future<Output = Result<(), hyper::Error>>>(
     connection: C,
     wind_down: fn(Pin<&mut C>),
     state: &ConnectionState,
+    stream: Option<&Corked>,
     limits: &Limits,
     mut draining: watch::Receiver<bool>,
-) {
+) -> Option<CutFor> {
     let mut connection = pin!(connection);
     let mut winding_down = false;
-    let mut begun_before = None;
-    let mut round = tokio::time::interval(limits.idle_timeout);
-    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watchman = Watchman::new(limits);
+    let mut round = pin!(sleep_until(watchman.first_round()));
     loop {
         tokio::select! {
             ended = &mut connection => {
-                if let Err(error) = ended {
-                    tracing::debug!(remote = %state.peer.remote(), %error, "connection broke");
-                }
-                return;
+                let Err(error) = ended else { return None };
+                tracing::debug!(remote = %state.peer.remote(), %error, "connection broke");
+                return is_calmed_by_library(&error).then_some(CutFor::Protocol);
             }
             () = until_draining(&mut draining), if !winding_down => {
                 winding_down = true;
                 wind_down(connection.as_mut());
             }
-            () = state.turned_away.notified() => {
-                wind_down(connection.as_mut());
-                // A peer that does not answer our goodbye keeps its connection no longer than this.
-                let _ = tokio::time::timeout(limits.stranger_linger, connection).await;
-                return;
-            }
-            _ = round.tick() => {
-                if state.is_stalled(limits.request_timeout) {
-                    tracing::info!(remote = %state.peer.remote(), "connection cut: its peer does not read its answers");
-                    return;
-                }
-                let begun = state.begun.load(Ordering::Relaxed);
-                let is_idle = begun_before.replace(begun) == Some(begun) && state.running.load(Ordering::Relaxed) == 0;
-                if is_idle && winding_down {
-                    return;
-                }
-                if is_idle {
+            () = state.ordered.notified() => match state.order() {
+                None => {}
+                Some(Order::ComeAgain) => {
                     winding_down = true;
                     wind_down(connection.as_mut());
                 }
-            }
+                Some(Order::TurnAway) => {
+                    wind_down(connection.as_mut());
+                    // A peer that does not answer our goodbye keeps its connection no longer than this.
+                    let _ = tokio::time::timeout(limits.stranger_linger, connection).await;
+                    return None;
+                }
+                Some(Order::Cut(reason)) => return Some(reason),
+            },
+            () = round.as_mut() => match watchman.look(state, stream) {
+                Seen::Fine { next } => round.as_mut().reset(next),
+                Seen::Fault(reason) => return Some(reason),
+                Seen::Idle if winding_down => return None,
+                Seen::Idle => {
+                    winding_down = true;
+                    wind_down(connection.as_mut());
+                    round.as_mut().reset(watchman.first_round());
+                }
+            },
         }
     }
+}
+
+/// Says whether the library ended a connection for a flood that it knows: of resets that nobody accepted, of CONTINUATION frames,
+/// of tiny DATA frames, of errors.
+fn is_calmed_by_library(error: &hyper::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(|error| error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 /// Waits for the server to stop; a server that is gone has stopped.
@@ -206,25 +237,56 @@ async fn serve_request<H: Handler>(
     if state.is_spent() {
         return Err(TurnedAway);
     }
+    if state.entrance.is_turning_away() && !is_health(request.uri().path()) {
+        return Ok(turn_away(&state));
+    }
+    if state.is_http2 && state.entrance.goaway_chance.strikes() {
+        state.entrance.metrics.goaways.inc();
+        state.give(Order::ComeAgain);
+    }
     let mut running = Running::begin(&state);
-    let limit = gate.limits().body_bytes_max;
-    let leftover = (!state.is_http2 && !request.body().is_end_stream() && !awaits_continue(request.headers()))
-        .then(Leftover::default);
-    let request = request.map(|body| RequestBody::from_wire(body, limit, leftover.clone()));
+    let is_empty = request.body().is_end_stream();
+    let limits = gate.limits();
+    let leftover = (!state.is_http2 && !is_empty && !awaits_continue(request.headers())).then(Leftover::default);
+    let pace = (!is_empty).then(|| Pace::new(limits, &state.entrance.metrics));
+    let limit = limits.body_bytes_max;
+    let request = request.map(|body| RequestBody::from_wire(body, limit, leftover.clone(), pace));
     let mut response = gate.handle(&state.peer, request).await;
     if let Some(leftover) = leftover {
         leftover.discard().await;
     }
     if state.is_spent() {
-        state.turned_away.notify_one();
+        state.give(Order::TurnAway);
     }
     if let Some(takeover) = response.extensions_mut().remove::<Takeover>() {
         *state.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
     }
     if response.extensions_mut().remove::<LongRunning>().is_none() {
         running.begin_sending();
+    } else {
+        running.is_a_stream();
     }
-    Ok(response.map(|body| RunningBody { body, _running: running }))
+    Ok(response.map(|body| RunningBody { body, running }))
+}
+
+/// What a stopping server that still listens says to everything but probes.
+fn turn_away(state: &Arc<ConnectionState>) -> Response<RunningBody> {
+    state.entrance.metrics.turned_away.inc();
+    let seconds = i32::try_from(TURNED_AWAY_RETRY_SECONDS).unwrap_or(i32::MAX);
+    let sentence = "The apiserver is shutting down, please try again later.";
+    let mut response = status_response(&Status::too_many_requests(sentence, seconds));
+    if state.is_http2 {
+        // HTTP/2 has no such header: the connection says it.
+        state.give(Order::ComeAgain);
+    } else {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let running = Running::begin(state);
+    response.map(|body| RunningBody { body, running })
+}
+
+fn is_health(path: &str) -> bool {
+    ["/healthz", "/livez", "/readyz"].iter().any(|probe| path.starts_with(probe))
 }
 
 /// A client that waits to be told to go on has not begun to send; reading would ask it to.
@@ -232,28 +294,47 @@ fn awaits_continue(headers: &HeaderMap) -> bool {
     headers.contains_key(header::EXPECT)
 }
 
+/// What a connection is told to do by one of its requests. A later one counts for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    /// To finish what is in flight; the client connects again.
+    ComeAgain,
+    /// To end soon.
+    TurnAway,
+    /// To end now.
+    Cut(CutFor),
+}
+
 /// What a connection and its requests share.
 struct ConnectionState {
     peer: Arc<Peer>,
     is_http2: bool,
+    entrance: Arc<Entrance>,
     begun: AtomicU64,
     running: AtomicU64,
     /// Answers that are not streams and not sent yet, with the time they were ready. At most one a stream.
     sending: Mutex<BTreeMap<u64, Instant>>,
-    turned_away: Notify,
+    abandoned: Mutex<TokenBucket>,
+    abandoned_rate: Rate,
+    ordered: Notify,
+    order: Mutex<Option<Order>>,
     /// What the connection becomes when HTTP ends on it.
     takeover: Mutex<Option<Takeover>>,
 }
 
 impl ConnectionState {
-    fn new(peer: Arc<Peer>, is_http2: bool) -> Self {
+    fn new(peer: Arc<Peer>, is_http2: bool, entrance: Arc<Entrance>, abandoned_rate: Rate) -> Self {
         Self {
             peer,
             is_http2,
+            entrance,
             begun: AtomicU64::new(0),
             running: AtomicU64::new(0),
             sending: Mutex::new(BTreeMap::new()),
-            turned_away: Notify::new(),
+            abandoned: Mutex::new(TokenBucket::full(abandoned_rate, Instant::now())),
+            abandoned_rate,
+            ordered: Notify::new(),
+            order: Mutex::new(None),
             takeover: Mutex::new(None),
         }
     }
@@ -263,12 +344,39 @@ impl ConnectionState {
         self.is_http2 && self.peer.is_stranger()
     }
 
-    /// Says whether an answer has been waiting longer than `patience` for its peer to read it.
-    fn is_stalled(&self, patience: Duration) -> bool {
-        let now = Instant::now();
-        let sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Since when the answer that has waited longest has been waiting for its peer to read it.
+    fn unread_since(&self) -> Option<Instant> {
         // Numbers grow with time, so the first one has waited longest.
-        sending.first_key_value().is_some_and(|(_, since)| now.duration_since(*since) > patience)
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner).first_key_value().map(|(_, since)| *since)
+    }
+
+    /// Tells the connection what to do.
+    fn give(&self, order: Order) {
+        let mut held = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = held.take().max(Some(order));
+        self.ordered.notify_one();
+    }
+
+    fn order(&self) -> Option<Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The peer went away from a request. HTTP/1 has only its connection to go away from.
+    fn abandon(&self) {
+        if !self.is_http2 {
+            return;
+        }
+        self.entrance.metrics.requests_abandoned.inc();
+        let mut abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        if !abandoned.take(self.abandoned_rate, Instant::now()) {
+            self.give(Order::Cut(CutFor::AbandonedRequests));
+        }
+    }
+
+    /// The connection was cut.
+    fn cut(&self, reason: CutFor) {
+        tracing::info!(remote = %self.peer.remote(), reason = reason.label(), "connection cut");
+        self.entrance.cut(self.peer.remote().ip(), reason);
     }
 }
 
@@ -277,19 +385,27 @@ struct Running {
     state: Arc<ConnectionState>,
     number: u64,
     is_sending: bool,
+    is_answered: bool,
+    in_flight: Option<InFlight>,
 }
 
 impl Running {
     fn begin(state: &Arc<ConnectionState>) -> Self {
         let number = state.begun.fetch_add(1, Ordering::Relaxed);
         state.running.fetch_add(1, Ordering::Relaxed);
-        Self { state: Arc::clone(state), number, is_sending: false }
+        let in_flight = Some(InFlight::begin(&state.entrance));
+        Self { state: Arc::clone(state), number, is_sending: false, is_answered: false, in_flight }
     }
 
     fn begin_sending(&mut self) {
         self.is_sending = true;
         let mut sending = self.state.sending.lock().unwrap_or_else(PoisonError::into_inner);
         sending.insert(self.number, Instant::now());
+    }
+
+    /// A stopping server does not wait for its end.
+    fn is_a_stream(&mut self) {
+        self.in_flight = None;
     }
 }
 
@@ -300,13 +416,16 @@ impl Drop for Running {
             let mut sending = self.state.sending.lock().unwrap_or_else(PoisonError::into_inner);
             sending.remove(&self.number);
         }
+        if !self.is_answered {
+            self.state.abandon();
+        }
     }
 }
 
 /// The body of an answer that is still part of a running request.
 struct RunningBody {
     body: Body,
-    _running: Running,
+    running: Running,
 }
 
 impl HttpBody for RunningBody {
@@ -314,7 +433,9 @@ impl HttpBody for RunningBody {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.running.is_answered = !matches!(frame, Some(Ok(_)));
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -323,6 +444,12 @@ impl HttpBody for RunningBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for RunningBody {
+    fn drop(&mut self) {
+        self.running.is_answered |= self.body.is_end_stream();
     }
 }
 

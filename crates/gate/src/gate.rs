@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use portcullis_audit::Auditor;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::arrival::{AUDIT_ID, Arrived, Peer};
 use crate::audit;
@@ -19,8 +20,10 @@ use crate::config::Limits;
 use crate::deadline;
 use crate::fairness::{self, Fairness};
 use crate::impersonation;
+use crate::metrics::{Authenticated, Counting, Metrics, Step};
 use crate::refusal::Refusal;
 use crate::request_info;
+use crate::trace::{self, trace_step};
 use crate::trail::Trail;
 
 /// What stands behind the gate: it takes a request that passed and makes its answer.
@@ -49,6 +52,19 @@ pub struct Guards {
     pub auditor: Arc<Auditor>,
     /// Who waits for whom; nobody when there is none.
     pub fairness: Option<Fairness>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Guards {
+    /// Gives everything that the guards count to a registry.
+    ///
+    /// # Errors
+    /// When it has metrics of these names already.
+    pub fn register(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        self.metrics.register(registry)?;
+        self.authorizers.register(registry)
+    }
 }
 
 impl Default for Guards {
@@ -59,6 +75,7 @@ impl Default for Guards {
             authorizers: AuthorizerChain::new(Vec::new()),
             auditor: Auditor::none(),
             fairness: None,
+            metrics: Arc::default(),
         }
     }
 }
@@ -90,8 +107,10 @@ impl<H: Handler> Gate<H> {
         let audit_id = arrived.audit_id.clone();
         // Outside of the steps: it outlives a refusal, a panic, and a client that goes away.
         let trail = Trail::default();
+        let span = trace::request(&arrived);
+        let counting = self.guards.metrics.begin();
         let answered = {
-            let answer = pin!(self.answer(arrived, &trail));
+            let answer = pin!(self.answer(arrived, &trail, &counting).instrument(span.clone()));
             catch_panic(answer).await
         };
         let mut response = match answered {
@@ -103,13 +122,16 @@ impl<H: Handler> Gate<H> {
                 response
             }
         };
-        trail.leave(&mut response);
+        let is_stream = response.extensions().get::<LongRunning>().is_some();
+        let stream = counting.answered(&mut response, is_stream);
+        trail.leave(&mut response, stream);
+        trace::answered(&span, response.status());
         finish(response.headers_mut(), audit_id, self.guards.authorizers.warning());
         response
     }
 
-    async fn answer(&self, arrived: Box<Arrived>, trail: &Trail) -> Response<Body> {
-        let (mut response, is_long_running) = match self.pass(arrived, trail).await {
+    async fn answer(&self, arrived: Box<Arrived>, trail: &Trail, counting: &Counting) -> Response<Body> {
+        let (mut response, is_long_running) = match self.pass(arrived, trail, counting).await {
             Ok((permitted, deadline)) => (self.within(deadline, permitted).await, deadline.is_none()),
             Err(refusal) => (refusal.into_response(), false),
         };
@@ -121,11 +143,11 @@ impl<H: Handler> Gate<H> {
     }
 
     /// Runs the handler, for as long as the request has.
-    async fn within(&self, deadline: Option<Duration>, permitted: Permitted) -> Response<Body> {
+    async fn within(&self, deadline: Option<Instant>, permitted: Permitted) -> Response<Body> {
         let answer = pin!(self.handler.handle(permitted));
         match deadline {
             None => answer.await,
-            Some(after) => match tokio::time::timeout(after, answer).await {
+            Some(deadline) => match tokio::time::timeout_at(deadline, answer).await {
                 Ok(response) => response,
                 Err(_) => Refusal::DeadlineExceeded.into_response(),
             },
@@ -133,21 +155,51 @@ impl<H: Handler> Gate<H> {
     }
 
     /// The order of the steps. A request that fails one never reaches the next (A8).
-    async fn pass(&self, arrived: Box<Arrived>, trail: &Trail) -> Result<(Permitted, Option<Duration>), Refusal> {
-        let Guards { authenticators, authorizers, auditor, fairness } = &*self.guards;
-        let located = request_info::locate(arrived)?;
-        let deadline = deadline::of(&located, &self.limits);
-        let identified = match authenticators.identify(located).await {
-            Ok(identified) => identified,
-            Err(unidentified) => return Err(audit::record_stranger(auditor, unidentified, trail)),
+    async fn pass(
+        &self,
+        arrived: Box<Arrived>,
+        trail: &Trail,
+        counting: &Counting,
+    ) -> Result<(Permitted, Option<Instant>), Refusal> {
+        // What a request waits for, a seat or somebody's word, is of its time.
+        let begun = Instant::now();
+        let Guards { authenticators, authorizers, auditor, fairness, metrics } = &*self.guards;
+        let located = match request_info::locate(arrived) {
+            Ok(located) => located,
+            Err(unlocated) => return Err(audit::record_unlocated(auditor, unlocated, trail)),
         };
-        let recorded = audit::record(auditor, identified, trail).await?;
-        let acting = impersonation::act(authorizers, recorded).await?;
+        counting.located(located.arrived(), located.info());
+        trace::located(&located.arrived().parts.method, located.info());
+        let deadline = deadline::of(&located, &self.limits);
+        let mut lap = metrics.lap();
+        metrics.certificate(located.arrived().peer.credential());
+        let identified = authenticators.identify(located).instrument(trace_step("authentication")).await;
+        let took = lap.end(Step::Authentication);
+        let identified = match identified {
+            Ok(identified) => {
+                metrics.authenticated(Authenticated::Success, took);
+                metrics.user(&identified.identity().name);
+                trace::identified(identified.identity());
+                identified
+            }
+            Err(unidentified) => {
+                metrics.authenticated(unidentified.result, took);
+                return Err(audit::record_stranger(auditor, unidentified, trail));
+            }
+        };
+        let recorded = audit::record(auditor, identified, trail).instrument(trace_step("audit")).await;
+        lap.end(Step::Audit);
+        let acting = impersonation::act(authorizers, recorded?).instrument(trace_step("impersonation")).await;
+        lap.end(Step::Impersonation);
         // A deadline that cannot be read refuses the request too, but not before it is known that its sender may ask.
         let time = deadline.as_ref().ok().copied().flatten();
-        let seated = fairness::seat(fairness.as_ref(), acting, time, trail).await?;
-        let permitted = self.guards.permit(seated).await?;
-        Ok((permitted, deadline?))
+        let seated = fairness::seat(fairness.as_ref(), acting?, time, trail);
+        let seated = counting.waiting(seated.instrument(trace_step("priorityandfairness"))).await;
+        lap.end(Step::Fairness);
+        let permitted = self.guards.permit(seated?).instrument(trace_step("authorization")).await;
+        lap.end(Step::Authorization);
+        let permitted = permitted?;
+        Ok((permitted, deadline?.map(|time| begun + time)))
     }
 }
 

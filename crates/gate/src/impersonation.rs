@@ -15,7 +15,7 @@ use portcullis_model::go_text::quoted;
 use portcullis_model::names::{dns1123_label, dns1123_subdomain};
 
 use crate::arrival::Arrived;
-use crate::audit::Recorded;
+use crate::audit::{self, Recorded};
 use crate::authn::strip_prefix;
 use crate::authz::AuthorizerChain;
 use crate::identity::{
@@ -98,6 +98,9 @@ pub(crate) async fn act(authorizers: &AuthorizerChain, mut recorded: Recorded) -
     let mode = match modes::ask(authorizers, user, info, &wanted).await {
         Ok(mode) => mode,
         Err(refusal) => {
+            if let Refusal::Forbidden(forbidden) = &refusal {
+                audit::note_forbid(recorded.record(), &forbidden.message);
+            }
             let (user, verb) = (&user.name, info.verb());
             tracing::info!(audit_id, user, verb, impersonated = wanted.user, gate = "impersonation", "request refused");
             return Err(refusal);
@@ -112,6 +115,7 @@ pub(crate) async fn act(authorizers: &AuthorizerChain, mut recorded: Recorded) -
         "request acts as another user"
     );
     let identity = Arc::new(wanted.into_identity(mode));
+    recorded.record().impersonated(&audit::user(&identity), mode.constraint());
     Ok(Acting { recorded, impersonated: Some(Impersonated { identity, mode }) })
 }
 

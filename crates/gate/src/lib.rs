@@ -9,6 +9,7 @@
 //! What this crate never does: read an object, know a kind, open a plain-text port, or hold a value that means "no
 //! authoriser". Everything in the process that asks for something comes in here too, with an identity of its own.
 
+mod addresses;
 mod arrival;
 mod audit;
 mod authn;
@@ -18,29 +19,38 @@ mod cluster;
 mod config;
 mod connection;
 mod deadline;
+mod draining;
+mod entrance;
 mod fairness;
 mod gate;
+mod handshakes;
 mod identity;
 mod impersonation;
 mod listener;
 mod live_file;
+pub mod metrics;
+mod penalties;
+mod places;
 mod query;
+mod rate;
 mod refusal;
 mod request_info;
 mod strict;
 mod tls;
 mod tls_stream;
 mod tokens;
+mod trace;
 mod trail;
 mod upgrade;
 mod webhook;
 
 pub use arrival::Peer;
+pub use audit::{AuditPolicyError, AuditPolicyFile};
 pub use authn::{
     Anonymous, AnonymousPaths, AuthenticationConfiguration, Authenticators, BootstrapTokens, ConfigurationError,
     ConfigurationFile, ConfigurationFileError, Credentials, Dial, Fetch, FetchError, FrontProxy, HttpsDial, JwtIssuers,
     KnownToken, OidcFlags, RequestHeaderError, RequestHeaders, ServiceAccountTokens, SystemNames, TokenAuthenticator,
-    TokenVerdict, TokenWebhook, TokenWebhookSettings, Tokens, TrustFiles, TrustFilesError, Trusted,
+    TokenRemark, TokenVerdict, TokenWebhook, TokenWebhookSettings, Tokens, TrustFiles, TrustFilesError, Trusted,
 };
 pub use authz::{
     Abac, AbacError, Attributes, AuthorizationConfigurationError, AuthorizationFile, Authorizer, AuthorizerChain,
@@ -52,10 +62,13 @@ pub use authz::{
 pub use body::{Body, BodyError, BoxError, RequestBody, status_response};
 pub use cluster::{Cluster, Held, Holder, StoredSecret};
 pub use config::{
-    BODY_BYTES_MAX, CONNECTIONS_MAX, DRAIN_TIMEOUT, GateConfig, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX,
-    HEADER_READ_TIMEOUT, IDLE_TIMEOUT, Limits, Profile, REQUEST_TIMEOUT, STRANGER_LINGER, STREAMS_MAX, TlsMaterial,
+    ABANDONED, BODY_BYTES_MAX, BODY_BYTES_PER_SECOND_MIN, BODY_GRACE, CONNECTIONS_MAX, ConnectionRules, DRAIN_TIMEOUT,
+    GateConfig, GoawayChance, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, IDLE_TIMEOUT,
+    Limits, Profile, REQUEST_TIMEOUT, STRANGER_LINGER, STREAMS_MAX, TlsMaterial,
 };
-pub use fairness::{Fairness, FlowControl};
+pub use connection::ConnectionMetrics;
+pub use draining::Draining;
+pub use fairness::{Fairness, FlowControl, Weighed};
 pub use gate::{Gate, Guards, Handler};
 pub use identity::{
     ANONYMOUS, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_NODES, GROUP_SERVICE_ACCOUNTS, GROUP_UNAUTHENTICATED,
@@ -63,13 +76,16 @@ pub use identity::{
 };
 pub use listener::{Drained, ListenError, Listener};
 pub use live_file::{FileFollower, LiveFile, LiveFileError, Reload, keep_fresh};
+pub use metrics::{Metrics, ReloadedFile, ResourceNames};
 pub use query::Query;
+pub use rate::Rate;
 pub use refusal::not_found;
 pub use request_info::{PathFault, RequestInfo, ResourceInfo, Verb, selected_name};
 pub use strict::StrictError;
 pub use tls::{Tls, TlsError};
 pub use tokens::{KeyError, Named, NewToken, ServiceAccountIssuer, ServiceAccountKeys};
-pub use upgrade::{Draining, Upgrade, UpgradedStream};
+pub use trace::{TRACE_TARGET, trace_step, turn_on_traces};
+pub use upgrade::{Upgrade, UpgradedStream};
 pub use webhook::{ReviewVersion, WebhookError};
 
 /// A future that is made where it is asked for, because few ever wait.

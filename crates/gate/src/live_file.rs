@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use zeroize::Zeroizing;
 
 use crate::body::BoxError;
+use crate::metrics::{Metrics, ReloadedFile};
 
 /// How often files are looked at: upstream's interval.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -139,6 +140,11 @@ pub trait FileFollower: Send + Sync + 'static {
     /// What it is, for the log.
     fn name(&self) -> &'static str;
 
+    /// Which file's reloads it is counted as, if it is counted.
+    fn counted_as(&self) -> Option<ReloadedFile> {
+        None
+    }
+
     /// Reads its files and puts in force what changed. Blocks, on a thread that may, in the runtime's context. When a file can not
     /// be used, all stays as it is.
     ///
@@ -148,7 +154,7 @@ pub trait FileFollower: Send + Sync + 'static {
 }
 
 /// Looks at files for as long as it is polled.
-pub async fn keep_fresh(followers: Vec<Arc<dyn FileFollower>>) {
+pub async fn keep_fresh(followers: Vec<Arc<dyn FileFollower>>, metrics: Arc<Metrics>) {
     let mut followed: Vec<_> = followers.into_iter().map(|follower| Followed { follower, complaint: None }).collect();
     let mut ticks = interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -157,7 +163,7 @@ pub async fn keep_fresh(followers: Vec<Arc<dyn FileFollower>>) {
     loop {
         ticks.tick().await;
         for followed in &mut followed {
-            followed.look().await;
+            followed.look(&metrics).await;
         }
     }
 }
@@ -169,13 +175,16 @@ struct Followed {
 }
 
 impl Followed {
-    async fn look(&mut self) {
+    async fn look(&mut self, metrics: &Metrics) {
         let what = self.follower.name();
         let follower = Arc::clone(&self.follower);
         let reloaded = match tokio::task::spawn_blocking(move || follower.reload()).await {
             Ok(reloaded) => reloaded,
             Err(error) => Err(error.into()),
         };
+        if let Some(file) = self.follower.counted_as() {
+            metrics.reloaded(file, &reloaded);
+        }
         let complaint = reloaded.as_ref().err().map(|error| chain_of(&**error));
         if let Ok(Reload::Replaced) = reloaded {
             tracing::info!(what, "reloaded");
@@ -257,7 +266,7 @@ mod tests {
     async fn files_are_looked_at_every_minute() {
         let counting = Arc::new(Counting::default());
         let followers: Vec<Arc<dyn FileFollower>> = vec![Arc::clone(&counting) as _, Arc::clone(&counting) as _];
-        let following = keep_fresh(followers);
+        let following = keep_fresh(followers, Arc::default());
         assert!(tokio::time::timeout(LOOK_INTERVAL * 3 + LOOK_INTERVAL / 2, following).await.is_err());
         assert_eq!(counting.0.load(Ordering::Relaxed), 6);
     }

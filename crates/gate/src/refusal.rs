@@ -7,6 +7,9 @@ use portcullis_model::status::Status;
 use crate::body::{Body, status_response};
 use crate::request_info::{PathFault, RequestInfo};
 
+/// Seconds after which a client should come back that was refused because nothing can be recorded.
+const UNRECORDABLE_RETRY_SECONDS: i32 = 10;
+
 /// Why a request did not pass. Each carries what its answer needs, and nothing that only the log may say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -71,13 +74,17 @@ impl Refusal {
             Self::DeadlineExceeded => {
                 status_response(&Status::timeout("request did not complete within the allotted timeout", 0))
             }
-            Self::Unrecordable => status_response(&Status::service_unavailable(
-                "the audit log can not be written, and nothing may happen that is not on record",
-            )),
-            Self::TooManyRequests { retry_after_seconds } => status_response(&Status::too_many_requests(
-                "too many requests, please try again later.",
-                i32::try_from(retry_after_seconds).unwrap_or(i32::MAX),
-            )),
+            Self::Unrecordable => {
+                let why = "the audit log can not be written, and nothing may happen that is not on record: make room for \
+                           the log, or see --audit-on-error";
+                status_response(&Status::service_unavailable(why).with_retry_after(UNRECORDABLE_RETRY_SECONDS))
+            }
+            Self::TooManyRequests { retry_after_seconds } => {
+                let words = "Too many requests, please try again later.\n";
+                let mut response = text(StatusCode::TOO_MANY_REQUESTS, words);
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
+                response
+            }
             Self::Panicked => status_response(&Status::internal_error(
                 "this request caused the server to panic: look in its log for the audit id of this answer",
             )),
@@ -178,6 +185,8 @@ mod tests {
             ),
         )
         .await;
+        let plea = "Too many requests, please try again later.\n";
+        check(Refusal::TooManyRequests { retry_after_seconds: 4 }, 429, plain, plea).await;
         check(path("//api/v1/namespaces"), 404, plain, "404 page not found\n").await;
         check(path("/healthz/../x"), 404, plain, "404 page not found\n").await;
         check(

@@ -136,13 +136,25 @@ impl Located {
     }
 }
 
+/// A request whose path can not be read.
+pub(crate) struct Unlocated {
+    pub(crate) arrived: Box<Arrived>,
+    pub(crate) refusal: Refusal,
+}
+
+impl From<Unlocated> for Refusal {
+    fn from(unlocated: Unlocated) -> Self {
+        unlocated.refusal
+    }
+}
+
 /// Parses the path and the query of a request.
-pub(crate) fn locate(arrived: Box<Arrived>) -> Result<Located, Refusal> {
+pub(crate) fn locate(arrived: Box<Arrived>) -> Result<Located, Unlocated> {
     let uri = &arrived.parts.uri;
     let info = RequestInfo::parse(&arrived.parts.method, uri.path(), uri.query().unwrap_or_default());
     match info {
         Some(info) => Ok(Located { arrived, info }),
-        None => Err(Refusal::BadRequestLine),
+        None => Err(Unlocated { arrived, refusal: Refusal::BadRequestLine }),
     }
 }
 

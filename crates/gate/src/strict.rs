@@ -125,6 +125,11 @@ impl Fields<'_> {
         self.members.remove(name).filter(|value| !value.is_null())
     }
 
+    /// Takes whatever there is: a field that exists, and that nobody reads.
+    pub(crate) fn ignore(&mut self, name: &str) {
+        self.take(name);
+    }
+
     /// Takes a string, if there is one.
     pub(crate) fn optional_string(&mut self, name: &str) -> Option<String> {
         let value = self.take(name)?;

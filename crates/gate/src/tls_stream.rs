@@ -14,6 +14,8 @@ use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::connection::frames::FrameMeter;
+
 /// Pieces up to this size are copied together; larger ones fill records by themselves.
 const SMALL_BYTES_MAX: usize = 4 * 1024;
 /// Content of a full TLS record.
@@ -237,27 +239,63 @@ impl AsyncWrite for TlsStream {
 
 /// A stream whose flush does nothing: whoever moves the connection sends, when it has nothing more to say for now.
 #[derive(Clone)]
-pub(crate) struct Corked(Arc<Mutex<TlsStream>>);
+pub(crate) struct Corked(Arc<Mutex<Http2>>);
+
+/// A stream and what is counted of it.
+struct Http2 {
+    stream: TlsStream,
+    meter: FrameMeter,
+}
 
 impl Corked {
     pub(crate) fn new(stream: TlsStream) -> Self {
-        Self(Arc::new(Mutex::new(stream)))
+        Self(Arc::new(Mutex::new(Http2 { stream, meter: FrameMeter::new() })))
+    }
+
+    /// What its peer sends beside requests.
+    pub(crate) fn meter<T>(&self, look: impl FnOnce(&FrameMeter) -> T) -> T {
+        look(&self.stream().meter)
+    }
+
+    /// Says last words, of which the peer gets what it takes at once.
+    pub(crate) async fn say_last(&self, bytes: &[u8]) {
+        std::future::poll_fn(|context| {
+            let stream = &mut self.stream().stream;
+            let said = stream.poll_take(context, &[IoSlice::new(bytes)]);
+            if matches!(said, Poll::Ready(Ok(_))) {
+                let _ = stream.poll_close(context);
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Sends everything that was written. To be called after every move of the connection, or what it said is not heard.
     pub(crate) fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_send(context)
+        self.stream().stream.poll_send(context)
     }
 
     /// One task uses both handles, so nobody ever waits here.
-    fn stream(&self) -> MutexGuard<'_, TlsStream> {
+    fn stream(&self) -> MutexGuard<'_, Http2> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Http2 {
+    fn poll_take(&mut self, context: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let taken = ready!(self.stream.poll_take(context, pieces))?;
+        self.meter.sent(taken);
+        Poll::Ready(Ok(taken))
     }
 }
 
 impl AsyncRead for Corked {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_receive(context, buffer)
+        let before = buffer.filled().len();
+        let Http2 { stream, meter } = &mut *self.stream();
+        ready!(stream.poll_receive(context, buffer))?;
+        let received = buffer.filled().get(before..).unwrap_or_default();
+        Poll::Ready(meter.received(received).map_err(|exceeded| io::Error::new(io::ErrorKind::QuotaExceeded, exceeded)))
     }
 }
 
@@ -283,7 +321,7 @@ impl AsyncWrite for Corked {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_close(context)
+        self.stream().stream.poll_close(context)
     }
 }
 

@@ -9,8 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use portcullis_audit::Record;
 use portcullis_fairness::Seat;
 use portcullis_model::status::Status;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::body::Body;
+use crate::metrics::Counting;
+use crate::upgrade::Takeover;
 
 const FLOW_SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const PRIORITY_LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
@@ -20,6 +23,7 @@ const PRIORITY_LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-
 pub(crate) struct Trail {
     record: OnceLock<Record>,
     seat: OnceLock<Seat>,
+    place: OnceLock<OwnedSemaphorePermit>,
     flow: OnceLock<FlowHeaders>,
 }
 
@@ -33,6 +37,9 @@ pub(crate) struct FlowHeaders {
 struct Companion {
     _record: Option<Record>,
     _seat: Option<Seat>,
+    _place: Option<OwnedSemaphorePermit>,
+    /// That of a stream, which is counted when it ends.
+    _counting: Option<Counting>,
 }
 
 impl Trail {
@@ -42,6 +49,11 @@ impl Trail {
 
     pub(crate) fn seat(&self, seat: &Seat) {
         let _ = self.seat.set(seat.clone());
+    }
+
+    /// A place among so many requests at once, where there are no seats.
+    pub(crate) fn place(&self, place: OwnedSemaphorePermit) {
+        let _ = self.place.set(place);
     }
 
     pub(crate) fn flow(&self, headers: FlowHeaders) {
@@ -60,20 +72,26 @@ impl Trail {
         let status = response.extensions_mut().remove::<std::sync::Arc<Status>>();
         let Some(record) = self.record.get() else { return };
         let code = response.status().as_u16();
-        match is_long_running {
+        // A refusal has an end, also where a stream was asked for.
+        match is_long_running && status.is_none() {
             true => record.started(code).await,
             false => record.completed(code, status.as_deref()).await,
         }
     }
 
     /// Names the flow in the answer, and gives what must outlive it to its body.
-    pub(crate) fn leave(mut self, response: &mut Response<Body>) {
+    pub(crate) fn leave(mut self, response: &mut Response<Body>, counting: Option<Counting>) {
         if let Some(FlowHeaders { schema, level }) = self.flow.take() {
             name_flow(response.headers_mut(), schema, level);
         }
-        let (record, seat) = (self.record.take(), self.seat.take());
-        if record.is_some() || seat.is_some() {
-            response.body_mut().accompany(Box::new(Companion { _record: record, _seat: seat }));
+        let (record, seat, place) = (self.record.take(), self.seat.take(), self.place.take());
+        if record.is_some() || seat.is_some() || place.is_some() || counting.is_some() {
+            let companion = Companion { _record: record, _seat: seat, _place: place, _counting: counting };
+            // A connection that becomes another stream has an empty answer, and lives on.
+            match response.extensions().get::<Takeover>() {
+                Some(takeover) => takeover.accompany(Box::new(companion)),
+                None => response.body_mut().accompany(Box::new(companion)),
+            }
         }
     }
 }

@@ -3,46 +3,20 @@
 //! What speaks after the answer runs inside the connection's own task. So it has an owner: it hears that the server stops, has
 //! until the drain deadline, and keeps the connection's place among those allowed at once. HTTP/2 has no 101.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::sync::watch;
 
 use crate::body::Body;
+use crate::draining::Draining;
 
 /// The bytes of a connection after its last HTTP answer, those already read included.
 pub type UpgradedStream = TokioIo<Upgraded>;
-
-/// Tells when the server begins to stop.
-#[derive(Clone, Debug)]
-pub struct Draining(watch::Receiver<bool>);
-
-impl Draining {
-    /// Follows a value that turns true once; a sender that is gone has stopped.
-    pub fn new(draining: watch::Receiver<bool>) -> Self {
-        Self(draining)
-    }
-
-    /// Of a part of the process, which is ended by whoever began it.
-    pub(crate) fn never() -> Self {
-        static NEVER: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
-        Self(NEVER.subscribe())
-    }
-
-    /// Whether the server stops already.
-    pub fn has_begun(&self) -> bool {
-        self.0.has_changed().unwrap_or(true)
-    }
-
-    /// Waits until the server stops. May be dropped and called again.
-    pub async fn begun(&mut self) {
-        let _ = self.0.wait_for(|draining| *draining).await;
-    }
-}
 
 /// The right to end HTTP on a connection. A request has it that came over HTTP/1.1 and asked for another protocol.
 pub struct Upgrade(OnUpgrade);
@@ -86,8 +60,21 @@ type Speak = Box<dyn FnOnce(Draining) -> Speaking + Send>;
 pub(crate) struct Takeover(Arc<Mutex<Option<Speak>>>);
 
 impl Takeover {
-    fn new(speak: impl FnOnce(Draining) -> Speaking + Send + 'static) -> Self {
+    pub(crate) fn new(speak: impl FnOnce(Draining) -> Speaking + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(Some(Box::new(speak)))))
+    }
+
+    /// Keeps something until the other protocol has ended, or will never be spoken.
+    pub(crate) fn accompany(&self, companion: Box<dyn Any + Send>) {
+        let mut speak = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *speak = speak.take().map(|speak| -> Speak {
+            Box::new(move |draining| {
+                Box::pin(async move {
+                    let _companion = companion;
+                    speak(draining).await;
+                })
+            })
+        });
     }
 
     /// Speaks until the other protocol ends.

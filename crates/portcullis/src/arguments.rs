@@ -12,12 +12,20 @@ use portcullis_client::DialRule;
 use portcullis_model::cidr::{Cidr, CidrError};
 
 use crate::admission::AdmissionArguments;
+use crate::audit::AuditArguments;
+use crate::audit_log::AuditLogArguments;
+use crate::audit_log::verify::AuditLog;
+use crate::audit_webhook::AuditWebhook;
 use crate::authentication::Authentication;
 use crate::authorization::Authorization;
 use crate::configuration::{Component, Defaults, default_data_dir, service_range};
+use crate::connections::ConnectionArguments;
 use crate::explain::Explain;
+use crate::fairness::FairnessArguments;
+use crate::rbac_from_audit::FromAudit;
 use crate::refused::NoneRefused;
 use crate::service_accounts::ServiceAccountArguments;
+use crate::tracing_config::TracingArguments;
 use crate::version::VERSION;
 
 const STYLES: Styles = Styles::styled()
@@ -44,6 +52,12 @@ pub(crate) enum Subcommands {
     #[command(subcommand)]
     Pki(Pki),
     Explain(Box<Explain>),
+    /// Roles of the cluster
+    #[command(subcommand)]
+    Rbac(Rbac),
+    /// The audit log: whether it is as its server wrote it
+    #[command(subcommand)]
+    AuditLog(AuditLog),
     /// Print the version
     Version,
 }
@@ -86,6 +100,18 @@ pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) admission: AdmissionArguments,
     #[command(flatten)]
+    pub(crate) audit: AuditArguments,
+    #[command(flatten)]
+    pub(crate) audit_log: AuditLogArguments,
+    #[command(flatten)]
+    pub(crate) audit_webhook: AuditWebhook,
+    #[command(flatten)]
+    pub(crate) fairness: FairnessArguments,
+    #[command(flatten)]
+    pub(crate) connections: ConnectionArguments,
+    #[command(flatten)]
+    pub(crate) tracing: TracingArguments,
+    #[command(flatten)]
     pub(crate) dial: Dialled,
     #[command(flatten)]
     pub(crate) _none_refused: NoneRefused,
@@ -98,6 +124,12 @@ pub(crate) enum Pki {
     ///
     /// Writes PREFIX.crt and PREFIX.key, signed by the cluster's authority. Only D/pki is read: a server may be running.
     Issue(Issue),
+}
+
+/// Roles of the cluster
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rbac {
+    FromAudit(Box<FromAudit>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -124,7 +156,7 @@ pub(crate) struct Dialled {
 }
 
 /// Reads a range; an address alone is a range of one.
-fn addresses(text: &str) -> Result<Cidr, CidrError> {
+pub(crate) fn addresses(text: &str) -> Result<Cidr, CidrError> {
     text.parse::<IpAddr>().map(Cidr::from).or_else(|_| text.parse())
 }
 

@@ -6,18 +6,25 @@ mod addresses;
 mod admission;
 mod apiserver;
 mod arguments;
+mod audit;
+mod audit_log;
+mod audit_webhook;
 mod authentication;
 mod authorization;
 mod configuration;
+mod connections;
 mod explain;
 mod extension_authentication;
+mod fairness;
 mod flags;
 mod guards;
 mod kubeconfig;
 mod memory;
 mod pki;
+mod rbac_from_audit;
 mod refused;
 mod service_accounts;
+mod tracing_config;
 mod up;
 mod version;
 
@@ -31,13 +38,21 @@ use anyhow::Result;
 use clap::Parser as _;
 use time::OffsetDateTime;
 
-use arguments::{Arguments, Issue, Pki, Subcommands};
+use arguments::{Arguments, Issue, Pki, Rbac, Subcommands};
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Subcommands::Up(arguments) => up::run(&arguments),
         Subcommands::Pki(Pki::Issue(arguments)) => issue(&arguments),
         Subcommands::Explain(arguments) => match explain::run(&arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Subcommands::Rbac(Rbac::FromAudit(arguments)) => match rbac_from_audit::run(&arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Subcommands::AuditLog(command) => match audit_log::verify::run(&command) {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

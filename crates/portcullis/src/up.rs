@@ -7,12 +7,12 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
 use portcullis_apiserver::registry::Registry;
-use portcullis_apiserver::{Catalog, Config};
+use portcullis_apiserver::{ApiServer, Catalog, Config};
 use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial, keep_fresh};
 use portcullis_store::embedded::{Embedded, Options};
 use time::OffsetDateTime;
@@ -21,10 +21,12 @@ use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Up;
+use crate::audit_log::KeptLog;
 use crate::authentication::Trust;
 use crate::configuration::Defaults;
 use crate::pki::{self, Pair, pem};
-use crate::{addresses, apiserver, guards, kubeconfig, memory, version};
+use crate::tracing_config::{self, NotStarted, Traces};
+use crate::{addresses, apiserver, audit, connections, guards, kubeconfig, memory, version};
 
 /// Threads that run requests; more do not serve faster, and each holds memory.
 const WORKERS_MAX: usize = 8;
@@ -36,13 +38,24 @@ pub(crate) fn run(arguments: &Up) -> Result<()> {
     let begun = Instant::now();
     let data_dir = std::path::absolute(arguments.data_dir.path()?).context("--data-dir")?;
     arguments.authorization.check()?;
-    log_to_stderr(arguments.log_level.as_deref())?;
+    arguments.fairness.check()?;
+    arguments.audit_log.check()?;
+    arguments.audit_webhook.check()?;
+    let traces = log_to_stderr(arguments.log_level.as_deref(), arguments.tracing.read()?)?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
-    runtime.block_on(serve(arguments, &data_dir, begun))
+    runtime.block_on(async {
+        let exporter = traces.map(NotStarted::start);
+        let served = serve(arguments, &data_dir, begun).await;
+        if let Some(exporter) = exporter {
+            exporter.finish().await;
+        }
+        served
+    })
 }
 
 async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
+    connections::raise_open_files();
     // From here on a signal is an orderly end, also while everything is being made.
     let signals = Signals::new()?;
     pki::files::make_private_directory(data_dir)?;
@@ -63,6 +76,7 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
         tls: tls(&cluster, &trust),
         defaults: profile(arguments.defaults),
         limits: Limits::default(),
+        connections: arguments.connections.rules(),
     };
     let listener = Listener::bind(&config).await?;
     let listening = listener.local_addr()?;
@@ -70,15 +84,22 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     kubeconfig::write(&admin, listening, cluster.authority.certificate(), &cluster.admin)?;
     let reached_at = kubeconfig::server(listening);
     let tokens = arguments.service_accounts.prepare(&directory, &reached_at, config.defaults, &mut cluster.made)?;
+    let metrics = prometheus::Registry::new();
+    listener.metrics().register(&metrics).context("metrics")?;
     let api = Config {
+        metrics: metrics.clone(),
         profile: config.defaults,
         admission: arguments.admission.selection()?,
         service_accounts: Some(tokens.service_accounts()),
         extension_authentication: Some(arguments.authentication.published(&trust)),
         ..apiserver::config(arguments, listening)
     };
-    let server = apiserver::start(api, Arc::clone(&store) as _, Arc::clone(&registry)).await?;
+    let server =
+        apiserver::start(api, arguments.tracing.traced(Arc::clone(&store) as _), Arc::clone(&registry)).await?;
     let own = addresses::listening(&host, listening);
+    let dial = arguments.dial.rule(own, arguments.defaults);
+    let log = arguments.audit_log.open(data_dir, arguments.defaults, Arc::clone(&store) as _, &metrics).await?;
+    let (audit, unfinished_events) = audit::start(arguments, log.as_ref().map(KeptLog::log), dial.clone())?;
     let materials = guards::Materials {
         arguments,
         engine: store,
@@ -87,20 +108,40 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
         trust,
         tokens,
         tls: Arc::clone(listener.tls()),
-        dial: arguments.dial.rule(own, arguments.defaults),
+        dial,
+        audit,
+        metrics: &metrics,
     };
     let (guards, followers) = guards::guards(materials)?;
     // It ends with this function, which is when nobody is served any more.
     let mut following = JoinSet::new();
-    following.spawn(keep_fresh(followers));
+    following.spawn(keep_fresh(followers, Arc::clone(&guards.metrics)));
+    let keeper = Arc::clone(&server);
+    following.spawn(async move { keeper.keep_flow_control().await });
+    if let Some(log) = &log {
+        following.spawn(log.tending());
+    }
+    let stopped = stopped(signals, Arc::clone(&server), arguments.connections.shutdown_delay_duration);
     let gate = Arc::new(Gate::new(apiserver::handler(server), guards, config.limits));
     say_what_is(&cluster.made, listening, &admin, begun)?;
-    let drained = listener.serve(gate, signals.stop()).await;
+    let drained = listener.serve(gate, stopped).await;
+    // The last connection is gone: nothing is asked any more, and nothing more is put on record.
+    unfinished_events.finish().await;
+    if let Some(log) = log {
+        log.close().await;
+    }
     match drained {
         Drained::Completely => tracing::info!("every connection is finished"),
         Drained::CutOff { connections } => tracing::warn!(connections, "deadline passed, connections were cut off"),
     }
     Ok(())
+}
+
+/// Waits until it is time to stop, in upstream's order: the signal, `/readyz` that fails at once, and the time in which everything is
+/// still served, so that whoever sends clients here notices.
+async fn stopped(signals: Signals, server: Arc<ApiServer>, delay: Duration) {
+    signals.stop(|| server.begin_stopping()).await;
+    tokio::time::sleep(delay).await;
 }
 
 /// What the listener shows and whom it trusts.
@@ -128,7 +169,7 @@ fn profile(defaults: Defaults) -> Profile {
 }
 
 /// Logs go to the standard error; what a person should read goes to the standard output.
-fn log_to_stderr(given: Option<&str>) -> Result<()> {
+fn log_to_stderr(given: Option<&str>, traces: Option<Traces>) -> Result<Option<NotStarted>> {
     let variable = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = match (given, &variable) {
         (Some(given), _) => EnvFilter::try_new(given).map_err(|error| {
@@ -137,10 +178,8 @@ fn log_to_stderr(given: Option<&str>) -> Result<()> {
         (None, Some(variable)) => EnvFilter::try_new(variable).with_context(|| format!("RUST_LOG is {variable:?}"))?,
         (None, None) => EnvFilter::new("info"),
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    subscriber.with_ansi(colours).with_target(false).init();
-    Ok(())
+    let has_colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    tracing_config::start(filter, has_colours, traces)
 }
 
 /// The lines that a person reads. `listening` is the promise that requests are answered; tests wait for it.
@@ -178,9 +217,10 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Returns at the first signal. From then on the next one ends the process at once: acknowledged writes are durable.
-    async fn stop(mut self) {
+    /// Returns at the first signal, after `begin`. From then on the next one ends the process at once: acknowledged writes are durable.
+    async fn stop(mut self, begin: impl FnOnce()) {
         self.next().await;
+        begin();
         // Listening for the second one never stops, so one that comes before the line is read is not lost.
         tokio::spawn(async move {
             let kind = self.next().await;

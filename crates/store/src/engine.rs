@@ -525,6 +525,18 @@ pub struct Stats {
     pub rings: Vec<RingStats>,
 }
 
+/// How much is stored where a prefix leads, and how many follow it. Of a whole ring ([`crate::Catalog::ring`]), kept as it changes:
+/// asking costs no walk and no lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Entries of the newest state.
+    pub entries: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Subscribers whom a change concerns, about: those who want words of what changes count as one.
+    pub followers: usize,
+}
+
 /// What one ring of events holds.
 #[derive(Clone, Debug)]
 pub struct RingStats {
@@ -597,6 +609,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What memory holds.
     fn stats(&self) -> Stats;
+
+    /// How much is in the ring of this prefix.
+    fn volume(&self, prefix: &str) -> Volume;
 
     /// Takes no more commits, finishes those it has, and lets go of files and connections. May be called twice.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -31,7 +31,7 @@ pub use budget::Budget;
 pub use catalog::{Catalog, Index, IndexBuilder, Opaque, Term, Text};
 pub use engine::{
     Change, Commit, CommitError, Committed, Condition, Engine, Event, EventBatch, Interest, Key, Limits, Newest,
-    Operation, ReadError, Refusal, RingStats, Stats, SubscribeError, Subscription, SubscriptionError,
+    Operation, ReadError, Refusal, RingStats, Stats, SubscribeError, Subscription, SubscriptionError, Volume,
 };
 pub use entry::{Entry, Stored};
 pub use snapshot::Snapshot;

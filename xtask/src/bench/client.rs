@@ -3,6 +3,8 @@
 //! It shares two cores with the server, so it does as little as can be done: one thread, no pool, no parsing, content is
 //! counted and dropped as it comes. Only the beginning of an answer is kept, because the version of an object is there.
 
+use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use memchr::memmem;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -51,6 +53,7 @@ pub struct Endpoint {
     name: ServerName<'static>,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
+    source: Option<IpAddr>,
 }
 
 impl Endpoint {
@@ -87,12 +90,21 @@ impl Endpoint {
             tls.alpn_protocols = vec![protocol.to_vec()];
             Ok(Arc::new(tls))
         };
-        Ok(Self { authority: authority.to_owned(), name, http1: tls(b"http/1.1")?, http2: tls(b"h2")? })
+        Ok(Self { authority: authority.to_owned(), name, http1: tls(b"http/1.1")?, http2: tls(b"h2")?, source: None })
+    }
+
+    /// The same, from another address of this machine.
+    pub fn from(self, source: IpAddr) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// Speaks TLS and nothing else; for those who write their own frames.
     pub async fn dial(&self, protocol: Protocol) -> Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect(&self.authority).await.with_context(|| self.authority.clone())?;
+        let tcp = match self.source {
+            None => TcpStream::connect(&self.authority).await,
+            Some(source) => connect_from(source, &self.authority).await,
+        };
+        let tcp = tcp.with_context(|| self.authority.clone())?;
         tcp.set_nodelay(true)?;
         let config = match protocol {
             Protocol::Http1 => &self.http1,
@@ -156,6 +168,13 @@ impl Endpoint {
         };
         Ok(Sender { channel, authority: self.authority.as_str().into() })
     }
+}
+
+/// Connects an IPv4 address of this machine to `host:port`.
+pub async fn connect_from(source: IpAddr, authority: &str) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    socket.connect(authority.parse().map_err(io::Error::other)?).await
 }
 
 /// A request that is to be sent.

@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::Figure;
 use super::fortress::{Fortress, Latencies, probe, probe_anew};
-use crate::bench::client::{Call, Endpoint, Protocol};
+use super::{ATTACKER, Figure};
+use crate::bench::client::{Call, Endpoint, Protocol, connect_from};
 use crate::bench::process::MemorySampler;
 
 /// Connections that say nothing.
@@ -36,7 +35,7 @@ pub async fn run(fortress: &Fortress) -> Result<Vec<Figure>> {
         opening.spawn(async move {
             let mut open = Vec::with_capacity(CONNECTIONS / OPENERS);
             for _ in 0..CONNECTIONS / OPENERS {
-                open.push(TcpStream::connect(&authority).await?);
+                open.push(connect_from(ATTACKER, &authority).await?);
             }
             anyhow::Ok(open)
         });

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::ATTACKER;
 use crate::bench::client::{Call, Endpoint, Protocol};
 
 /// Connections that it uses.
@@ -51,7 +52,7 @@ impl Orders {
 /// Lists as it is told. Reports how many answers of each status there were, and how many requests were due and not sent.
 pub async fn attack(orders: &Value) -> Result<Value> {
     let text = |name: &str| orders[name].as_str().map(str::to_owned).with_context(|| name.to_owned());
-    let endpoint = Endpoint::of(&text("authority")?, Path::new(&text("pki")?), Some(&text("user")?))?;
+    let endpoint = Endpoint::of(&text("authority")?, Path::new(&text("pki")?), Some(&text("user")?))?.from(ATTACKER);
     let mut call = Call::get(text("path")?);
     if orders["table"].as_bool() == Some(true) {
         call.accept = TABLE;

@@ -12,6 +12,8 @@ mod lists;
 mod overload;
 mod resets;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use anyhow::{Result, bail};
 use portcullis_tests::build::{self, Profile};
 
@@ -30,6 +32,9 @@ pub struct Options {
     #[arg(long, hide = true)]
     attack: Option<String>,
 }
+
+/// Attackers have an address of their own, so that what a server does against them does not meet others.
+const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 66));
 
 /// A figure and the bar that it is to keep.
 pub struct Figure {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::fortress::Fortress;
 use super::idle::{others, slower};
-use super::{Figure, attacker};
+use super::{ATTACKER, Figure, attacker};
 use crate::bench::client::{Endpoint, Protocol};
 use crate::bench::process::MemorySampler;
 
@@ -72,7 +72,7 @@ pub async fn run(fortress: &Fortress) -> Result<Vec<Figure>> {
 /// streams and connections there were.
 pub async fn attack(orders: &Value) -> Result<Value> {
     let text = |name: &str| orders[name].as_str().with_context(|| name.to_owned());
-    let endpoint = Endpoint::of(text("authority")?, Path::new(text("pki")?), orders["user"].as_str())?;
+    let endpoint = Endpoint::of(text("authority")?, Path::new(text("pki")?), orders["user"].as_str())?.from(ATTACKER);
     let (sent, opened) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let mut attackers = JoinSet::new();
     for _ in 0..CONNECTIONS {

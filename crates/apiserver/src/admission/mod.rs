@@ -18,12 +18,18 @@ pub mod owner_references;
 mod role_escalation;
 mod signer;
 
-use portcullis_gate::{AuthorizerChain, BoxFuture, Identity};
+use std::borrow::Cow;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use portcullis_gate::{AuthorizerChain, BoxFuture, Identity, trace_step};
 use portcullis_model::status::Status;
 use portcullis_model::tree::Tree;
 use portcullis_store::Snapshot;
+use tracing::Instrument as _;
 
 use crate::answer::Failure;
+use crate::metrics::admission::{Durations, Pass as Measured};
 use crate::registry::metadata::Metadata;
 use crate::registry::{Registry, Served};
 use crate::request::Request;
@@ -32,6 +38,8 @@ pub use order::{Selection, SelectionError};
 
 /// Plugins that one build can have: they are kept as bits.
 const PLUGINS_MAX: usize = 64;
+/// Warnings that plugins may leave on one request.
+const WARNINGS_MAX: usize = 100;
 /// What a message names when the object has neither a name nor the beginning of one.
 const NAMELESS: &str = "Unknown!";
 
@@ -121,6 +129,20 @@ impl<'a> Attempt<'a> {
         self.object.as_deref()
     }
 
+    /// Notes something on the record of the request (upstream: `AddAnnotation`). The key begins with the plugin's own domain; the first
+    /// value of a key stays.
+    pub fn annotate(&self, key: &'static str, value: impl Into<Cow<'static, str>>) {
+        self.request.permitted.record().annotate(key, value);
+    }
+
+    /// Warns the client, once for each text (upstream: `warning.AddWarning`).
+    pub fn warn(&self, text: impl Into<String>) {
+        let mut warnings = self.request.admission_warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.len() < WARNINGS_MAX {
+            warnings.push(text.into());
+        }
+    }
+
     /// Makes the refusal of the write: `pods "a" is forbidden: ` and the reason (upstream: `admission.NewForbidden`).
     pub fn forbidden(&self, why: &str) -> Failure {
         let resource = self.served().resource;
@@ -189,6 +211,10 @@ pub struct Admission {
     plugins: Vec<Box<dyn Plugin>>,
     /// By a resource's place, then by operation: bits of `plugins`.
     concerned: Vec<[u64; Operation::ALL.len()]>,
+    /// How long each plugin took, by its place in `plugins`.
+    durations: Vec<Durations>,
+    /// How long the passes over all of them took.
+    steps: Durations,
 }
 
 impl Admission {
@@ -205,7 +231,8 @@ impl Admission {
             handling.fold(0u64, |bits, (at, _)| bits | 1 << at)
         };
         let concerned = registry.all().iter().map(|served| Operation::ALL.map(|operation| bits(served, operation)));
-        Admission { concerned: concerned.collect(), plugins }
+        let durations = plugins.iter().map(|_| Durations::default()).collect();
+        Admission { concerned: concerned.collect(), plugins, durations, steps: Durations::default() }
     }
 
     /// Whether any plugin has a say. Whoever asks first needs not make an [`Attempt`] in vain.
@@ -221,7 +248,22 @@ impl Admission {
     }
 
     fn handling(&self, bits: u64) -> impl Iterator<Item = &dyn Plugin> {
-        self.plugins.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, plugin)| plugin.as_ref())
+        self.measured(bits).map(|(plugin, _)| plugin)
+    }
+
+    fn measured(&self, bits: u64) -> impl Iterator<Item = (&dyn Plugin, &Durations)> {
+        let all = self.plugins.iter().zip(&self.durations).enumerate();
+        all.filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, (plugin, durations))| (plugin.as_ref(), durations))
+    }
+
+    /// Returns how long each plugin took, by its name.
+    pub(crate) fn plugin_durations(&self) -> impl Iterator<Item = (&'static str, &Durations)> {
+        self.plugins.iter().zip(&self.durations).map(|(plugin, durations)| (plugin.name(), durations))
+    }
+
+    /// Returns how long the passes over all plugins took.
+    pub(crate) fn step_durations(&self) -> &Durations {
+        &self.steps
     }
 
     /// First pass. The first refusal ends it.
@@ -229,14 +271,22 @@ impl Admission {
     /// # Errors
     /// What the plugin answers.
     pub async fn admit(&self, attempt: &mut Attempt<'_>) -> Result<(), Failure> {
-        for plugin in self.handling(self.bits(attempt.served(), attempt.operation)) {
-            let said = match plugin.admit(attempt) {
+        let begun = Instant::now();
+        let (mut since, operation) = (begun, attempt.operation);
+        let mut passed = Ok(());
+        for (plugin, durations) in self.measured(self.bits(attempt.served(), operation)) {
+            passed = match plugin.admit(attempt) {
                 Pass::Now(said) => said,
-                Pass::Later(said) => said.await,
+                Pass::Later(said) => said.instrument(trace_step("admission")).await,
             };
-            said.inspect_err(|failure| log(plugin, attempt, failure))?;
+            since = durations.count(operation, Measured::Admit, passed.is_err(), since);
+            if let Err(failure) = &passed {
+                log(plugin, attempt, failure);
+                break;
+            }
         }
-        Ok(())
+        self.steps.count(operation, Measured::Admit, passed.is_err(), begun);
+        passed
     }
 
     /// Second pass. The first refusal ends it.
@@ -244,14 +294,22 @@ impl Admission {
     /// # Errors
     /// What the plugin answers.
     pub async fn validate(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
-        for plugin in self.handling(self.bits(attempt.served(), attempt.operation)) {
-            let said = match plugin.validate(attempt) {
+        let begun = Instant::now();
+        let (mut since, operation) = (begun, attempt.operation);
+        let mut passed = Ok(());
+        for (plugin, durations) in self.measured(self.bits(attempt.served(), operation)) {
+            passed = match plugin.validate(attempt) {
                 Pass::Now(said) => said,
-                Pass::Later(said) => said.await,
+                Pass::Later(said) => said.instrument(trace_step("admission")).await,
             };
-            said.inspect_err(|failure| log(plugin, attempt, failure))?;
+            since = durations.count(operation, Measured::Validate, passed.is_err(), since);
+            if let Err(failure) = &passed {
+                log(plugin, attempt, failure);
+                break;
+            }
         }
-        Ok(())
+        self.steps.count(operation, Measured::Validate, passed.is_err(), begun);
+        passed
     }
 }
 

@@ -8,20 +8,16 @@
 
 use portcullis_kinds::bootstrap_policy::Subject;
 use portcullis_kinds::flow_control::{self, FlowControlError, FlowSchema, Level, Overload, PathRule, ResourceRule};
-use portcullis_model::time::time_text;
 use serde_json::{Value, json};
 
 use super::{Finding, First, Held};
+use crate::flow_control::status;
+pub(super) use crate::flow_control::{GROUP, LEVELS, SCHEMAS};
 
-pub(super) const GROUP: &str = "flowcontrol.apiserver.k8s.io";
-pub(super) const LEVELS: &str = "prioritylevelconfigurations";
-pub(super) const SCHEMAS: &str = "flowschemas";
 /// Whether an object follows what this build suggests.
 const ANNOTATION_AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 /// Who says what they are.
 const MANAGER: &str = "api-priority-and-fairness-config-producer-v1";
-/// Who says whether a schema has its level.
-const MANAGER_STATUS: &str = "api-priority-and-fairness-config-consumer-v1";
 /// Levels and schemas of these names are no suggestions.
 const MANDATORY: [&str; 2] = [EXEMPT, "catch-all"];
 const EXEMPT: &str = "exempt";
@@ -31,15 +27,8 @@ pub(super) fn firsts(now_seconds: i64) -> Result<impl Iterator<Item = First>, Fl
     let read = flow_control::flow_control()?;
     let levels = read.levels.iter().map(|level| made(LEVELS, level.name, level_spec(level)));
     let schemas = read.schemas.iter().map(move |schema| {
-        let message = format!(
-            "This FlowSchema references the PriorityLevelConfiguration object named {:?} and it exists",
-            schema.level
-        );
-        let status = json!({"conditions": [{
-            "type": "Dangling", "status": "False", "reason": "Found", "message": message,
-            "lastTransitionTime": time_text(now_seconds),
-        }]});
-        First { status: Some((status, MANAGER_STATUS)), ..made(SCHEMAS, schema.name, schema_spec(schema)) }
+        let status = json!({"conditions": [status::condition(schema.level, true, now_seconds)]});
+        First { status: Some((status, status::MANAGER)), ..made(SCHEMAS, schema.name, schema_spec(schema)) }
     });
     Ok(levels.chain(schemas))
 }

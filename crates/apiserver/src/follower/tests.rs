@@ -10,6 +10,7 @@ use portcullis_store::embedded::{Embedded, Options};
 use portcullis_store::engine::BoxFuture;
 use portcullis_store::{
     Commit, CommitError, Committed, EventBatch, Limits, Newest, Operation, Stats, SubscribeError, SubscriptionError,
+    Volume,
 };
 
 use super::*;
@@ -101,6 +102,10 @@ impl Engine for Forgetful {
 
     fn stats(&self) -> Stats {
         self.engine.stats()
+    }
+
+    fn volume(&self, prefix: &str) -> Volume {
+        self.engine.volume(prefix)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -375,7 +375,7 @@ async fn metrics_tell_about_the_store() {
     let text = String::from_utf8(cluster.get("/metrics").await.body).unwrap();
     for line in [
         "apiserver_storage_objects{resource=\"configmaps\"} 1\n",
-        "apiserver_cache_list_total{group=\"\",resource=\"configmaps\",index=\"words\"} 1\n",
+        "apiserver_cache_list_total{group=\"\",index=\"words\",resource=\"configmaps\"} 1\n",
         "apiserver_cache_list_returned_objects_total{group=\"\",resource=\"configmaps\"} 2\n",
         "portcullis_store_forms_made_total 1\n",
         "portcullis_store_history_commits{resource=\"configmaps\"} 1\n",
@@ -384,5 +384,4 @@ async fn metrics_tell_about_the_store() {
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
-    assert!(text.ends_with("# EOF\n"));
 }

@@ -16,21 +16,27 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const ROBOT: &str = "/api/v1/namespaces/default/serviceaccounts/robot/token";
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
-/// A cluster that issues tokens and knows them, with a service account, and a clock that stands still at the present: the gate's
-/// own clock does not.
-async fn cluster(change: impl FnOnce(&mut ServiceAccounts)) -> Cluster {
+/// How tokens are issued, with a new key.
+pub(super) fn accounts() -> ServiceAccounts {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let text = STANDARD.encode(pair.to_pkcs8v1().unwrap());
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
     let keys = ServiceAccountKeys::from_pem(pem.as_bytes(), []).unwrap();
     let audiences = vec![ISSUER.to_owned()];
-    let mut accounts = ServiceAccounts {
+    ServiceAccounts {
         issuer: ServiceAccountIssuer::new(audiences.clone(), keys),
-        api_audiences: audiences.clone(),
+        api_audiences: audiences,
         max_expiration_seconds: None,
         extend_expiration: false,
         jwks_uri: "https://10.0.0.1:6443/openid/v1/jwks".to_owned(),
-    };
+    }
+}
+
+/// A cluster that issues tokens and knows them, with a service account, and a clock that stands still at the present: the gate's
+/// own clock does not.
+async fn cluster(change: impl FnOnce(&mut ServiceAccounts)) -> Cluster {
+    let mut accounts = accounts();
+    let audiences = accounts.api_audiences.clone();
     change(&mut accounts);
     let issuer = Arc::clone(&accounts.issuer);
     let config = Config { service_accounts: Some(accounts), ..Config::default() };

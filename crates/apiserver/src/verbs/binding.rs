@@ -98,8 +98,7 @@ fn received(request: &mut Request<'_>) -> Result<(Tree, WriteOptions), Failure> 
     let options = options::write("CreateOptions", request.query)?;
     let schema = request.served.schema;
     let expected = Expected { schema, ty: Binding::TYPE, api_version: "v1", kind: "Binding" };
-    let body = request.body.clone();
-    let tree = input::decode(expected, format, body, options.field_validation, &mut request.warnings)?;
+    let tree = input::receive(request, expected, format, options.field_validation)?;
     let given = views::read::<Binding<'_>>(&tree).metadata().namespace();
     if !given.is_empty() && given != request.namespace() {
         let why = "the namespace of the provided object does not match the namespace sent on the request";

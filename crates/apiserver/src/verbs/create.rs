@@ -12,6 +12,7 @@ use super::options::{self, WriteOptions};
 use super::update;
 use crate::admission::{Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, ObjectAnswer, Unservable, unreadable};
+use crate::audit;
 use crate::negotiate;
 use crate::registry::metadata::{Metadata, metadata_of};
 use crate::registry::{Served, managed, prepare, validate};
@@ -28,7 +29,7 @@ pub async fn create(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
     let format = negotiate::body_format(request.permitted.headers())?;
     let options = options::write("CreateOptions", request.query)?;
     let expected = Expected::of(request.served);
-    let tree = input::decode(expected, format, request.body.clone(), options.field_validation, &mut request.warnings)?;
+    let tree = input::receive(request, expected, format, options.field_validation)?;
     create_object(server, request, tree, &options).await
 }
 
@@ -81,7 +82,12 @@ pub async fn create_object(
             let mut operations = vec![Operation::create(key.as_str(), value.clone())];
             operations.extend(namespace_check);
             match server.engine.commit(Commit::from(operations)).await {
-                Ok(committed) => return created(served, &value, committed.revision),
+                Ok(committed) => {
+                    if is_generated {
+                        audit::named(request, Metadata::of(served, &tree).name());
+                    }
+                    return created(served, &value, committed.revision);
+                }
                 Err(CommitError::Conflict { key: lost, current }) if *lost == *key => current,
                 // The namespace changed meanwhile: it may have gone, or may be on its way out.
                 Err(CommitError::Conflict { .. }) => continue,

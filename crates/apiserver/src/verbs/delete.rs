@@ -79,7 +79,7 @@ pub fn read_options(request: &mut Request<'_>) -> Result<DeleteOptions, Failure>
     // Clients name the resource's group and version, `v1` or `meta.k8s.io/v1`.
     let expected = Expected { schema, ty, api_version: "", kind: "DeleteOptions" };
     let validation = FieldValidation::Ignore;
-    let tree = input::decode(expected, format, request.body.clone(), validation, &mut request.warnings)?;
+    let tree = input::receive(request, expected, format, validation)?;
     fields_of(request.served, &tree).checked()
 }
 

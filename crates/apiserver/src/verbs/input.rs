@@ -14,8 +14,10 @@ use portcullis_model::tree::Tree;
 use portcullis_model::yaml;
 
 use crate::answer::Failure;
+use crate::audit;
 use crate::negotiate::Format;
 use crate::registry::Served;
+use crate::request::Request;
 
 /// Bytes of a refused body that are shown in the message.
 const SHOWN_BYTES_MAX: usize = 30;
@@ -44,6 +46,19 @@ impl<'a> Expected<'a> {
             kind: resource.kind,
         }
     }
+}
+
+/// Reads the body of a request and puts it on the request's record. Findings become warnings, or a failure under
+/// [`FieldValidation::Strict`].
+pub fn receive(
+    request: &mut Request<'_>,
+    expected: Expected<'_>,
+    format: Format,
+    validation: FieldValidation,
+) -> Result<Tree, Failure> {
+    let tree = decode(expected, format, request.body.clone(), validation, &mut request.warnings)?;
+    audit::received(request, expected, &tree);
+    Ok(tree)
 }
 
 /// Reads a body. Findings become warnings, or a failure under [`FieldValidation::Strict`].

@@ -16,6 +16,7 @@ use super::options::{self, WriteOptions};
 use super::strategic::{self, StrategicError};
 use super::update::{Old, check_name, missing, replace};
 use crate::answer::{Answer, Failure};
+use crate::audit;
 use crate::body::Body;
 use crate::negotiate::{self, PatchType};
 use crate::registry::Served;
@@ -67,7 +68,7 @@ impl Patch {
 pub async fn patch(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     let patch_type = negotiate::patch_type(request.permitted.headers())?;
     let options = options::write("PatchOptions", request.query)?;
-    let patch = read(patch_type, &request.body)?;
+    let patch = receive(request, patch_type)?;
     let served = request.served;
     let mut warnings = Vec::new();
     let replaced = {
@@ -85,8 +86,14 @@ pub async fn patch(server: &ApiServer, request: &mut Request<'_>) -> Result<Answ
     replaced?.ok_or_else(|| missing(request))
 }
 
+/// Reads the patch of a request and puts it on the request's record.
+pub fn receive(request: &Request<'_>, patch_type: PatchType) -> Result<Patch, Failure> {
+    audit::patched(request);
+    read(patch_type, &request.body)
+}
+
 /// Reads the body of a patch.
-pub fn read(patch_type: PatchType, body: &Bytes) -> Result<Patch, Failure> {
+fn read(patch_type: PatchType, body: &Bytes) -> Result<Patch, Failure> {
     let value = || serde_json::from_slice::<Value>(body).map_err(|_| undecodable(&syntax_problem(body)));
     match patch_type {
         PatchType::Json => read_operations(value()?),

@@ -59,8 +59,7 @@ async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer,
     let format = negotiate::body_format(request.permitted.headers())?;
     let options = options::write("UpdateOptions", request.query)?;
     let served = request.served;
-    let body = request.body.clone();
-    let wanted = input::decode(expected(served)?, format, body, options.field_validation, &mut request.warnings)?;
+    let wanted = input::receive(request, expected(served)?, format, options.field_validation)?;
     let request: &Request<'_> = request;
     let mut make = |_: &Old| Ok(wanted.clone());
     replace(server, request, &options, &mut make, Some(&Scaled { request })).await?.ok_or_else(|| missing(request))
@@ -68,7 +67,7 @@ async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer,
 
 async fn patched(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     let options = options::write("PatchOptions", request.query)?;
-    let patch = patch::read(negotiate::patch_type(request.permitted.headers())?, &request.body)?;
+    let patch = patch::receive(request, negotiate::patch_type(request.permitted.headers())?)?;
     let served = request.served;
     let expected = expected(served)?;
     let mut warnings = Vec::new();

@@ -24,6 +24,7 @@ use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
 use crate::admission::{Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, Made, unreadable};
+use crate::audit;
 use crate::config::ServiceAccounts;
 use crate::negotiate;
 use crate::registry::prepare::uuid_v4;
@@ -93,8 +94,7 @@ fn received(request: &mut Request<'_>) -> Result<(Tree, WriteOptions), Failure> 
     let options = options::write("CreateOptions", request.query)?;
     let schema = request.served.schema;
     let expected = Expected { schema, ty: TokenRequest::TYPE, api_version: API_VERSION, kind: KIND };
-    let body = request.body.clone();
-    let mut tree = input::decode(expected, format, body, options.field_validation, &mut request.warnings)?;
+    let mut tree = input::receive(request, expected, format, options.field_validation)?;
     let given = views::read::<TokenRequest<'_>>(&tree).metadata().namespace();
     if !given.is_empty() && given != request.namespace() {
         let why = "the namespace of the provided object does not match the namespace sent on the request";
@@ -361,5 +361,7 @@ fn issue(
         expires_at: now.saturating_add(if is_extended { EXTENDED_SECONDS } else { lasts }),
         warn_after: is_extended.then(|| now.saturating_add(lasts)),
     };
-    accounts.issuer.issue(&token).map_err(|error| failed(&error))
+    let issued = accounts.issuer.issue(&token).map_err(|error| failed(&error))?;
+    audit::issued(request, token.id);
+    Ok(issued)
 }

@@ -56,8 +56,7 @@ pub async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
     let format = negotiate::body_format(request.permitted.headers())?;
     let options = options::write("UpdateOptions", request.query)?;
     let expected = Expected::of(request.served);
-    let mut tree =
-        input::decode(expected, format, request.body.clone(), options.field_validation, &mut request.warnings)?;
+    let mut tree = input::receive(request, expected, format, options.field_validation)?;
     check_name(request.served, &tree, request.path_name())?;
     check_namespace_matches(request.served, &tree, request.namespace())?;
     request.served.default(&mut tree);

@@ -23,6 +23,17 @@ pub struct KnownToken {
     /// Which of the audiences that were asked for it is meant for. Empty when its authenticator knows none: then it is meant
     /// for the API server.
     pub audiences: Vec<String>,
+    /// What the record of a request should say of it.
+    pub remark: Option<TokenRemark>,
+}
+
+/// What is good about a token and should not be relied on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRemark {
+    /// The key of an annotation.
+    pub key: &'static str,
+    /// What it says.
+    pub value: String,
 }
 
 /// What one authenticator says of a token.
@@ -139,6 +150,7 @@ pub(super) fn judge<'a>(tokens: &'a Tokens, token: &'a [u8]) -> Authentication<'
     };
     Authentication::Later(Box::pin(async move {
         match tokens.judge(token, &[]).await {
+            Ok(KnownToken { identity, remark: Some(remark), .. }) => Authentication::Remarked(identity, remark),
             Ok(known) => Authentication::Identified(known.identity),
             Err(complaints) => {
                 let words: Vec<String> =

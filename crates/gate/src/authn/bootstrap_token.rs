@@ -77,7 +77,9 @@ impl TokenAuthenticator for BootstrapTokens {
     fn authenticate<'a>(&'a self, token: &'a str, _audiences: &'a [String]) -> TokenVerdict<'a> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         match self.judge(token, i64::try_from(now).unwrap_or(i64::MAX)) {
-            Ok(identity) => TokenVerdict::Known(KnownToken { identity: Arc::new(identity), audiences: Vec::new() }),
+            Ok(identity) => {
+                TokenVerdict::Known(KnownToken { identity: Arc::new(identity), audiences: Vec::new(), remark: None })
+            }
             Err(reason) => {
                 tracing::debug!(reason, "a bootstrap token was not taken");
                 TokenVerdict::Unknown

@@ -125,6 +125,8 @@ pub(crate) type ClientTrust = Arc<ArcSwap<ClientRoots>>;
 /// The certificates a peer sent, and the latest verdict over them.
 pub(crate) struct PeerCertificate {
     chain: Vec<CertificateDer<'static>>,
+    /// When the peer's own certificate ends; zero for one that cannot be read.
+    not_after: i64,
     trust: ClientTrust,
     verdict: ArcSwap<CertificateVerdict>,
     /// By the front proxy's CA; nothing until somebody asks.
@@ -141,7 +143,14 @@ impl PeerCertificate {
     /// Judges the certificates of a new connection.
     pub(crate) fn new(chain: Vec<CertificateDer<'static>>, trust: ClientTrust) -> Self {
         let verdict = judge(&chain, trust.load_full(), UnixTime::now());
-        Self { chain, trust, verdict: ArcSwap::from_pointee(verdict), front_proxy: ArcSwapOption::empty() }
+        let leaf = chain.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+        let not_after = leaf.map_or(0, |(_, leaf)| leaf.validity().not_after.timestamp());
+        Self { chain, not_after, trust, verdict: ArcSwap::from_pointee(verdict), front_proxy: ArcSwapOption::empty() }
+    }
+
+    /// Returns the second since 1970 at which the peer's own certificate ends; zero when it cannot be read.
+    pub(crate) fn not_after(&self) -> i64 {
+        self.not_after
     }
 
     /// Returns the identity the certificate proves at `now`, or why it proves none.

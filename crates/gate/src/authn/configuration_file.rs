@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::body::BoxError;
 use crate::live_file::{FileFollower, LiveFile, LiveFileError, Reload};
+use crate::metrics::ReloadedFile;
 
 use super::anonymous::{Anonymous, AnonymousPaths};
 use super::configuration::{AuthenticationConfiguration, ConfigurationError};
@@ -94,6 +95,10 @@ impl ConfigurationFile {
 impl FileFollower for ConfigurationFile {
     fn name(&self) -> &'static str {
         "authentication configuration"
+    }
+
+    fn counted_as(&self) -> Option<ReloadedFile> {
+        Some(ReloadedFile::Authentication)
     }
 
     fn reload(&self) -> Result<Reload, BoxError> {

@@ -24,15 +24,17 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, header};
 
 use crate::BoxFuture;
-use crate::arrival::Arrived;
+use crate::arrival::{Arrived, PeerCredential};
 use crate::identity::Identity;
+use crate::metrics::Authenticated;
+use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::request_info::Located;
 
 pub(crate) use self::anonymous::PUBLIC_PATHS;
 pub use self::anonymous::{Anonymous, AnonymousPaths};
 use self::bearer::Bearer;
-pub use self::bearer::{KnownToken, TokenAuthenticator, TokenVerdict, Tokens};
+pub use self::bearer::{KnownToken, TokenAuthenticator, TokenRemark, TokenVerdict, Tokens};
 pub use self::bootstrap_token::BootstrapTokens;
 use self::certificate::ClientCertificate;
 pub use self::configuration::{AuthenticationConfiguration, ConfigurationError, OidcFlags};
@@ -50,6 +52,8 @@ use self::websocket::WebSocket;
 pub(crate) enum Authentication<'a> {
     /// The credential is good, and this is whose it is.
     Identified(Arc<Identity>),
+    /// The same, and the record of the request should say something of it.
+    Remarked(Arc<Identity>, TokenRemark),
     /// There is a credential of this sort, and it is wrong. The reason is for the log.
     Refused(Cow<'static, str>),
     /// There is no credential of this sort.
@@ -77,6 +81,8 @@ pub(crate) trait Authenticator: Send + Sync {
 pub(crate) struct Identified {
     located: Located,
     identity: Arc<Identity>,
+    authenticator: &'static str,
+    remark: Option<TokenRemark>,
 }
 
 impl Identified {
@@ -92,12 +98,26 @@ impl Identified {
     pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
+
+    /// Returns what the record of the request should say of its credential.
+    pub(crate) fn remark(&self) -> Option<&TokenRemark> {
+        self.remark.as_ref()
+    }
+
+    /// Returns the name of the authenticator that proved it.
+    pub(crate) fn authenticator(&self) -> &'static str {
+        self.authenticator
+    }
 }
 
 /// A request whose sender could not be proved.
 pub(crate) struct Unidentified {
     pub(crate) located: Located,
     pub(crate) refusal: Refusal,
+    /// Which credentials it showed, for the record.
+    pub(crate) attempted: String,
+    /// Whether a credential was wrong, or there was none.
+    pub(crate) result: Authenticated,
 }
 
 /// All authenticators, in the order they are asked, and then the anonymous user.
@@ -148,15 +168,20 @@ impl Authenticators {
 
     /// Finds out who sends a request, and takes the credentials out of it.
     pub(crate) async fn identify(&self, mut located: Located) -> Result<Identified, Unidentified> {
-        let judged = self.judge(&located).await;
+        let judged = self.judge(&located).await.map_err(|result| (result, attempted(located.arrived())));
         self.strip_credentials(&mut located.arrived_mut().parts.headers);
         match judged {
-            Ok(identity) => Ok(Identified { located, identity }),
-            Err(refusal) => Err(Unidentified { located, refusal }),
+            Ok((identity, authenticator, remark)) => Ok(Identified { located, identity, authenticator, remark }),
+            Err((result, attempted)) => {
+                Err(Unidentified { located, refusal: Refusal::Unauthenticated, attempted, result })
+            }
         }
     }
 
-    async fn judge(&self, located: &Located) -> Result<Arc<Identity>, Refusal> {
+    async fn judge(
+        &self,
+        located: &Located,
+    ) -> Result<(Arc<Identity>, &'static str, Option<TokenRemark>), Authenticated> {
         let arrived = located.arrived();
         // As upstream: a sound credential wins over a broken one of another sort; a broken one never becomes anonymous.
         let mut refused = None;
@@ -167,11 +192,16 @@ impl Authenticators {
             }
             match verdict {
                 // A1: the anonymous user has no credential, so no credential makes one.
-                Authentication::Identified(identity) if identity.is_anonymous() => {
+                Authentication::Identified(identity) | Authentication::Remarked(identity, _)
+                    if identity.is_anonymous() =>
+                {
                     let reason = Cow::Borrowed("a credential of the anonymous user");
                     refused = refused.or(Some((authenticator.name(), reason)));
                 }
-                Authentication::Identified(identity) => return Ok(identity),
+                Authentication::Identified(identity) => return Ok((identity, authenticator.name(), None)),
+                Authentication::Remarked(identity, remark) => {
+                    return Ok((identity, authenticator.name(), Some(remark)));
+                }
                 Authentication::Refused(reason) => refused = refused.or(Some((authenticator.name(), reason))),
                 Authentication::Silent | Authentication::Later(_) => {}
             }
@@ -180,8 +210,9 @@ impl Authenticators {
         if refused.is_none()
             && let Some(identity) = self.anonymous.identify(located.info())
         {
-            return Ok(identity);
+            return Ok((identity, "anonymous", None));
         }
+        let result = if refused.is_some() { Authenticated::Error } else { Authenticated::Failure };
         let (authenticator, reason) = refused.unwrap_or(("anonymous", Cow::Borrowed("no credentials")));
         tracing::info!(
             audit_id = arrived.audit_id.to_str().unwrap_or_default(),
@@ -191,7 +222,7 @@ impl Authenticators {
             reason = &*reason,
             "request refused"
         );
-        Err(Refusal::Unauthenticated)
+        Err(result)
     }
 
     /// Nobody behind the gate sees a credential, or a header that names a user and that the gate did not judge (NCC-YVU).
@@ -200,6 +231,31 @@ impl Authenticators {
         websocket::strip(headers);
         self.user_headers.strip(headers);
     }
+}
+
+/// Says which credentials a request showed, in upstream's words.
+fn attempted(arrived: &Arrived) -> String {
+    let mut sorts = Vec::new();
+    if let Some(value) = arrived.parts.headers.get(header::AUTHORIZATION) {
+        match value.as_bytes().trim_ascii_start().split(|byte| *byte == b' ').next() {
+            Some(scheme) if scheme.eq_ignore_ascii_case(b"bearer") => sorts.push("bearer"),
+            Some(scheme) if scheme.eq_ignore_ascii_case(b"basic") => sorts.push("basic"),
+            _ => {}
+        }
+    }
+    if websocket::has_token(&arrived.parts.headers) {
+        sorts.push("websocket");
+    }
+    if Query::new(arrived.parts.uri.query().unwrap_or_default()).get("access_token").is_some() {
+        sorts.push("access_token");
+    }
+    if matches!(arrived.peer.credential(), PeerCredential::Certificate(_)) {
+        sorts.push("x509");
+    }
+    if sorts.is_empty() {
+        return "Authentication failed, no credentials provided".to_owned();
+    }
+    format!("Authentication failed, attempted: {}", sorts.join(", "))
 }
 
 /// Removes every header whose name starts with `prefix`, without allocating when there is none.

@@ -21,7 +21,7 @@ use crate::tokens::jws::{Algorithm, KeySet, TOKEN_LEN_MAX, Unverified};
 use crate::tokens::remembered::{Remembered, TokenHash};
 use crate::tokens::service_account::{BOUND_CLAIM, LEGACY_ISSUER, ServiceAccountIssuer};
 
-use super::bearer::{KnownToken, TokenAuthenticator, TokenVerdict};
+use super::bearer::{KnownToken, TokenAuthenticator, TokenRemark, TokenVerdict};
 
 /// Tokens whose signature is remembered: about 1 KB each.
 const REMEMBERED_MAX: usize = 16 * 1024;
@@ -39,6 +39,9 @@ const SECRET_TOKEN: &str = "token";
 /// The label of a secret whose token is not to be used any more (KEP-2800).
 const LABEL_INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 
+/// What the record of a request says of tokens that should not be relied on (upstream's keys).
+const STALE_ANNOTATION: &str = "authentication.k8s.io/stale-token";
+const LEGACY_ANNOTATION: &str = "authentication.k8s.io/legacy-token";
 /// What upstream says of a token whose account or object has gone.
 const INVALIDATED: &str = "service account token has been invalidated";
 
@@ -60,6 +63,21 @@ struct Verified {
 enum Claims {
     Bound(Bound),
     Legacy(Legacy),
+}
+
+impl Claims {
+    /// What is wrong with a token that is accepted all the same: its bearer reads a file that is renewed, but not often enough; or
+    /// it never ends (upstream's annotations).
+    fn remark(&self, identity: &Identity, now: i64) -> Option<TokenRemark> {
+        match self {
+            Claims::Bound(Bound { warn_after: Some(at), .. }) if *at != 0 && now > *at => {
+                let value = format!("subject: {}, seconds after warning threshold: {}", identity.name, now - at);
+                Some(TokenRemark { key: STALE_ANNOTATION, value })
+            }
+            Claims::Bound(_) => None,
+            Claims::Legacy(_) => Some(TokenRemark { key: LEGACY_ANNOTATION, value: identity.name.clone() }),
+        }
+    }
 }
 
 struct Bound {
@@ -125,7 +143,10 @@ impl ServiceAccountTokens {
             Claims::Legacy(legacy) => self.check_legacy(legacy, token),
         };
         match identity {
-            Ok(identity) => TokenVerdict::Known(KnownToken { identity: Arc::new(identity), audiences: shared }),
+            Ok(identity) => {
+                let remark = verified.claims.remark(&identity, now);
+                TokenVerdict::Known(KnownToken { identity: Arc::new(identity), audiences: shared, remark })
+            }
             Err(reason) => TokenVerdict::Refused(reason.into()),
         }
     }
@@ -186,15 +207,6 @@ impl ServiceAccountTokens {
             if is_past(&held, now) {
                 return Err(INVALIDATED.to_owned());
             }
-        }
-        if bound.warn_after.is_some_and(|at| at != 0 && now > at) {
-            // Its bearer reads a file that is renewed, but not often enough.
-            tracing::debug!(
-                namespace = bound.namespace,
-                service_account = bound.account.name,
-                seconds_late = now - bound.warn_after.unwrap_or(now),
-                "stale service account token"
-            );
         }
         let mut identity = identity(&bound.namespace, &bound.account);
         let mut extra = |key: &str, value: &str| {

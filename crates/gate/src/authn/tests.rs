@@ -5,13 +5,14 @@ pub(super) mod authority;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
-use tokio::sync::Semaphore;
 
+use crate::addresses::Origin;
 use crate::arrival::Peer;
 use crate::body::RequestBody;
+use crate::draining::Draining;
 use crate::identity::ANONYMOUS;
+use crate::places::Places;
 use crate::request_info;
-use crate::upgrade::Draining;
 
 use super::*;
 
@@ -28,6 +29,7 @@ impl TokenAuthenticator for One {
             true => TokenVerdict::Known(KnownToken {
                 identity: Arc::new(Identity { name: self.0.to_owned(), ..Identity::default() }),
                 audiences: Vec::new(),
+                remark: None,
             }),
             false => TokenVerdict::Unknown,
         }
@@ -47,7 +49,7 @@ async fn send(
     for (name, value) in headers {
         request.headers_mut().append(*name, value.parse().unwrap());
     }
-    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let place = Places::new(1).claim(Origin::of([127, 0, 0, 1].into())).ok().unwrap();
     let peer = Peer::over_tls(([127, 0, 0, 1], 1).into(), None, place, Draining::never());
     let located = request_info::locate(Box::new(Arrived::new(peer, request)))?;
     let identified = authenticators.identify(located).await.map_err(|unidentified| unidentified.refusal)?;

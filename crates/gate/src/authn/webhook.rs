@@ -144,7 +144,9 @@ impl TokenAuthenticator for TokenWebhook {
 impl Answered {
     fn verdict(self) -> TokenVerdict<'static> {
         match self {
-            Self::Known { identity, audiences } => TokenVerdict::Known(KnownToken { identity, audiences }),
+            Self::Known { identity, audiences } => {
+                TokenVerdict::Known(KnownToken { identity, audiences, remark: None })
+            }
             Self::Unknown => TokenVerdict::Unknown,
             Self::Refused(reason) => TokenVerdict::Refused(reason.to_string().into()),
         }

@@ -38,6 +38,7 @@ impl Authenticator for WebSocket {
                 match bearer::judge(&self.0, &token) {
                     Authentication::Later(judged) => judged.await,
                     Authentication::Identified(identity) => Authentication::Identified(identity),
+                    Authentication::Remarked(identity, remark) => Authentication::Remarked(identity, remark),
                     Authentication::Refused(reason) => Authentication::Refused(reason),
                     Authentication::Silent => Authentication::Silent,
                 }
@@ -81,10 +82,15 @@ fn token(headers: &HeaderMap) -> Result<Option<Zeroizing<Vec<u8>>>, &'static str
     }
 }
 
+/// Says whether there is a token among the subprotocols.
+pub(super) fn has_token(headers: &HeaderMap) -> bool {
+    let holds_token = |value: &HeaderValue| protocols(value).any(|protocol| protocol.starts_with(PREFIX.as_bytes()));
+    headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().any(holds_token)
+}
+
 /// Takes tokens out of the list of subprotocols.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    let holds_token = |value: &HeaderValue| protocols(value).any(|protocol| protocol.starts_with(PREFIX.as_bytes()));
-    if !headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().any(holds_token) {
+    if !has_token(headers) {
         return;
     }
     let mut kept = Vec::new();

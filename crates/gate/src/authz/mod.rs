@@ -7,6 +7,7 @@
 mod abac;
 mod always;
 mod configuration;
+mod decisions;
 mod masters;
 mod node;
 mod public_paths;
@@ -17,6 +18,7 @@ mod webhook;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -28,14 +30,18 @@ use portcullis_model::status::{Refused, refusal};
 
 use crate::BoxFuture;
 use crate::arrival::{Arrived, Peer};
+use crate::audit;
 use crate::authn::Tokens;
 use crate::body::RequestBody;
+use crate::draining::Draining;
 use crate::fairness::Seated;
 use crate::gate::Guards;
 use crate::identity::Identity;
+use crate::metrics::Authorized;
+use crate::metrics::family::Families;
 use crate::refusal::{Forbidden, Refusal};
 use crate::request_info::RequestInfo;
-use crate::upgrade::{Draining, Upgrade};
+use crate::upgrade::Upgrade;
 
 pub use self::abac::{Abac, AbacError};
 pub use self::always::EveryoneMayDoEverything;
@@ -43,6 +49,7 @@ pub use self::configuration::{
     AuthorizationConfigurationError, AuthorizationFile, AuthorizerSetting, AuthorizerSources, AuthorizerType,
     WebhookFailurePolicy, WebhookSetting, WebhookSource,
 };
+use self::decisions::{Counts, Decisions};
 use self::masters::Masters;
 pub use self::node::{
     NAMESPACE_NODE_LEASE, NodeAuthorizer, NodeGraph, NodeIdentity, NodeRelations, NodesRefused, RelatedKind,
@@ -159,8 +166,12 @@ pub enum Decision<'a> {
 
 /// One way to decide.
 pub trait Authorizer: Send + Sync {
-    /// Its name in the log.
+    /// Its name in the log, and its type in metrics.
     fn name(&self) -> &'static str;
+    /// The name that an operator gave it, where there can be several of its type.
+    fn configured_name(&self) -> Option<&str> {
+        None
+    }
     /// Decides, without side effects.
     fn decide<'a>(&'a self, attributes: &'a Attributes<'a>) -> Decision<'a>;
     /// Adds what it would allow the user in a namespace. One that cannot list that says that the rules are incomplete.
@@ -177,23 +188,33 @@ pub struct AuthorizerChain {
     chosen: Arc<ArcSwap<Chosen>>,
     /// Whether answers may have to warn: nearly none do, and each asks.
     warns: Arc<AtomicBool>,
+    decisions: Arc<Decisions>,
 }
 
 /// What stands between system:masters and the public paths.
 struct Chosen {
     authorizers: Vec<Arc<dyn Authorizer>>,
+    /// By place in `authorizers`.
+    counts: Vec<Arc<Counts>>,
     warning: Option<HeaderValue>,
 }
 
 impl Chosen {
-    fn new(authorizers: Vec<Arc<dyn Authorizer>>) -> Self {
+    fn new(authorizers: Vec<Arc<dyn Authorizer>>, decisions: &Decisions) -> Self {
         let warning = authorizers.iter().find_map(|authorizer| authorizer.warning());
-        Self { authorizers, warning }
+        let counts = authorizers.iter().map(|authorizer| decisions.of(&**authorizer)).collect();
+        Self { authorizers, counts, warning }
     }
 
     fn in_order(&self) -> impl Iterator<Item = &dyn Authorizer> {
-        let chosen = self.authorizers.iter().map(Arc::as_ref);
-        std::iter::once(&Masters as &dyn Authorizer).chain(chosen).chain(std::iter::once(&PublicPaths as _))
+        self.counted().map(|(authorizer, _)| authorizer)
+    }
+
+    /// In order, each with the counts of its decisions if they are counted.
+    fn counted(&self) -> impl Iterator<Item = (&dyn Authorizer, Option<&Counts>)> {
+        let chosen = self.authorizers.iter().map(Arc::as_ref).zip(self.counts.iter().map(|counts| Some(&**counts)));
+        let first = std::iter::once((&Masters as &dyn Authorizer, None));
+        first.chain(chosen).chain(std::iter::once((&PublicPaths as _, None)))
     }
 }
 
@@ -201,14 +222,20 @@ impl AuthorizerChain {
     /// Puts the authorisers in order: system:masters, those that the operator chose, and then the public paths, which are open
     /// even to those whom nobody else allows them.
     pub fn new(chosen: Vec<Arc<dyn Authorizer>>) -> Self {
-        let chosen = Chosen::new(chosen);
+        let decisions = Arc::new(Decisions::default());
+        let chosen = Chosen::new(chosen, &decisions);
         let warns = AtomicBool::new(chosen.warning.is_some());
-        Self { chosen: Arc::new(ArcSwap::from_pointee(chosen)), warns: Arc::new(warns) }
+        Self { chosen: Arc::new(ArcSwap::from_pointee(chosen)), warns: Arc::new(warns), decisions }
+    }
+
+    /// Gives the counts of decisions to a registry.
+    pub(crate) fn register(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(Families::new(Arc::clone(&self.decisions), decisions::FAMILIES)?))
     }
 
     /// Puts others in the place of those that were chosen. Questions that are being decided end with those they began with.
     pub(crate) fn replace(&self, chosen: Vec<Arc<dyn Authorizer>>) {
-        let chosen = Chosen::new(chosen);
+        let chosen = Chosen::new(chosen, &self.decisions);
         let warns = chosen.warning.is_some();
         // No decision of a chain that warns goes without: said before the chain comes, taken back after it went.
         self.warns.fetch_or(warns, Ordering::SeqCst);
@@ -237,11 +264,14 @@ impl AuthorizerChain {
     pub async fn decide(&self, attributes: &Attributes<'_>) -> Verdict {
         let chosen = self.chosen.load();
         let mut reasons = String::new();
-        for authorizer in chosen.in_order() {
+        for (authorizer, counts) in chosen.counted() {
             let verdict = match authorizer.decide(attributes) {
                 Decision::Now(verdict) => verdict,
                 Decision::Later(verdict) => verdict.await,
             };
+            if let Some(counts) = counts {
+                counts.count(&verdict);
+            }
             match verdict {
                 Verdict::NoOpinion { reason } if reason.is_empty() => {}
                 Verdict::NoOpinion { reason } => {
@@ -272,9 +302,13 @@ impl Guards {
         let acting = seated.acting();
         let info = acting.info();
         let attributes = Attributes::of_request(acting.identity(), info);
-        match self.authorizers.decide(&attributes).await {
-            Verdict::Allow { .. } => {}
+        let begun = Instant::now();
+        let verdict = self.authorizers.decide(&attributes).await;
+        self.metrics.authorized(Authorized::of(&verdict), begun.elapsed());
+        match verdict {
+            Verdict::Allow { reason } => audit::note_allow(acting.record(), &reason),
             Verdict::Deny { reason } | Verdict::NoOpinion { reason } => {
+                audit::note_forbid(acting.record(), &reason);
                 tracing::info!(
                     audit_id = acting.arrived().audit_id.to_str().unwrap_or_default(),
                     user = attributes.user.name,
@@ -409,9 +443,9 @@ impl Permitted {
         &self.arrived().peer
     }
 
-    /// Tells when the server begins to stop: an answer that has no end of its own ends then.
+    /// Tells when an answer that has no end of its own must end, because the server stops. Each call is for one more such answer.
     pub fn draining(&self) -> Draining {
-        self.peer().draining().clone()
+        self.peer().draining().for_a_stream()
     }
 
     /// Returns the id that the answer and the audit log carry.

@@ -102,6 +102,10 @@ impl Authorizer for WebhookAuthorizer {
         "webhook"
     }
 
+    fn configured_name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
     fn decide<'a>(&'a self, attributes: &'a Attributes<'a>) -> Decision<'a> {
         let spec = spec(attributes, self.version);
         let question = self.question(&spec);

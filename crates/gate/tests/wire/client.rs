@@ -175,11 +175,12 @@ impl Client {
 pub struct Chunks {
     chunks: VecDeque<Bytes>,
     is_length_told: bool,
+    is_endless: bool,
 }
 
 impl Chunks {
     pub fn with_length(len: usize) -> Self {
-        Self { chunks: VecDeque::from([Bytes::from(vec![b'x'; len])]), is_length_told: true }
+        Self { chunks: VecDeque::from([Bytes::from(vec![b'x'; len])]), is_length_told: true, is_endless: false }
     }
 
     pub fn without_length(len: usize) -> Self {
@@ -187,7 +188,13 @@ impl Chunks {
         Self {
             chunks: (0..len).step_by(60_000).map(|at| all.slice(at..len.min(at + 60_000))).collect(),
             is_length_told: false,
+            is_endless: false,
         }
+    }
+
+    /// One byte, and then nothing.
+    pub fn that_never_end() -> Self {
+        Self { chunks: VecDeque::from([Bytes::from_static(b"x")]), is_length_told: false, is_endless: true }
     }
 }
 
@@ -196,11 +203,14 @@ impl Body for Chunks {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.chunks.pop_front().map(|chunk| Ok(Frame::data(chunk))))
+        match self.chunks.pop_front() {
+            None if self.is_endless => Poll::Pending,
+            chunk => Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk)))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.chunks.is_empty()
+        self.chunks.is_empty() && !self.is_endless
     }
 
     fn size_hint(&self) -> SizeHint {

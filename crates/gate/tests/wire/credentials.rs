@@ -33,7 +33,7 @@ impl TokenAuthenticator for OneToken {
         }
         let groups = vec!["system:masters".to_owned()];
         let identity = Arc::new(Identity { name: "root".to_owned(), groups, ..Identity::default() });
-        TokenVerdict::Known(KnownToken { identity, audiences: Vec::new() })
+        TokenVerdict::Known(KnownToken { identity, audiences: Vec::new(), remark: None })
     }
 }
 

@@ -2,10 +2,15 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-const HEADERS: u8 = 1;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 const END_STREAM_AND_HEADERS: u8 = 5;
 const CANCEL: u32 = 8;
 
@@ -16,17 +21,25 @@ pub fn preface() -> Vec<u8> {
     bytes
 }
 
+/// The indexed head of `GET https://x/`: :method, :scheme, :path, and a literal :authority.
+pub const GET: [u8; 6] = [0x82, 0x87, 0x84, 0x41, 0x01, b'x'];
+
 /// `GET /` on a stream.
 pub fn get(stream: u32) -> Vec<u8> {
-    // Indexed :method GET, :scheme https, :path /, and a literal :authority.
-    frame(HEADERS, END_STREAM_AND_HEADERS, stream, &[0x82, 0x87, 0x84, 0x41, 0x01, b'x'])
+    frame(HEADERS, END_STREAM_AND_HEADERS, stream, &GET)
 }
 
 pub fn reset(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// `POST /` on a stream, whose body comes.
+pub fn post(stream: u32) -> Vec<u8> {
+    frame(HEADERS, 4, stream, &[0x83, 0x87, 0x84, 0x41, 0x01, b'x'])
+}
+
+/// One frame of any kind.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());

@@ -6,6 +6,7 @@ mod access;
 mod client;
 mod credentials;
 mod drain;
+mod floods;
 mod frames;
 mod limits;
 mod server;

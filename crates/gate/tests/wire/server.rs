@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Response;
 use portcullis_gate::{
-    Body, Drained, Gate, GateConfig, Guards, Handler, Limits, Listener, Permitted, Profile, Tls, TlsMaterial,
+    Body, ConnectionMetrics, ConnectionRules, Drained, Gate, GateConfig, Guards, Handler, Limits, Listener, Permitted,
+    Profile, Tls, TlsMaterial,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -80,6 +81,7 @@ pub struct Server {
     pub address: SocketAddr,
     pub ca: Authority,
     pub tls: Arc<Tls>,
+    pub metrics: Arc<ConnectionMetrics>,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<Drained>,
 }
@@ -89,22 +91,39 @@ impl Server {
         Self::guarded(handler, Guards::default(), Authority::new(), limits).await
     }
 
+    /// A gate with rules for its connections.
+    pub async fn ruled(handler: impl Handler, limits: Limits, rules: ConnectionRules) -> Self {
+        Self::made(handler, Guards::default(), Authority::new(), limits, rules).await
+    }
+
     /// A gate with guards of its own; `ca` signs clients and the server.
     pub async fn guarded(handler: impl Handler, guards: Guards, ca: Authority, limits: Limits) -> Self {
+        Self::made(handler, guards, ca, limits, ConnectionRules::default()).await
+    }
+
+    async fn made(
+        handler: impl Handler,
+        guards: Guards,
+        ca: Authority,
+        limits: Limits,
+        connections: ConnectionRules,
+    ) -> Self {
         let config = GateConfig {
             bind: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: ca.serving(&ca),
             defaults: Profile::Locked,
             limits: limits.clone(),
+            connections,
         };
         let listener = Listener::bind(&config).await.unwrap();
         let (address, tls) = (listener.local_addr().unwrap(), Arc::clone(listener.tls()));
+        let metrics = Arc::clone(listener.metrics());
         let (stop, stopped) = oneshot::channel();
         let gate = Arc::new(Gate::new(handler, guards, limits));
         let serving = tokio::spawn(listener.serve(gate, async {
             let _ = stopped.await;
         }));
-        Self { address, ca, tls, stop: Some(stop), serving }
+        Self { address, ca, tls, metrics, stop: Some(stop), serving }
     }
 
     /// A gate before a handler that says who did what, under the usual limits.

@@ -31,7 +31,7 @@ use self::{
 };
 use crate::{
     Budget, Catalog, Change, Commit, CommitError, Committed, Engine, Index, Interest, Limits, Newest, Opaque,
-    Operation, Snapshot, Stats, SubscribeError, Subscription,
+    Operation, Snapshot, Stats, SubscribeError, Subscription, Volume,
     budget::LIMIT_BYTES_DEFAULT,
     engine::{BoxFuture, OPERATIONS_MAX, Source},
     memory::{Memory, RING_LIMITS},
@@ -268,6 +268,10 @@ impl Engine for Embedded {
 
     fn stats(&self) -> Stats {
         self.memory.stats()
+    }
+
+    fn volume(&self, prefix: &str) -> Volume {
+        self.memory.volume(prefix)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     Budget, Catalog, Change, Commit, CommitError, Committed, Condition, Engine, Interest, Limits, Newest, Operation,
-    ReadError, Refusal, Snapshot, Stats, SubscribeError, Subscription,
+    ReadError, Refusal, Snapshot, Stats, SubscribeError, Subscription, Volume,
     engine::{BoxFuture, KEY_BYTES_MAX, OPERATIONS_MAX},
     memory::{Memory, RING_LIMITS},
 };
@@ -175,6 +175,10 @@ impl Engine for Etcd {
 
     fn stats(&self) -> Stats {
         self.memory.stats()
+    }
+
+    fn volume(&self, prefix: &str) -> Volume {
+        self.memory.volume(prefix)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

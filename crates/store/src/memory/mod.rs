@@ -10,7 +10,7 @@ mod signal;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Instant,
@@ -27,12 +27,53 @@ pub(crate) use self::ring::{RING_LIMITS, RingLimits};
 use self::{ring::Ring, signal::Signal};
 use crate::{
     Budget, Catalog, Entry, Event, EventBatch, Interest, Key, RingStats, Snapshot, Stats, SubscribeError, Subscription,
-    SubscriptionError, Term,
+    SubscriptionError, Term, Volume,
 };
 
 struct Published {
     snapshot: Snapshot,
     rings: Vec<Arc<Ring>>,
+}
+
+/// What is stored in one ring. Numbers that belong together may be read a moment apart: they are an estimate.
+#[derive(Default)]
+struct Kept {
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Kept {
+    fn read(&self) -> (usize, usize) {
+        (self.entries.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Takes one entry in the place of another. There is one writer.
+    fn replace(&self, previous: Option<&Entry>, current: Option<&Entry>) {
+        let change = |kept: &AtomicUsize, less: usize, more: usize| {
+            kept.store((kept.load(Ordering::Relaxed) + more).saturating_sub(less), Ordering::Relaxed);
+        };
+        let bytes = |entry: Option<&Entry>| entry.map_or(0, |entry| entry.bytes());
+        change(&self.entries, usize::from(previous.is_some()), usize::from(current.is_some()));
+        change(&self.bytes, bytes(previous), bytes(current));
+    }
+}
+
+fn count(kept: Option<&Kept>, batch: &EventBatch) {
+    let Some(kept) = kept else { return };
+    batch.events.iter().for_each(|event| kept.replace(event.previous.as_ref(), event.current.as_ref()));
+}
+
+/// Counts everything anew.
+fn count_all(volumes: &[Kept], snapshot: &Snapshot, catalog: &dyn Catalog) {
+    for kept in volumes {
+        kept.entries.store(0, Ordering::Relaxed);
+        kept.bytes.store(0, Ordering::Relaxed);
+    }
+    for (key, entry) in snapshot.range("", None) {
+        if let Some(kept) = volumes.get(catalog.ring(key)) {
+            kept.replace(None, Some(entry));
+        }
+    }
 }
 
 /// What an engine shows the world.
@@ -41,6 +82,8 @@ pub(crate) struct Memory {
     budget: Arc<Budget>,
     published: ArcSwap<Published>,
     signals: Vec<Signal>,
+    /// What is stored in each ring; the writer counts.
+    volumes: Vec<Kept>,
     /// How far the writer is, for those who wait for a revision and not for an event.
     progress: watch::Sender<u64>,
     is_closed: AtomicBool,
@@ -57,12 +100,15 @@ impl Memory {
         let revision = snapshot.revision();
         let count = catalog.rings().max(1);
         let rings = (0..count).map(|_| Arc::new(Ring::new(revision, limits))).collect();
+        let volumes: Vec<Kept> = (0..count).map(|_| Kept::default()).collect();
+        count_all(&volumes, &snapshot, &*catalog);
         let published = Published { snapshot, rings };
         let memory = Arc::new(Memory {
             catalog,
             budget: Arc::clone(&budget),
             published: ArcSwap::from_pointee(published),
             signals: (0..count).map(|_| Signal::default()).collect(),
+            volumes,
             progress: watch::Sender::new(revision),
             is_closed: AtomicBool::new(false),
         });
@@ -111,6 +157,11 @@ impl Memory {
             for ring in &mut rings {
                 *ring = Arc::new(Ring::new(revision, RING_LIMITS));
             }
+        }
+        if is_replaced {
+            count_all(&self.volumes, &snapshot, &*self.catalog);
+        } else {
+            batches.iter().for_each(|(ring, batch)| count(self.volumes.get(*ring), batch));
         }
         batches.sort_by_key(|(ring, batch)| (*ring, batch.revision));
         let now = Instant::now();
@@ -208,7 +259,16 @@ impl Memory {
         }
         let number = self.signals.get(ring).map_or(0, Signal::number);
         let (prefix, term) = (interest.prefix.into(), interest.term);
+        if let Some(signal) = self.signals.get(ring) {
+            signal.join(term);
+        }
         Ok(Cursor { memory: self.clone(), ring, number, prefix, term, position: after })
+    }
+
+    pub(crate) fn volume(&self, prefix: &str) -> Volume {
+        let ring = self.catalog.ring(prefix);
+        let (entries, bytes) = self.volumes.get(ring).map(Kept::read).unwrap_or_default();
+        Volume { entries, bytes, followers: self.signals.get(ring).map_or(0, Signal::concerned) }
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -381,6 +441,7 @@ impl Drop for Cursor {
     fn drop(&mut self) {
         if let Some(signal) = self.memory.signals.get(self.ring) {
             signal.leave(self.term, self.number);
+            signal.part(self.term);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::Waker,
 };
@@ -19,12 +19,35 @@ pub(super) struct Signal {
     /// By word (none for all) and then by the waiting one's number.
     waiting: Mutex<BTreeMap<(Option<Term>, u64), Waker>>,
     numbers: AtomicU64,
+    /// Those who follow everything under a prefix, whether they wait just now or not.
+    followers: AtomicUsize,
+    /// Those who follow a word.
+    followers_of_words: AtomicUsize,
 }
 
 impl Signal {
     /// A number for one who will wait.
     pub(super) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Relaxed)
+    }
+
+    fn kept(&self, term: Option<Term>) -> &AtomicUsize {
+        if term.is_none() { &self.followers } else { &self.followers_of_words }
+    }
+
+    /// Counts one in who will follow.
+    pub(super) fn join(&self, term: Option<Term>) {
+        self.kept(term).fetch_add(1, Relaxed);
+    }
+
+    /// Counts one out.
+    pub(super) fn part(&self, term: Option<Term>) {
+        self.kept(term).fetch_sub(1, Relaxed);
+    }
+
+    /// Whom an event concerns, about: all who follow everything, and one for those who follow words, of whom it concerns few.
+    pub(super) fn concerned(&self) -> usize {
+        self.followers.load(Relaxed) + self.followers_of_words.load(Relaxed).min(1)
     }
 
     /// Waits for the next event with this word, or for any.

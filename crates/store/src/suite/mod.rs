@@ -50,6 +50,7 @@ pub const CASES: &[Case] = cases![
     reads::order_is_that_of_key_bytes,
     reads::paging,
     reads::snapshots_do_not_change,
+    reads::volumes_follow_writes,
     events::events_tell_before_and_after,
     events::a_commit_is_one_batch,
     events::a_subscription_resumes_anywhere,

@@ -69,3 +69,27 @@ pub(super) async fn snapshots_do_not_change(stage: Stage) {
     assert!(new.revision() >= last && old.revision() < last);
     assert!(stage.engine.snapshot().revision() >= last, "what was newest is in memory");
 }
+
+/// The volume of a ring follows what is written, and who subscribes, without a walk. Other rings of the engine may be its neighbours,
+/// so only differences count.
+pub(super) async fn volumes_follow_writes(stage: Stage) {
+    let volume = || stage.engine.volume(&stage.prefix);
+    let before = volume();
+    stage.put("a", "12345").await;
+    stage.put("b", "1").await;
+    let (two, entries) = (volume(), stage.all().await.len());
+    assert_eq!(two.entries, before.entries + entries);
+    stage.put("a", "123456789").await;
+    let longer = volume();
+    assert_eq!((longer.entries, longer.bytes), (two.entries, two.bytes + 4));
+    stage.delete("a").await;
+    stage.delete("absent").await;
+    assert_eq!(volume().entries, before.entries + 1);
+    let revision = stage.delete("b").await;
+    assert_eq!(volume(), before);
+
+    let all = stage.subscribe(revision).await;
+    assert_eq!(volume().followers, before.followers + 1);
+    drop(all);
+    assert_eq!(volume().followers, before.followers);
+}

@@ -44,8 +44,7 @@ fn received(request: &mut Request<'_>) -> Result<(Tree, String), Failure> {
     let format = negotiate::body_format(request.permitted.headers())?;
     let options = options::write("CreateOptions", request.query)?;
     let served = request.served;
-    let body = request.body.clone();
-    let mut tree = input::decode(Expected::of(served), format, body, options.field_validation, &mut request.warnings)?;
+    let mut tree = input::receive(request, Expected::of(served), format, options.field_validation)?;
     super::create::check_namespace_matches(served, &tree, request.namespace())?;
     if served.resource.namespaced {
         set_string(served, &mut tree, served.meta.namespace, request.namespace());

@@ -71,7 +71,7 @@ pub async fn watch(server: &ApiServer, request: &Request<'_>) -> Result<Answer, 
         }
         Err(error) => return Err(Box::new(Status::service_unavailable(error.to_string()))),
     };
-    let beginning = beginning(server, &options, state, after);
+    let beginning = beginning(server, request, &options, state, after);
     let draining = request.permitted.draining();
     let body = WatchBody::new(framer, selection, Arc::clone(&server.env), subscription, draining, beginning);
     Ok(Answer::Ready(respond(request.accepted, Body::from_stream(body))))
@@ -114,7 +114,13 @@ async fn subscribe(
     }
 }
 
-fn beginning(server: &ApiServer, options: &WatchOptions, state: Vec<Entry>, after: u64) -> Beginning {
+fn beginning(
+    server: &ApiServer,
+    request: &Request<'_>,
+    options: &WatchOptions,
+    state: Vec<Entry>,
+    after: u64,
+) -> Beginning {
     let mut random = [0; 4];
     // Only spreads what many watchers want at once; without randomness they want it at once.
     let _ = server.env.fill_random(&mut random);
@@ -123,12 +129,16 @@ fn beginning(server: &ApiServer, options: &WatchOptions, state: Vec<Entry>, afte
     let now = Instant::now();
     let timeout = options.timeout.unwrap_or_else(|| TIMEOUT_MIN + share(TIMEOUT_MIN, [a, b]));
     let first_bookmark = now + BOOKMARK_INTERVAL - share(BOOKMARK_SPREAD, [c, d]);
+    let ends_state = options.bookmarks && matches!(options.start, Start::State(_));
     Beginning {
         state,
-        ends_state: options.bookmarks && matches!(options.start, Start::State(_)),
+        ends_state,
         after,
         first_bookmark: options.bookmarks.then_some(first_bookmark),
         deadline: now + timeout,
+        seat: request.permitted.seat().clone(),
+        counts: server.metrics.of(request.served),
+        watch_list: ends_state.then(|| server.metrics.watch_list(request.served, &request.info)),
     }
 }
 

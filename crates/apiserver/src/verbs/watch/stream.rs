@@ -13,6 +13,7 @@ use std::vec::IntoIter;
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame};
+use portcullis_fairness::Seat;
 use portcullis_gate::{BoxError, Draining};
 use portcullis_model::status::Status;
 use portcullis_store::{Entry, Event, EventBatch, Subscription, SubscriptionError};
@@ -21,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::frame::{EventType, Framer};
 use crate::answer::Failure;
 use crate::env::Env;
+use crate::metrics::{OfResource, WatchList};
 use crate::verbs::select::Selection;
 
 /// Between bookmarks (upstream: about a minute).
@@ -46,6 +48,12 @@ pub(super) struct Beginning {
     pub(super) first_bookmark: Option<Instant>,
     /// When the watch ends.
     pub(super) deadline: Instant,
+    /// What sending the state costs; it is given back then.
+    pub(super) seat: Seat,
+    /// Where its events are counted.
+    pub(super) counts: Arc<OfResource>,
+    /// Measures how long it takes to send the state, where that has an end that is told.
+    pub(super) watch_list: Option<WatchList>,
 }
 
 /// The body of a watch.
@@ -73,6 +81,10 @@ pub(super) struct WatchBody {
     begun: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Whom the two wake.
     waker: Option<Waker>,
+    /// Held until the connection has taken the state.
+    seat: Option<Seat>,
+    counts: Arc<OfResource>,
+    watch_list: Option<WatchList>,
     is_over: bool,
 }
 
@@ -93,7 +105,7 @@ impl WatchBody {
         draining: Draining,
         beginning: Beginning,
     ) -> WatchBody {
-        let Beginning { state, ends_state, after, first_bookmark, deadline } = beginning;
+        let Beginning { state, ends_state, after, first_bookmark, deadline, seat, counts, watch_list } = beginning;
         let tick = first_bookmark.map_or(deadline, |first| next_tick(first, deadline, Instant::now()));
         WatchBody {
             framer,
@@ -113,6 +125,9 @@ impl WatchBody {
             begun: Box::pin(begun(draining.clone())),
             draining,
             waker: None,
+            seat: Some(seat),
+            counts,
+            watch_list,
             is_over: false,
         }
     }
@@ -124,6 +139,10 @@ impl WatchBody {
         }
         if let Some(bytes) = self.state_bytes() {
             return Poll::Ready(Some(bytes));
+        }
+        // From here on it costs only what changes, which is charged to who changes it.
+        if let Some(seat) = self.seat.take() {
+            seat.release();
         }
         if self.sent == EVENTS_AT_ONCE_MAX {
             self.sent = 0;
@@ -152,16 +171,23 @@ impl WatchBody {
             if out.is_empty() {
                 out.reserve(STATE_BYTES + entry.value.len());
             }
+            let before = out.len();
             if let Err(status) = self.framer.push_state(&entry, now, &mut out) {
                 out.extend_from_slice(&self.last_words(&status));
                 return Some(out.into());
             }
+            self.counts.event(out.len() - before);
         }
         if self.state.as_slice().is_empty() {
             // Frees the list itself.
             self.state = Vec::new().into_iter();
             if std::mem::take(&mut self.ends_state) {
-                out.extend_from_slice(&self.framer.bookmark(self.after, true));
+                let bookmark = self.framer.bookmark(self.after, true);
+                self.counts.event(bookmark.len());
+                out.extend_from_slice(&bookmark);
+                if let Some(watch_list) = self.watch_list.take() {
+                    watch_list.end();
+                }
             }
         }
         Some(out.into())
@@ -201,7 +227,10 @@ impl WatchBody {
             if let Some(event) = self.next_event() {
                 match self.frame_of(&event) {
                     Ok(None) => continue,
-                    Ok(Some(frame)) => return Poll::Ready(Step::Frame(frame)),
+                    Ok(Some(frame)) => {
+                        self.counts.event(frame.len());
+                        return Poll::Ready(Step::Frame(frame));
+                    }
                     Err(status) => return Poll::Ready(Step::Frame(self.last_words(&status))),
                 }
             }
@@ -287,7 +316,9 @@ impl WatchBody {
         if position < self.after {
             return Poll::Pending;
         }
-        Poll::Ready(Some(self.framer.bookmark(position, false).into()))
+        let bookmark = self.framer.bookmark(position, false);
+        self.counts.event(bookmark.len());
+        Poll::Ready(Some(bookmark.into()))
     }
 
     /// The error that ends the watch.

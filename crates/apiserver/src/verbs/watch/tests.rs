@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body as _;
+use portcullis_fairness::Seat;
 use portcullis_gate::Draining;
 use portcullis_store::embedded::{Embedded, Options};
 use portcullis_store::{Change, Commit, Condition, Engine, Operation};
@@ -99,6 +100,9 @@ impl World {
             after,
             first_bookmark: wish.bookmarks.then_some(now + BOOKMARK_INTERVAL),
             deadline: now + wish.lasts,
+            seat: Seat::exempt(),
+            counts: Arc::default(),
+            watch_list: None,
         };
         let framer = Framer::new(&self.registry, served, wish.accepted);
         let env: Arc<dyn Env> = Arc::new(SystemEnv);

@@ -133,6 +133,7 @@ fn a_verdict_stands_until_its_time_or_its_ca_is_over() {
     let verdict = judge(std::slice::from_ref(&leaf), trust.load_full(), at(END - 10));
     assert_eq!(verdict.stands_until.as_secs(), END + 1);
     let certificate = PeerCertificate {
+        not_after: 0,
         chain: vec![leaf],
         trust: Arc::clone(&trust),
         verdict: ArcSwap::from_pointee(verdict),

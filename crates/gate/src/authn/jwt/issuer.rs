@@ -86,7 +86,7 @@ impl Issuer {
         })?;
         let claims = verified.as_object().ok_or(JwsError::Unreadable { part: "claims" })?;
         let identity = claims::identify(&self.configuration, claims, now)?;
-        Ok(KnownToken { identity: Arc::new(identity), audiences: Vec::new() })
+        Ok(KnownToken { identity: Arc::new(identity), audiences: Vec::new(), remark: None })
     }
 
     /// Says whether asking for new keys could bring some.

@@ -2,15 +2,16 @@
 
 use http::Request;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa};
-use tokio::sync::Semaphore;
 
+use crate::addresses::Origin;
 use crate::arrival::Peer;
 use crate::authn::certificate::PeerCertificate;
 use crate::authn::tests::authority::Authority;
 use crate::authn::{Authenticators, Credentials};
 use crate::body::RequestBody;
+use crate::draining::Draining;
+use crate::places::Places;
 use crate::request_info;
-use crate::upgrade::Draining;
 
 use super::*;
 
@@ -62,7 +63,7 @@ impl Server {
     ) -> Option<(Identity, HeaderMap)> {
         let trust = Arc::new(ArcSwap::from_pointee(client_roots(self.clients.pem.as_bytes()).unwrap()));
         let certificate = certificate.map(|leaf| PeerCertificate::new(vec![leaf.clone()], trust));
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let place = Places::new(1).claim(Origin::of([127, 0, 0, 1].into())).ok().unwrap();
         let peer = Peer::over_tls(([127, 0, 0, 1], 1).into(), certificate, place, Draining::never());
         let mut request = Request::get("/api/v1/pods").body(RequestBody::from_bytes(bytes::Bytes::new())).unwrap();
         for (name, value) in headers {

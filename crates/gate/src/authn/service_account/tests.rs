@@ -311,6 +311,22 @@ fn store(bench: &Bench, change: impl FnOnce(&mut StoredSecret)) {
 }
 
 #[test]
+fn tokens_that_should_not_be_relied_on_are_remarked() {
+    let bench = Bench::new();
+    let robot = "system:serviceaccount:harbor:robot";
+    let check = |token: &str, now: i64, expected: Option<(&str, String)>| {
+        let remark = bench.judge(token, now).unwrap().remark;
+        assert_eq!(remark.map(|remark| (remark.key, remark.value)), expected);
+    };
+    let extended = bench.issue(|token| token.warn_after = Some(NOW + 10));
+    check(&extended, NOW + 10, None);
+    let stale = format!("subject: {robot}, seconds after warning threshold: 5");
+    check(&extended, NOW + 15, Some(("authentication.k8s.io/stale-token", stale)));
+    check(&bench.issue(|_| {}), NOW, None);
+    check(&legacy(&bench), NOW, Some(("authentication.k8s.io/legacy-token", robot.to_owned())));
+}
+
+#[test]
 fn a_legacy_token_stands_in_its_secret() {
     let bench = Bench::new();
     let token = legacy(&bench);

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::authz::AuthorizerChain;
 use crate::body::BoxError;
 use crate::live_file::{FileFollower, LiveFile, Reload};
+use crate::metrics::ReloadedFile;
 
 use super::{
     AuthorizationConfigurationError, AuthorizerSetting, AuthorizerSources, AuthorizerType,
@@ -73,6 +74,10 @@ impl AuthorizationFile {
 impl FileFollower for AuthorizationFile {
     fn name(&self) -> &'static str {
         "authorization configuration"
+    }
+
+    fn counted_as(&self) -> Option<ReloadedFile> {
+        Some(ReloadedFile::Authorization)
     }
 
     fn reload(&self) -> Result<Reload, BoxError> {
