@@ -1,9 +1,11 @@
 //! The audit log and those who would change it (A25): a real log of the built program is tampered with, and `audit-log verify` says how.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use nix::sys::signal::Signal;
@@ -13,6 +15,8 @@ use portcullis_tests::program::Server;
 /// Requests that fill three files of 1 MiB, with their length.
 const REQUESTS: usize = 420;
 const QUERY_BYTES: usize = 6_000;
+/// How long a server may take at most to notice that there is room again.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
 /// The names of a file's parts.
 const CURRENT: &str = "audit.log";
 const BEFORE_PREVIOUS: &str = "\"audit.portcullis.io/previous\":\"";
@@ -264,4 +268,72 @@ fn a25_the_head_is_told_to_those_who_may_ask_and_is_no_object() {
     let metrics = server.admin().get("/metrics").text();
     assert!(!metrics.contains("portcullis.io/audit-log"), "the key is in no metric");
     assert!(metrics.contains("portcullis_audit_log_lines_total{log=\"events\"}"), "{metrics}");
+}
+
+/// Starts a server whose log is on a file system of 8 MiB that only it sees; nothing where this machine has no such thing.
+fn in_a_small_room(data: &Path, room: &Path, mode: &str) -> Option<Server> {
+    let mount = format!("mount -t tmpfs -o size=8m tmpfs {}", room.display());
+    let tried = Command::new("unshare").args(["-rm", "sh", "-c", &mount]).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no file system can be mounted here");
+        return None;
+    }
+    let wrapper = data.join("wrapper.sh");
+    let text =
+        format!("#!/bin/sh\nexec unshare -rm sh -c '{mount} && exec {} \"$@\"' sh \"$@\"\n", program().display());
+    fs::write(&wrapper, text).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o700)).unwrap();
+    let log = room.join(CURRENT);
+    let arguments = ["--audit-log-path", log.to_str().unwrap(), "--audit-log-mode", mode];
+    Some(Server::start_with(&wrapper, &data.join("data"), &arguments).unwrap())
+}
+
+/// A file system that is really full.
+#[test]
+fn a25_on_a_full_disk_writes_are_refused_reads_go_on_and_what_was_lost_is_said() {
+    for mode in ["blocking", "blocking-strict"] {
+        let (data, room) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let Some(server) = in_a_small_room(data.path(), room.path(), mode) else { return };
+        let admin = server.admin();
+        let query = "x".repeat(QUERY_BYTES);
+        let write = |number: usize| {
+            let name = format!("written-{number}");
+            let object = serde_json::json!({"metadata": {"name": &name}});
+            let answer = admin.post(&format!("/api/v1/namespaces/default/configmaps?{query}"), &object);
+            (answer.status, answer.header("retry-after").map(str::to_owned), name)
+        };
+        // As the server sees it.
+        let seen = PathBuf::from(format!("/proc/{}/root{}", server.id(), room.path().display()));
+        let filler = seen.join("filler");
+        fs::write(&filler, vec![0; 8 << 20]).unwrap_err();
+        let mut acknowledged = Vec::new();
+        let mut refused = 0;
+        for number in 0..1_500 {
+            match write(number) {
+                (201, _, name) => acknowledged.push(name),
+                (503, Some(_), _) => refused += 1,
+                other => panic!("{mode}: {other:?}"),
+            }
+            let read = admin.get(&format!("/api/v1/namespaces/default?{query}"));
+            assert_eq!(read.status, 200, "{mode}: {}", read.text());
+        }
+        assert!(acknowledged.len() > 100 && refused > 100, "{mode}: {} {refused}", acknowledged.len());
+        fs::remove_file(&filler).unwrap();
+        let begun = Instant::now();
+        let recovered = (1_500..).map(write).find(|(status, ..)| *status == 201 || begun.elapsed() > RECOVERED_WITHIN);
+        let (status, _, name) = recovered.unwrap();
+        assert_eq!(status, 201, "{mode}");
+        acknowledged.push(name);
+        let log = seen.join(CURRENT);
+        let text = fs::read_to_string(&log).unwrap();
+        // No write is acknowledged that is not on record.
+        for name in acknowledged {
+            assert!(text.contains(&format!("\"name\":\"{name}\"")), "{mode}: {name}");
+        }
+        let output = run("verify", &data.path().join("data"), &["--audit-log-path", log.to_str().unwrap()]);
+        let told = said(&output);
+        assert!(output.status.success() && told.contains("that events could not be written"), "{mode}: {told}");
+        server.signal(Signal::SIGTERM);
+        server.ended();
+    }
 }

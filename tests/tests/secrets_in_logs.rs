@@ -170,7 +170,8 @@ async fn send_frames(canaries: &mut Canaries, cluster: &Cluster) {
 
 #[test]
 fn cve_2019_11250_cve_2020_8565_no_canary_in_any_log() {
-    let arguments = ["--log-level", "trace", "--audit-policy-file", "FILES/policy.yaml"];
+    let mut arguments = vec!["--log-level", "trace", "--audit-policy-file", "FILES/policy.yaml"];
+    arguments.push("--enable-bootstrap-token-auth");
     let cluster = Cluster::start_with(&[("policy.yaml", POLICY)], &arguments).unwrap();
     let mut canaries = Canaries::new();
     send_secrets(&mut canaries, &cluster.admin());

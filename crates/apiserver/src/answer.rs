@@ -158,21 +158,25 @@ pub(crate) fn to_yaml_if(format: Format, json: Vec<u8>) -> Result<Vec<u8>, Unser
     Ok(if format == Format::Yaml { yaml::from_json(&json)?.into_bytes() } else { json })
 }
 
-/// Makes the response to a request for a resource. `served` is the resource's, `accepted` what the client wants.
-pub fn respond(
+/// Makes the response to a request for a resource. `served` is the resource's, `accepted` what the client wants. Only the beginning of
+/// a list takes more than one turn, and only that is in a box.
+pub async fn respond(
     served: &Served,
     accepted: Accepted,
     warnings: &[String],
     result: Result<Answer, Failure>,
     now_seconds: i64,
 ) -> Response<HttpBody> {
-    let rendered = result.and_then(|answer| render(served, accepted, answer, now_seconds));
+    let rendered = match result {
+        Ok(answer) => render(served, accepted, answer, now_seconds).await,
+        Err(failure) => Err(failure),
+    };
     let mut response = rendered.unwrap_or_else(|status| told(accepted, *status));
     add_warnings(&mut response, warnings);
     response
 }
 
-fn render(served: &Served, accepted: Accepted, answer: Answer, now: i64) -> Result<Response<HttpBody>, Failure> {
+async fn render(served: &Served, accepted: Accepted, answer: Answer, now: i64) -> Result<Response<HttpBody>, Failure> {
     match answer {
         Answer::Ready(response) => Ok(response),
         Answer::Status(status) => Ok(told(accepted, status)),
@@ -182,7 +186,7 @@ fn render(served: &Served, accepted: Accepted, answer: Answer, now: i64) -> Resu
             let text = object_bytes(served, accepted, &object, now, true)?;
             Ok(typed(object.code, accepted, text))
         }
-        Answer::List(list) => Ok(list_in(served, accepted, list, now)?),
+        Answer::List(list) => Ok(Box::pin(list_in(served, accepted, list, now)).await?),
     }
 }
 
@@ -321,9 +325,14 @@ fn around_segment(served: &Served, accepted: Accepted, item: Item<'_>) -> Result
 }
 
 /// A list: short ones at once, others piece by piece.
-fn list_in(served: &Served, accepted: Accepted, list: ListAnswer, now: i64) -> Result<Response<HttpBody>, Unservable> {
+async fn list_in(
+    served: &Served,
+    accepted: Accepted,
+    list: ListAnswer,
+    now: i64,
+) -> Result<Response<HttpBody>, Unservable> {
     let mut body = ListBody::new(served, accepted, list, now)?;
-    Ok(match body.begin()? {
+    Ok(match body.begin().await? {
         Some(mut pieces) if pieces.len() == 1 => {
             with_type(StatusCode::OK, accepted, HttpBody::from(pieces.pop_front().unwrap_or_default()))
         }

@@ -12,7 +12,7 @@ pub(crate) mod status;
 mod width;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use portcullis_fairness::{Classifier, FlowSchema, Level, Width};
 use portcullis_gate::{FlowControl, Weighed};
@@ -47,7 +47,7 @@ impl StoredFlowControl {
             schemas_under: schemas_under.unwrap_or_default(),
             levels: BTreeMap::new(),
             schemas: BTreeMap::new(),
-            classifier: Arc::new(Classifier::new(Vec::new(), Vec::new())),
+            classifier: OnceLock::new(),
         };
         StoredFlowControl { follower: Follower::new(Arc::clone(&engine), prefixes, compiled), engine, registry }
     }
@@ -55,7 +55,7 @@ impl StoredFlowControl {
 
 impl FlowControl for StoredFlowControl {
     fn classifier(&self) -> Arc<Classifier> {
-        self.follower.read(|compiled| Arc::clone(&compiled.classifier))
+        self.follower.read(Compiled::classifier)
     }
 
     fn width(&self, weighed: &Weighed<'_>) -> Width {
@@ -69,7 +69,8 @@ struct Compiled {
     schemas_under: String,
     levels: BTreeMap<String, Level>,
     schemas: BTreeMap<String, FlowSchema>,
-    classifier: Arc<Classifier>,
+    /// Made when it is first asked for after a change, so that many changes at once cost as much as one.
+    classifier: OnceLock<Arc<Classifier>>,
 }
 
 impl Compiled {
@@ -84,9 +85,10 @@ impl Compiled {
         }
     }
 
-    fn compile(&mut self) {
-        let (levels, schemas) = (self.levels.values().cloned(), self.schemas.values().cloned());
-        self.classifier = Arc::new(Classifier::new(levels.collect(), schemas.collect()));
+    fn classifier(&self) -> Arc<Classifier> {
+        let (levels, schemas) = (self.levels.values(), self.schemas.values());
+        let make = || Arc::new(Classifier::new(levels.cloned().collect(), schemas.cloned().collect()));
+        Arc::clone(self.classifier.get_or_init(make))
     }
 }
 
@@ -115,13 +117,13 @@ impl Derived for Compiled {
             self.put(key, Some(entry));
         }
         if (&levels, &schemas) != (&self.levels, &self.schemas) {
-            self.compile();
+            self.classifier = OnceLock::new();
         }
     }
 
     fn apply(&mut self, event: &Event) {
         if self.put(&event.key, event.current.as_ref()) {
-            self.compile();
+            self.classifier = OnceLock::new();
         }
     }
 }

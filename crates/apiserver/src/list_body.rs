@@ -35,10 +35,13 @@ use crate::table;
 const PIECE_BYTES_MAX: usize = 64 << 10;
 /// What is at least as long is not copied, but a piece by itself.
 const SHARED_BYTES_MIN: usize = 16 << 10;
-/// Bytes that are copied in one go; then whoever else has work to do comes first.
-const COPIED_BYTES_MAX: usize = 1 << 20;
-/// The same for bytes that are made, or may have to be.
-const MADE_BYTES_MAX: usize = 128 << 10;
+/// Bytes that are copied in one go; then whoever else has work to do comes first. Between two steps of a lease's renewal every list
+/// that is on its way has a turn, so a turn takes a tenth of a millisecond, whatever it is made of.
+const COPIED_BYTES_MAX: usize = 256 << 10;
+/// The same for messages and segments, most of which are there.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+/// The same for what is made for this answer: tables, metadata, YAML, what is indented.
+const MADE_BYTES_MAX: usize = 16 << 10;
 /// Answers of at most this many bytes are not compressed (upstream's `defaultGzipThresholdBytes`).
 pub(crate) const PLAIN_BYTES_MAX: usize = 128 << 10;
 /// What every protobuf body ends with: content encoding and content type, both empty.
@@ -128,11 +131,17 @@ impl ListBody {
     }
 
     /// Renders the beginning, as far as it takes to know whether the body is short. The pieces of one that is.
-    pub(crate) fn begin(&mut self) -> Result<Option<VecDeque<Bytes>>, Unservable> {
-        while self.source.stage != Stage::Done && self.out.turn_bytes <= PLAIN_BYTES_MAX {
-            self.source.render(&mut self.out)?;
+    pub(crate) async fn begin(&mut self) -> Result<Option<VecDeque<Bytes>>, Unservable> {
+        let mut bytes = 0;
+        loop {
+            self.render_turn()?;
+            bytes += std::mem::take(&mut self.out.turn_bytes);
+            if self.source.stage == Stage::Done || bytes > PLAIN_BYTES_MAX {
+                break;
+            }
+            tokio::task::yield_now().await;
         }
-        if self.source.stage != Stage::Done || self.out.turn_bytes > PLAIN_BYTES_MAX && self.source.accepted.gzip {
+        if self.source.stage != Stage::Done || bytes > PLAIN_BYTES_MAX && self.source.accepted.gzip {
             return Ok(None);
         }
         self.out.flush();
@@ -161,9 +170,30 @@ impl ListBody {
         Ok(())
     }
 
-    /// Renders the next piece; nothing at the end.
+    /// Renders until the turn is over or nothing is left.
+    fn render_turn(&mut self) -> Result<(), Unservable> {
+        let max = self.turn_bytes_max();
+        while self.source.stage != Stage::Done && self.out.turn_bytes <= max {
+            self.source.render(&mut self.out)?;
+        }
+        Ok(())
+    }
+
+    /// Renders the next piece, however many turns it takes; nothing at the end.
     pub(crate) fn next_piece(&mut self) -> Result<Option<Bytes>, Unservable> {
-        while self.out.pieces.is_empty() && self.source.stage != Stage::Done {
+        loop {
+            self.out.turn_bytes = 0;
+            let piece = self.next_piece_of_turn()?;
+            if piece.is_some() || self.source.stage == Stage::Done {
+                return Ok(piece);
+            }
+        }
+    }
+
+    /// Renders the next piece, at most to the end of the turn; nothing when there is none by then.
+    fn next_piece_of_turn(&mut self) -> Result<Option<Bytes>, Unservable> {
+        let max = self.turn_bytes_max();
+        while self.out.pieces.is_empty() && self.source.stage != Stage::Done && self.out.turn_bytes <= max {
             self.source.render(&mut self.out)?;
             if self.source.stage == Stage::Done {
                 self.out.end()?;
@@ -175,13 +205,20 @@ impl ListBody {
         Ok(self.out.pieces.pop_front())
     }
 
+    /// Bytes of a turn.
+    fn turn_bytes_max(&self) -> usize {
+        match (&self.out.coding, show_of(self.source.accepted)) {
+            (Coding::Joined(_), Some(_)) | (Coding::Plain, Some(Show::Message | Show::PartialMessage)) => {
+                KEPT_BYTES_MAX
+            }
+            (Coding::Plain, Some(Show::Text)) if self.out.indenter.is_none() => COPIED_BYTES_MAX,
+            _ => MADE_BYTES_MAX,
+        }
+    }
+
     /// Whether others should come first; then the count begins again.
     fn is_turn_over(&mut self) -> bool {
-        let max = match self.out.coding {
-            Coding::Plain if matches!(show_of(self.source.accepted), Some(Show::Text)) => COPIED_BYTES_MAX,
-            _ => MADE_BYTES_MAX,
-        };
-        let is_over = self.out.turn_bytes > max;
+        let is_over = self.out.turn_bytes > self.turn_bytes_max();
         if is_over {
             self.out.turn_bytes = 0;
         }
@@ -198,7 +235,13 @@ impl HttpBody for ListBody {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Poll::Ready(match self.next_piece() {
+        Poll::Ready(match self.next_piece_of_turn() {
+            // A whole turn went into the compressor.
+            Ok(None) if !self.is_end_stream() => {
+                self.out.turn_bytes = 0;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Ok(piece) => piece.map(|piece| Ok(Frame::data(piece))),
             Err(error) => {
                 tracing::error!(%error, "a list broke off: stored data cannot be served");

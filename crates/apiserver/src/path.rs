@@ -3,15 +3,15 @@
 //! Upstream spreads this over `endpoints/installer.go` and the handlers; the order of refusals is the same: no such path, no such
 //! method, nothing acceptable, body too large, and then whatever the verb says.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use http::{Method, Response};
 use portcullis_gate::{
-    Body, Permitted, Query, RequestBody, ResourceInfo, Upgrade, Verb, not_found, status_response, trace_step,
+    Body, Permitted, Query, RequestBody, ResourceInfo, Upgrade, Verb, not_found, status_response, traced,
 };
 use portcullis_kinds::resources::Subresource;
 use portcullis_model::status::Status;
-use tracing::Instrument as _;
 
 use crate::answer::{Answer, Failure, respond};
 use crate::audit;
@@ -135,11 +135,11 @@ async fn resource(
     let mut request =
         Request { permitted, info, query, served, subresource, accepted, body, warnings, admission_warnings };
     audit::began(&request);
-    let result = verb(server, &mut request).instrument(trace_step(info.verb.as_str())).await;
+    let result = traced(info.verb.as_str(), pin!(verb(server, &mut request))).await;
     let now = server.now_seconds();
     audit::answered(&request, &result, now);
-    let response =
-        trace_step("SerializeObject").in_scope(|| respond(served, accepted, &request.all_warnings(), result, now));
+    let warnings = request.all_warnings();
+    let response = traced("SerializeObject", pin!(respond(served, accepted, &warnings, result, now))).await;
     match info.verb {
         Verb::Watch => watch_socket::switch(permitted.headers(), upgrade, response),
         _ => response,

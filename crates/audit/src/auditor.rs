@@ -9,7 +9,7 @@ use prometheus::Registry;
 use crate::attributes::Attributes;
 use crate::event::Event;
 use crate::metrics::Metrics;
-use crate::policy::{Level, Policy};
+use crate::policy::{Decided, Level, Policy};
 use crate::record::{NewRecord, Record};
 use crate::sink::{Sink, Taken, Unrecorded};
 
@@ -74,19 +74,32 @@ impl Auditor {
         self.metrics.as_ref().map_or(Ok(()), |metrics| metrics.register(registry))
     }
 
-    /// Opens the record of a request.
-    pub fn open(self: &Arc<Self>, request: &NewRecord<'_>) -> Record {
-        if self.places.is_empty() {
-            return Record::none();
+    /// Says whether there is anything to record into.
+    pub fn has_sinks(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// Decides how much of a request is recorded; `None` when nothing is. What only a record needs to know is worth finding out
+    /// after this.
+    pub fn decide(&self, attributes: &Attributes<'_>) -> Option<Decided> {
+        if !self.has_sinks() {
+            return None;
         }
-        let decided = self.policy.load().decide(&request.attributes);
+        let decided = self.policy.load().decide(attributes);
         if let Some(metrics) = &self.metrics {
             metrics.level(decided.level);
         }
-        match decided.level {
-            Level::None => Record::none(),
-            _ => Record::new(Arc::clone(self), request, decided),
-        }
+        Some(decided).filter(|decided| decided.level > Level::None)
+    }
+
+    /// Opens the record of a request, of which was decided already.
+    pub fn open_as(self: &Arc<Self>, request: &NewRecord<'_>, decided: Decided) -> Record {
+        Record::new(Arc::clone(self), request, decided)
+    }
+
+    /// Decides about a request and opens its record.
+    pub fn open(self: &Arc<Self>, request: &NewRecord<'_>) -> Record {
+        self.decide(&request.attributes).map_or_else(Record::none, |decided| self.open_as(request, decided))
     }
 
     /// Says whether what changes something could be recorded now.

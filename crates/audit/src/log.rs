@@ -293,6 +293,8 @@ impl Writer {
         let now = self.now();
         let mut journal = self.events();
         if self.is_closed.load(Ordering::Acquire) {
+            // A line behind the last head would look as if somebody had added it.
+            tracing::warn!("an event came after the end of the audit log: a request was cut off and is not in it");
             return Err(journal.lose(now, "the server ends"));
         }
         let written = journal.write(unsealed, &mut line, now);

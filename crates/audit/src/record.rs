@@ -92,7 +92,7 @@ struct Notes {
 
 impl Record {
     /// Of a request that is not recorded.
-    pub(crate) fn none() -> Self {
+    pub fn none() -> Self {
         Self(None)
     }
 
@@ -166,6 +166,8 @@ impl Record {
     pub async fn received(&self) -> Result<(), Unrecorded> {
         let Some(inner) = &self.0 else { return Ok(()) };
         let Some(event) = inner.event(Stage::RequestReceived) else { return Ok(()) };
+        // Boxed: nearly always nothing is said at this stage, and every request would carry the room for it.
+        let event = Box::new(event);
         let given = inner.auditor.give(&event).await;
         if given.is_err() {
             inner.auditor.count_rejected();

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::configuration::{
-    CATCH_ALL, Configuration, Distinguisher, FlowSchema, Level, LevelKind, NonResourceRule, Overload, PolicyRule,
-    ResourceRule, Subject,
+    CATCH_ALL, Configuration, Distinguisher, EXEMPT, FlowSchema, Level, LevelKind, NonResourceRule, Overload,
+    PolicyRule, ResourceRule, Subject,
 };
 
 /// Everything, in a list of names.
@@ -18,6 +18,9 @@ const ALL: &str = "*";
 const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 /// Rules that one word of a set stands for.
 const WORD_BITS: usize = u64::BITS as usize;
+/// Rules that are looked at, those that must always hold apart; those that would come last are left out. A request may have to be
+/// compared with each of them.
+const RULES_MAX: usize = 16_384;
 /// One request takes no more than this part of a level's seats, in percent.
 const SEATS_PERCENT_MAX: u64 = 15;
 
@@ -73,8 +76,8 @@ pub struct Classifier {
     groups: Rules,
     /// By the user name of a service account up to its own name: the schemas of all service accounts of a namespace.
     namespaces: Rules,
-    /// Rules that mean everybody.
-    everybody: Set,
+    /// Rules that mean everybody, a bit each.
+    everybody: Box<[u64]>,
     /// The flow of what no schema matches.
     catch_all: (Arc<FlowSchema>, Arc<Level>),
     /// The shares of all levels together.
@@ -83,8 +86,9 @@ pub struct Classifier {
 
 type Rules = HashMap<Box<str>, Set>;
 
-/// Rules by their number, a bit each.
-type Set = Box<[u64]>;
+/// Rules by their number, a bit each: words that have any, and which they are, in rising order. Most names are in few rules, so
+/// what a set takes is in proportion to what was written.
+type Set = Vec<(usize, u64)>;
 
 /// What a rule asks for, and where it leads. Its subjects are in the tables of names.
 #[derive(Debug)]
@@ -206,38 +210,47 @@ impl Classifier {
     /// matches nothing.
     pub fn new(levels: Vec<Level>, schemas: Vec<FlowSchema>) -> Classifier {
         let configuration = Configuration::new(levels, schemas);
-        let level_of = |schema: &FlowSchema| {
-            let level = configuration.levels.iter().find(|level| level.name == schema.level);
-            level.map(Arc::clone)
-        };
-        let of_schema = |schema: &Arc<FlowSchema>| Some((Arc::clone(schema), level_of(schema)?));
+        let levels: HashMap<&str, &Arc<Level>> =
+            configuration.levels.iter().map(|level| (level.name.as_str(), level)).collect();
+        let of_schema =
+            |schema: &Arc<FlowSchema>| Some((Arc::clone(schema), Arc::clone(levels.get(schema.level.as_str())?)));
         let led: Vec<_> = configuration.schemas.iter().filter_map(of_schema).collect();
         let catch_all = led.iter().find(|(schema, _)| schema.name == CATCH_ALL).cloned();
         let catch_all = catch_all
             .unwrap_or_else(|| (Arc::new(FlowSchema::mandatory_catch_all()), Arc::new(Level::mandatory_catch_all())));
-        let all: Vec<_> = led.iter().flat_map(|led| led.0.rules.iter().map(move |rule| (led, rule))).collect();
-        let words = all.len().div_ceil(WORD_BITS);
+        let mut room = RULES_MAX;
+        let mut has_room = |schema: &FlowSchema| {
+            let is_mandatory = matches!(schema.name.as_str(), EXEMPT | CATCH_ALL);
+            let has_room = is_mandatory || room > 0;
+            room -= usize::from(!is_mandatory && has_room);
+            has_room
+        };
+        let all = led.iter().flat_map(|led| led.0.rules.iter().map(move |rule| (led, rule)));
+        let all: Vec<_> = all.filter(|(led, _)| has_room(&led.0)).collect();
         let mut classifier = Classifier {
             rules: Vec::with_capacity(all.len()),
             users: Rules::new(),
             groups: Rules::new(),
             namespaces: Rules::new(),
-            everybody: vec![0; words].into(),
+            everybody: vec![0; all.len().div_ceil(WORD_BITS)].into(),
             catch_all,
             shares: configuration.levels.iter().map(|level| u64::from(level.shares)).sum(),
             configuration: Arc::clone(&configuration),
         };
         for (number, ((schema, level), rule)) in all.into_iter().enumerate() {
-            rule.subjects.iter().for_each(|subject| classifier.note(subject, number, words));
+            rule.subjects.iter().for_each(|subject| classifier.note(subject, number));
             classifier.rules.push(compiled(schema, level, rule));
         }
         classifier
     }
 
     /// Notes that a rule means somebody.
-    fn note(&mut self, subject: &Subject, number: usize, words: usize) {
+    fn note(&mut self, subject: &Subject, number: usize) {
+        let (word, bit) = (number / WORD_BITS, 1 << (number % WORD_BITS));
         let (table, name): (&mut Rules, Box<str>) = match subject {
-            Subject::User(name) | Subject::Group(name) if name == ALL => return put(&mut self.everybody, number),
+            Subject::User(name) | Subject::Group(name) if name == ALL => {
+                return self.everybody.get_mut(word).map_or((), |bits| *bits |= bit);
+            }
             Subject::User(name) => (&mut self.users, name.as_str().into()),
             Subject::Group(name) => (&mut self.groups, name.as_str().into()),
             Subject::ServiceAccount { namespace, name } if name == ALL => {
@@ -247,7 +260,12 @@ impl Classifier {
                 (&mut self.users, format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}").into())
             }
         };
-        put(table.entry(name).or_insert_with(|| vec![0; words].into()), number);
+        let set = table.entry(name).or_default();
+        match set.last_mut() {
+            Some((last, bits)) if *last == word => *bits |= bit,
+            // Rules are noted in their order.
+            _ => set.push((word, bit)),
+        }
     }
 
     /// Returns what is classified by.
@@ -276,7 +294,7 @@ impl Classifier {
         });
         let of_user = self.users.get(digest.user);
         for (word, everybody) in self.everybody.iter().enumerate() {
-            let bits = |set: Option<&Set>| set.and_then(|set| set.get(word)).copied().unwrap_or_default();
+            let bits = |set: Option<&Set>| set.map_or(0, |set| bits_of(set, word));
             let mut left = everybody | bits(of_user) | bits(in_namespace);
             for group in digest.groups {
                 left |= bits(self.groups.get(group.as_str()));
@@ -311,10 +329,10 @@ fn compiled(schema: &Arc<FlowSchema>, level: &Arc<Level>, rule: &PolicyRule) -> 
     }
 }
 
-fn put(set: &mut Set, number: usize) {
-    if let Some(word) = set.get_mut(number / WORD_BITS) {
-        *word |= 1 << (number % WORD_BITS);
-    }
+/// The rules of a set that are in a word.
+fn bits_of(set: &Set, word: usize) -> u64 {
+    let found = set.binary_search_by_key(&word, |(word, _)| *word).ok().and_then(|at| set.get(at));
+    found.map_or(0, |(_, bits)| *bits)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! - A level without seats of its own that may not borrow serves nobody (KEP-1040's holding cell).
 //! - A request of a level that is no longer there is one of the level `catch-all`.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,25 @@ pub struct Details {
     pub resource: String,
     /// The subresource.
     pub subresource: String,
+}
+
+/// What can tell the details of a request. They are asked for when somebody looks, and hardly ever is there anybody.
+pub trait Describe: fmt::Debug + Send + Sync {
+    /// Returns the verb.
+    fn verb(&self) -> &str;
+
+    /// Returns everything.
+    fn details(&self) -> Details;
+}
+
+impl Describe for Details {
+    fn verb(&self) -> &str {
+        &self.verb
+    }
+
+    fn details(&self) -> Details {
+        self.clone()
+    }
 }
 
 /// Why a request gets no seat (the values of upstream's label `reason`).
@@ -171,7 +191,7 @@ impl Dispatcher {
         flow: &Flow,
         width: Width,
         patience: Duration,
-        mut details: Option<Box<Details>>,
+        mut details: Option<Box<dyn Describe>>,
     ) -> Result<Seat, Rejected> {
         let now = Instant::now();
         let hash = self.hub.hash(flow);
@@ -193,13 +213,6 @@ impl Dispatcher {
         }
         // Never: every configuration has that level.
         Ok(Seat::exempt())
-    }
-
-    /// Counts how many watchers a write will tell.
-    pub fn observe_watchers(&self, flow: &Flow, watchers: u32) {
-        if let Some(level) = self.hub.level_of(flow) {
-            level.flow(&flow.schema.name).watch_count.observe(f64::from(watchers));
-        }
     }
 
     /// Writes a row for each level (`/debug/api_priority_and_fairness/dump_priority_levels`).

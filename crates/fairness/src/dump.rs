@@ -186,7 +186,7 @@ fn request_row(level: &str, found: &Found, include_details: bool, clock: &WallCl
         started.map_or_else(|| time_text(ZERO_TIME), |started| clock.text(*started)),
     ];
     if include_details {
-        let details = request.details.as_deref().cloned().unwrap_or_default();
+        let details = request.details.as_ref().map(|details| details.details()).unwrap_or_default();
         row.extend([details.user, details.verb, details.path, details.namespace]);
         row.extend([details.name, details.api_version, details.resource, details.subresource]);
     }

@@ -21,6 +21,12 @@ use crate::level::{Level, SATED};
 use crate::limits::share_out;
 use crate::metrics::{FlowMeter, Metrics};
 use crate::pool::Pool;
+use crate::queue::queues_max;
+
+/// Levels that are counted apart, the first by name; and flow schemas, the first in the order in which they are asked. Others are
+/// served as these are and shown nowhere: names are users' text, and a series of each is kept and sent.
+const LEVELS_COUNTED_MAX: usize = 256;
+const SCHEMAS_COUNTED_MAX: usize = 512;
 
 /// The levels that there are, those that drain among them.
 #[derive(Debug, Default)]
@@ -42,6 +48,8 @@ pub(crate) struct Hub {
     seats: u32,
     pool: Arc<Pool>,
     metrics: Metrics,
+    /// Counts what is counted apart nowhere, and is shown to nobody.
+    uncounted: Metrics,
     unlisted: Arc<FlowMeter>,
     levels: ArcSwap<Levels>,
     in_force: ArcSwap<Configuration>,
@@ -54,12 +62,14 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new(seats: u32, secret: Option<u64>) -> Arc<Self> {
         let none = Configuration::new(Vec::new(), Vec::new());
+        let uncounted = Metrics::new();
         let hub = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             seats,
             pool: Arc::default(),
             metrics: Metrics::new(),
-            unlisted: Arc::new(Metrics::new().flow("", "")),
+            unlisted: Arc::new(uncounted.flow("", "")),
+            uncounted,
             levels: ArcSwap::default(),
             in_force: ArcSwap::new(Arc::clone(&none)),
             configuring: Mutex::new(()),
@@ -134,18 +144,23 @@ impl Hub {
         configs.sort_by(|a, b| a.0.name.cmp(&b.0.name));
         let plain: Vec<&configuration::Level> = configs.iter().map(|(config, _)| config.as_ref()).collect();
         let limits = share_out(self.seats, &plain);
+        let queues_max = queues_max(configs.len());
+        let mut counted = counted(configuration);
         let mut levels = Levels::default();
         for ((config, is_quiescing), limits) in configs.iter().zip(limits) {
             let level = match old.by_name.get(&config.name) {
                 Some(level) => Arc::clone(level),
                 None => {
-                    let meter = self.metrics.level(&config.name);
+                    let meter = match old.ordered.len().max(levels.ordered.len()) < LEVELS_COUNTED_MAX {
+                        true => self.metrics.level(&config.name),
+                        false => self.uncounted.level(""),
+                    };
                     Level::new(config, &self.pool, Weak::clone(&self.me), meter, &self.unlisted, now)
                 }
             };
-            level.configure(config, limits, *is_quiescing, now);
+            level.configure(config, limits, queues_max, *is_quiescing, now);
             if !is_quiescing {
-                self.configure_flows(&level, configuration);
+                self.configure_flows(&level, counted.remove(config.name.as_str()).unwrap_or_default());
             }
             levels.by_name.insert(config.name.clone(), Arc::clone(&level));
             levels.ordered.push(level);
@@ -167,10 +182,10 @@ impl Hub {
     }
 
     /// Makes the handles of schemas that are new in a level, and takes out those that are gone.
-    fn configure_flows(&self, level: &Level, configuration: &Configuration) {
+    fn configure_flows(&self, level: &Level, schemas: Vec<&configuration::FlowSchema>) {
         let old = level.flows();
         let mut flows = HashMap::new();
-        for schema in configuration.schemas.iter().filter(|schema| schema.level == level.name()) {
+        for schema in schemas {
             let meter = match old.get(&schema.name) {
                 Some(meter) => Arc::clone(meter),
                 None => Arc::new(self.metrics.flow(level.name(), &schema.name)),
@@ -215,6 +230,15 @@ impl Hub {
             level.measure(now);
         }
     }
+}
+
+/// The schemas that are counted apart, by their level.
+fn counted(configuration: &Configuration) -> HashMap<&str, Vec<&configuration::FlowSchema>> {
+    let mut by_level: HashMap<&str, Vec<_>> = HashMap::new();
+    for schema in configuration.schemas.iter().take(SCHEMAS_COUNTED_MAX) {
+        by_level.entry(schema.level.as_str()).or_default().push(schema.as_ref());
+    }
+    by_level
 }
 
 /// The levels of a configuration by name, with those that must always be.

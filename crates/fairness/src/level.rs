@@ -159,7 +159,12 @@ impl Level {
 
     /// A request is over.
     pub(crate) fn finish(&self, request: &Arc<Request>, now: Instant) {
-        let Some(took) = self.change(now, |state, pool| state.finish(request, pool, now)) else { return };
+        if let Some(took) = self.change(now, |state, pool| state.finish(request, pool, now)) {
+            Self::count_finished(request, took);
+        }
+    }
+
+    fn count_finished(request: &Request, took: Duration) {
         let meter = &request.meter;
         meter.executing_requests.dec();
         meter.executing_seats.sub(signed(request.seats().0));
@@ -174,10 +179,14 @@ impl Level {
         &self,
         config: &Arc<configuration::Level>,
         limits: Limits,
+        queues_max: u32,
         is_quiescing: bool,
         now: Instant,
     ) {
-        self.turn(now, |state, pool| state.configure(Arc::clone(config), limits, is_quiescing, pool));
+        self.turn(now, |state, pool| {
+            state.configure(Arc::clone(config), limits, queues_max, pool);
+            state.set_quiescing(is_quiescing);
+        });
         self.meter.limits(limits);
     }
 
@@ -235,6 +244,9 @@ impl Level {
         for request in effects.seated {
             self.count_seated(&request);
             request.turn.notify_one();
+        }
+        for (request, took) in effects.overdue {
+            Self::count_finished(&request, took);
         }
         if let Some(keeper) = effects.keeper {
             keeper.turn.notify_one();

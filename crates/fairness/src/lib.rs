@@ -29,4 +29,4 @@ pub use configuration::{
     CATCH_ALL, Configuration, Distinguisher, EXEMPT, FlowSchema, Level, LevelKind, NonResourceRule, Overload,
     PolicyRule, ResourceRule, Subject,
 };
-pub use dispatcher::{Details, Dispatcher, Rejected, RejectedBecause, Seat, Width};
+pub use dispatcher::{Describe, Details, Dispatcher, Rejected, RejectedBecause, Seat, Width};

@@ -3,7 +3,7 @@
 //! Labels are names of levels and flow schemas that are configured; those that are gone are taken out. The handles of a flow
 //! schema are made when it is configured and kept by its level, so a request looks nothing up here. Not served: figures of
 //! upstream's own virtual time (`current_r`, `dispatch_r`, `latest_s`, `next_s_bounds`, `epoch_advance_total`), of its moving
-//! limits (`target_seats`, `seat_fair_frac`) and its histograms over time (`*_utilization`, `read_vs_write_current_requests`).
+//! limits (`target_seats`, `seat_fair_frac`), `watch_count_samples` and its histograms over time (`*_utilization`, `read_vs_write_current_requests`).
 
 use std::sync::Weak;
 
@@ -31,7 +31,6 @@ const REASONS: [RejectedBecause; 4] = [
 ];
 const BUCKETS_SECONDS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0];
 const BUCKETS_QUEUE_LEN: [f64; 8] = [0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
-const BUCKETS_WATCHERS: [f64; 6] = [0.0, 1.0, 10.0, 100.0, 1000.0, 10000.0];
 const BUCKETS_SEATS: [f64; 4] = [1.0, 2.0, 4.0, 10.0];
 
 /// All families.
@@ -47,7 +46,6 @@ pub(crate) struct Metrics {
     queue_len: HistogramVec,
     wait_seconds: HistogramVec,
     execution_seconds: HistogramVec,
-    watch_count: HistogramVec,
     work_seats: HistogramVec,
     nominal: IntGaugeVec,
     lower: IntGaugeVec,
@@ -74,7 +72,6 @@ pub(crate) struct FlowMeter {
     pub(crate) waited_in_vain: Histogram,
     pub(crate) executed: Histogram,
     pub(crate) executed_watch: Histogram,
-    pub(crate) watch_count: Histogram,
     pub(crate) work_seats: Histogram,
 }
 
@@ -133,7 +130,6 @@ impl Metrics {
             queue_len: histogram("request_queue_length_after_enqueue", "Length of a queue", &BUCKETS_QUEUE_LEN, flow),
             wait_seconds: seconds("request_wait_duration_seconds", "Time in a queue", "execute"),
             execution_seconds: seconds("request_execution_seconds", "Time in the initial seats", "type"),
-            watch_count: histogram("watch_count_samples", "Watchers that a write tells", &BUCKETS_WATCHERS, flow),
             work_seats: histogram("work_estimated_seats", "Seats of a request at its widest", &BUCKETS_SEATS, flow),
             nominal: gauge("nominal_limit_seats", "Own seats", level),
             lower: gauge("lower_limit_seats", "Own seats that are never lent", level),
@@ -176,7 +172,6 @@ impl Metrics {
             waited_in_vain: self.wait_seconds.with_label_values(&[level, schema, "false"]),
             executed: self.execution_seconds.with_label_values(&[level, schema, "regular"]),
             executed_watch: self.execution_seconds.with_label_values(&[level, schema, "watch"]),
-            watch_count: self.watch_count.with_label_values(labels),
             work_seats: self.work_seats.with_label_values(labels),
         }
     }
@@ -206,7 +201,7 @@ impl Metrics {
         for vec in gauges {
             let _ = vec.remove_label_values(labels);
         }
-        for vec in [&self.queue_len, &self.watch_count, &self.work_seats] {
+        for vec in [&self.queue_len, &self.work_seats] {
             let _ = vec.remove_label_values(labels);
         }
         for execute in ["true", "false"] {
@@ -217,7 +212,7 @@ impl Metrics {
         }
     }
 
-    fn families(&self) -> [&dyn Collector; 20] {
+    fn families(&self) -> [&dyn Collector; 19] {
         [
             &self.rejected,
             &self.dispatched,
@@ -229,7 +224,6 @@ impl Metrics {
             &self.queue_len,
             &self.wait_seconds,
             &self.execution_seconds,
-            &self.watch_count,
             &self.work_seats,
             &self.nominal,
             &self.lower,

@@ -15,13 +15,23 @@ use std::time::Duration;
 use crate::shuffle::Dealer;
 
 /// Queues of a level at most, whatever its object says; each takes memory while the level lives.
-pub(crate) const QUEUES_MAX: u32 = 4_096;
+const QUEUES_MAX: u32 = 4_096;
+/// Queues of all levels together, as far as [`QUEUES_EACH`] allows: where there are many levels each has fewer.
+const QUEUES_ALL_MAX: u32 = 65_536;
+/// Queues that a level may have however many levels there are.
+const QUEUES_EACH: u32 = 64;
 /// Requests in a queue at most, whatever its object says.
 pub(crate) const QUEUE_LEN_MAX: u32 = 4_096;
 /// Requests that wait in one level at most.
 pub(crate) const WAITING_MAX: usize = 65_536;
 /// How long a request is thought to take before it is known.
 pub(crate) const SERVICE_ESTIMATE: Duration = Duration::from_millis(3);
+
+/// Returns how many queues each of so many levels may have.
+pub(crate) fn queues_max(levels: usize) -> u32 {
+    let part = u32::try_from(levels).map_or(0, |levels| QUEUES_ALL_MAX / levels.max(1));
+    part.clamp(QUEUES_EACH, QUEUES_MAX)
+}
 
 /// Work in seat-microseconds.
 pub(crate) fn work(seats: u64, time: Duration) -> u64 {
@@ -269,6 +279,17 @@ mod tests {
             ids.extend(set.start_head(seats).map(|(_, entry)| entry.id));
         }
         ids
+    }
+
+    #[test]
+    fn many_levels_have_fewer_queues_each() {
+        let check = |levels: usize, expected: u32| assert_eq!(queues_max(levels), expected, "{levels}");
+        check(0, 4_096);
+        check(8, 4_096);
+        check(16, 4_096);
+        check(17, 3_855);
+        check(1_000, 65);
+        check(100_000, 64);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::dispatcher::{Details, Width};
+use crate::dispatcher::{Describe, Width};
 use crate::level::Level;
 use crate::metrics::FlowMeter;
 
@@ -33,7 +33,7 @@ pub(crate) struct Request {
     pub(crate) meter: Arc<FlowMeter>,
     pub(crate) schema: Arc<crate::configuration::FlowSchema>,
     pub(crate) distinguisher: Box<str>,
-    pub(crate) details: Option<Box<Details>>,
+    pub(crate) details: Option<Box<dyn Describe>>,
     pub(crate) width: Width,
     pub(crate) arrived: Instant,
     pub(crate) started: OnceLock<Instant>,
@@ -53,7 +53,7 @@ impl Request {
         meter: Arc<FlowMeter>,
         flow: &crate::classify::Flow,
         width: Width,
-        details: Option<Box<Details>>,
+        details: Option<Box<dyn Describe>>,
         arrived: Instant,
     ) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl Request {
     }
 
     pub(crate) fn is_watch(&self) -> bool {
-        self.details.as_ref().is_some_and(|details| details.verb == "watch")
+        self.details.as_ref().is_some_and(|details| details.verb() == "watch")
     }
 
     pub(crate) fn stage(&self) -> Stage {

@@ -23,6 +23,7 @@ const UUID_LEN: usize = 36;
 pub struct Peer {
     remote: SocketAddr,
     credential: PeerCredential,
+    known: AtomicBool,
     stranger: AtomicBool,
     draining: Draining,
     _place: Option<Place>,
@@ -47,7 +48,14 @@ impl Peer {
         draining: Draining,
     ) -> Arc<Self> {
         let credential = certificate.map_or(PeerCredential::None, PeerCredential::Certificate);
-        Arc::new(Self { remote, credential, stranger: AtomicBool::new(false), draining, _place: Some(place) })
+        Arc::new(Self {
+            remote,
+            credential,
+            known: AtomicBool::new(false),
+            stranger: AtomicBool::new(false),
+            draining,
+            _place: Some(place),
+        })
     }
 
     /// A part of this process (a controller under `up`): it has an identity of its own and passes the same gate.
@@ -55,6 +63,7 @@ impl Peer {
         Arc::new(Self {
             remote: SocketAddr::from(([127, 0, 0, 1], 0)),
             credential: PeerCredential::Process(identity),
+            known: AtomicBool::new(true),
             stranger: AtomicBool::new(false),
             draining: Draining::never(),
             _place: None,
@@ -73,6 +82,16 @@ impl Peer {
     /// Tells when the server that the peer came to begins to stop.
     pub(crate) fn draining(&self) -> &Draining {
         &self.draining
+    }
+
+    /// Notes that a request of this connection proved an identity.
+    pub(crate) fn mark_known(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+
+    /// Says whether a request of this connection proved an identity.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
     }
 
     /// Notes that a request of this connection proved no identity.

@@ -10,7 +10,7 @@ mod sources;
 use std::sync::Arc;
 
 use http::header;
-use portcullis_audit::{Attributes, Auditor, NewRecord, Record, Target, User};
+use portcullis_audit::{Attributes, Auditor, Level, NewRecord, Record, Target, User};
 
 use crate::arrival::Arrived;
 use crate::authn::{Identified, TokenRemark, Unidentified};
@@ -52,6 +52,9 @@ impl Recorded {
 
 /// Puts a request on record, or refuses it when nothing can be recorded now.
 pub(crate) async fn record(auditor: &Arc<Auditor>, identified: Identified, trail: &Trail) -> Result<Recorded, Refusal> {
+    if !auditor.has_sinks() {
+        return Ok(Recorded { identified, record: Record::none() });
+    }
     let located = identified.located();
     let attributes = attributes(located.info(), Some(identified.identity()));
     let record = open(auditor, located.arrived(), attributes);
@@ -87,14 +90,19 @@ pub(crate) fn record_unlocated(auditor: &Arc<Auditor>, unlocated: Unlocated, tra
 
 /// Notes that an action was allowed.
 pub(crate) fn note_allow(record: &Record, reason: &str) {
-    record.annotate(DECISION, "allow");
-    record.annotate(REASON, reason.to_owned());
+    note(record, "allow", reason);
 }
 
 /// Notes that an action was not allowed.
 pub(crate) fn note_forbid(record: &Record, reason: &str) {
-    record.annotate(DECISION, "forbid");
-    record.annotate(REASON, reason.to_owned());
+    note(record, "forbid", reason);
+}
+
+fn note(record: &Record, decision: &'static str, reason: &str) {
+    if record.level() > Level::None {
+        record.annotate(DECISION, decision);
+        record.annotate(REASON, reason.to_owned());
+    }
 }
 
 fn attributes<'a>(info: &'a RequestInfo, identity: Option<&'a Arc<Identity>>) -> Attributes<'a> {
@@ -113,15 +121,18 @@ fn attributes<'a>(info: &'a RequestInfo, identity: Option<&'a Arc<Identity>>) ->
 }
 
 fn open(auditor: &Arc<Auditor>, arrived: &Arrived, attributes: Attributes<'_>) -> Record {
+    let Some(decided) = auditor.decide(&attributes) else { return Record::none() };
     let headers = &arrived.parts.headers;
     let user_agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    auditor.open(&NewRecord {
+    let sources = Sources::of(headers, arrived.peer.remote().ip());
+    let request = NewRecord {
         attributes,
         audit_id: arrived.audit_id.to_str().unwrap_or_default(),
         uri: arrived.parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str),
-        source_ips: Sources::of(headers, arrived.peer.remote().ip()).as_slice(),
+        source_ips: sources.as_slice(),
         user_agent: user_agent.as_deref().unwrap_or_default(),
-    })
+    };
+    auditor.open_as(&request, decided)
 }
 
 /// An identity as the record has it.

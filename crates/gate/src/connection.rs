@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -34,6 +34,7 @@ use crate::config::{
 };
 use crate::entrance::{Entrance, InFlight};
 use crate::gate::{Gate, Handler, LongRunning};
+use crate::handshakes::Entered;
 use crate::rate::{Rate, TokenBucket};
 use crate::tls::ALPN_H2;
 use crate::tls_stream::{Corked, TlsStream};
@@ -52,15 +53,21 @@ const STREAMS_TO_WAIT_FOR: u64 = 4;
 const CALM_DOWN: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
 
 /// Serves the requests of a connection until either side is done, or the server stops and what is in flight is answered.
-pub(crate) async fn serve<H: Handler>(gate: Arc<Gate<H>>, entrance: Arc<Entrance>, stream: TlsStream, peer: Arc<Peer>) {
+pub(crate) async fn serve<H: Handler>(
+    gate: Arc<Gate<H>>,
+    entrance: Arc<Entrance>,
+    stream: TlsStream,
+    peer: Arc<Peer>,
+    stranger: Entered,
+) {
     let is_http2 = stream.session().alpn_protocol() == Some(ALPN_H2);
     let limits = gate.limits().clone();
     let draining = entrance.stop.heard_by_connections();
-    let state = Arc::new(ConnectionState::new(peer, is_http2, entrance, limits.abandoned));
+    let state = Arc::new(ConnectionState::new(peer, is_http2, entrance, limits.abandoned, stranger));
     let service = service_fn({
         let state = Arc::clone(&state);
         // In a box of its own, so that an answer that is sent for an hour does not keep the room that making it took.
-        move |request| Box::pin(serve_request(Arc::clone(&gate), Arc::clone(&state), request))
+        move |request| Box::pin(serve_whole(Arc::clone(&gate), Arc::clone(&state), request))
     });
     if is_http2 {
         let tasks = Arc::new(Mutex::new(JoinSet::new()));
@@ -229,6 +236,24 @@ async fn until_draining(draining: &mut watch::Receiver<bool>) {
 #[error("connection is closing: no credentials")]
 struct TurnedAway;
 
+/// Serves a request of any method. Over HTTP/2 the library would send a body to HEAD too, which peers take for an error.
+async fn serve_whole<H: Handler>(
+    gate: Arc<Gate<H>>,
+    state: Arc<ConnectionState>,
+    request: Request<Incoming>,
+) -> Result<Response<RunningBody>, TurnedAway> {
+    let is_head_only = state.is_http2 && request.method() == Method::HEAD;
+    let mut response = serve_request(gate, state, request).await?;
+    if is_head_only {
+        let len = response.body().size_hint().exact();
+        response.body_mut().body = Body::empty();
+        if let Some(len) = len {
+            response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| len.into());
+        }
+    }
+    Ok(response)
+}
+
 async fn serve_request<H: Handler>(
     gate: Arc<Gate<H>>,
     state: Arc<ConnectionState>,
@@ -252,6 +277,7 @@ async fn serve_request<H: Handler>(
     let limit = limits.body_bytes_max;
     let request = request.map(|body| RequestBody::from_wire(body, limit, leftover.clone(), pace));
     let mut response = gate.handle(&state.peer, request).await;
+    state.note_known();
     if let Some(leftover) = leftover {
         leftover.discard().await;
     }
@@ -316,6 +342,9 @@ struct ConnectionState {
     sending: Mutex<BTreeMap<u64, Instant>>,
     abandoned: Mutex<TokenBucket>,
     abandoned_rate: Rate,
+    /// Its stand among those who may have to make room, until a request proves an identity.
+    stranger: Mutex<Option<Entered>>,
+    keeps_place: AtomicBool,
     ordered: Notify,
     order: Mutex<Option<Order>>,
     /// What the connection becomes when HTTP ends on it.
@@ -323,7 +352,7 @@ struct ConnectionState {
 }
 
 impl ConnectionState {
-    fn new(peer: Arc<Peer>, is_http2: bool, entrance: Arc<Entrance>, abandoned_rate: Rate) -> Self {
+    fn new(peer: Arc<Peer>, is_http2: bool, entrance: Arc<Entrance>, abandoned_rate: Rate, stranger: Entered) -> Self {
         Self {
             peer,
             is_http2,
@@ -333,6 +362,8 @@ impl ConnectionState {
             sending: Mutex::new(BTreeMap::new()),
             abandoned: Mutex::new(TokenBucket::full(abandoned_rate, Instant::now())),
             abandoned_rate,
+            stranger: Mutex::new(Some(stranger)),
+            keeps_place: AtomicBool::new(false),
             ordered: Notify::new(),
             order: Mutex::new(None),
             takeover: Mutex::new(None),
@@ -342,6 +373,14 @@ impl ConnectionState {
     /// An HTTP/2 peer that proved no identity has had its one request (upstream: `UnauthenticatedHTTP2DOSMitigation`).
     fn is_spent(&self) -> bool {
         self.is_http2 && self.peer.is_stranger()
+    }
+
+    /// A request was answered: if one proved an identity, the connection keeps its place.
+    fn note_known(&self) {
+        if self.peer.is_known() && !self.keeps_place.load(Ordering::Relaxed) {
+            self.keeps_place.store(true, Ordering::Relaxed);
+            *self.stranger.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// Since when the answer that has waited longest has been waiting for its peer to read it.

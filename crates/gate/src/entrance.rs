@@ -23,6 +23,8 @@ pub(crate) struct Entrance {
     penalties: Penalties,
     refused: Seldom,
     pub(crate) handshakes: Arc<Handshakes>,
+    /// Connections that have a place and no request of theirs has proved an identity.
+    pub(crate) strangers: Arc<Handshakes>,
     pub(crate) places: Arc<Places>,
     pub(crate) metrics: Arc<ConnectionMetrics>,
     pub(crate) stop: Stop,
@@ -41,6 +43,7 @@ impl Entrance {
             penalties: Penalties::default(),
             refused: Seldom::default(),
             handshakes: Handshakes::new(limits.handshakes_max),
+            strangers: Handshakes::new(limits.connections_max),
             places: Places::new(limits.connections_max),
             metrics,
             stop: Stop::new(rules.watch_grace),
@@ -62,9 +65,33 @@ impl Entrance {
         Ok(())
     }
 
-    /// Gives a connection the place it keeps.
+    /// Says whether a claim would be granted now.
+    pub(crate) fn has_room(&self, origin: Origin) -> Result<(), RefusedFor> {
+        match self.places.has_room(origin) {
+            Err(no_place) if !self.strangers.could_make_room(no_place.of(origin)) => Err(no_place.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a connection the place it keeps. When all are taken, or the share of its address is, somebody goes who has proved no
+    /// identity, of that address in the latter case: nobody without one can keep those out who have.
     pub(crate) fn claim(&self, origin: Origin) -> Result<Place, RefusedFor> {
-        Ok(self.places.claim(origin)?)
+        self.places.claim(origin).or_else(|no_place| {
+            if !self.strangers.make_room(no_place.of(origin)) {
+                return Err(no_place.into());
+            }
+            self.metrics.count_cut(CutFor::StrangerRoom);
+            Ok(self.places.claim_of_another(origin))
+        })
+    }
+
+    /// Makes room where the system has no more: a connection is cut that has not said who it is.
+    pub(crate) fn make_room(&self) {
+        if self.handshakes.make_room(None) {
+            self.metrics.count_cut(CutFor::HandshakeRoom);
+        } else if self.strangers.make_room(None) {
+            self.metrics.count_cut(CutFor::StrangerRoom);
+        }
     }
 
     /// Counts a connection that was closed before it was served.

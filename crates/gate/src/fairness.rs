@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
-use portcullis_fairness::{Classifier, Details, Digest, Dispatcher, Flow, Seat, Target, Width};
+use portcullis_fairness::{Classifier, Describe, Details, Digest, Dispatcher, Flow, Seat, Target, Width};
 use tokio::sync::Semaphore;
 
 use crate::config::REQUEST_TIMEOUT;
-use crate::identity::GROUP_MASTERS;
+use crate::identity::{GROUP_MASTERS, Identity};
 use crate::impersonation::Acting;
 use crate::query::Query;
 use crate::refusal::Refusal;
@@ -159,8 +159,9 @@ impl Flows {
         let seats_max = classifier.seats_max(&flow.level, self.dispatcher.seats());
         let width = self.flow_control.width(&Weighed { info, query, seats_max });
         let patience = deadline.unwrap_or(REQUEST_TIMEOUT) / PATIENCE_DIVISOR;
-        let details = Some(Box::new(details(&identity.name, info)));
-        match self.dispatcher.admit_described(&flow, width, patience, details).await {
+        let described = Described { identity: Arc::clone(identity), info: Arc::clone(info) };
+        let described: Box<dyn Describe> = Box::new(described);
+        match self.dispatcher.admit_described(&flow, width, patience, Some(described)).await {
             Ok(seat) => {
                 trail.seat(&seat);
                 Ok(seat)
@@ -204,22 +205,35 @@ impl Flows {
     }
 }
 
-/// What a request is, for the debug dumps.
-fn details(user: &str, info: &RequestInfo) -> Details {
-    let (verb, path) = (info.verb().to_owned(), info.path().to_owned());
-    let details = Details { user: user.to_owned(), verb, path, ..Details::default() };
-    let Some(resource) = info.resource() else { return details };
-    let api_version = match resource.group {
-        "" => resource.version.to_owned(),
-        group => format!("{group}/{}", resource.version),
-    };
-    Details {
-        namespace: resource.namespace.to_owned(),
-        name: resource.name.to_owned(),
-        api_version,
-        resource: resource.resource.to_owned(),
-        subresource: resource.subresource.to_owned(),
-        ..details
+/// A request, for the debug dumps.
+#[derive(Debug)]
+struct Described {
+    identity: Arc<Identity>,
+    info: Arc<RequestInfo>,
+}
+
+impl Describe for Described {
+    fn verb(&self) -> &str {
+        self.info.verb()
+    }
+
+    fn details(&self) -> Details {
+        let (user, verb, path) = (&self.identity.name, self.info.verb(), self.info.path());
+        let details =
+            Details { user: user.clone(), verb: verb.to_owned(), path: path.to_owned(), ..Details::default() };
+        let Some(resource) = self.info.resource() else { return details };
+        let api_version = match resource.group {
+            "" => resource.version.to_owned(),
+            group => format!("{group}/{}", resource.version),
+        };
+        Details {
+            namespace: resource.namespace.to_owned(),
+            name: resource.name.to_owned(),
+            api_version,
+            resource: resource.resource.to_owned(),
+            subresource: resource.subresource.to_owned(),
+            ..details
+        }
     }
 }
 

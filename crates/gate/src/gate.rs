@@ -9,7 +9,6 @@ use std::task::Poll;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use portcullis_audit::Auditor;
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use crate::arrival::{AUDIT_ID, Arrived, Peer};
 use crate::audit;
@@ -23,7 +22,7 @@ use crate::impersonation;
 use crate::metrics::{Authenticated, Counting, Metrics, Step};
 use crate::refusal::Refusal;
 use crate::request_info;
-use crate::trace::{self, trace_step};
+use crate::trace::{self, traced};
 use crate::trail::Trail;
 
 /// What stands behind the gate: it takes a request that passed and makes its answer.
@@ -110,8 +109,8 @@ impl<H: Handler> Gate<H> {
         let span = trace::request(&arrived);
         let counting = self.guards.metrics.begin();
         let answered = {
-            let answer = pin!(self.answer(arrived, &trail, &counting).instrument(span.clone()));
-            catch_panic(answer).await
+            let answer = pin!(self.answer(arrived, &trail, &counting));
+            catch_panic(pin!(trace::within(&span, answer))).await
         };
         let mut response = match answered {
             Some(response) => response,
@@ -162,7 +161,7 @@ impl<H: Handler> Gate<H> {
         counting: &Counting,
     ) -> Result<(Permitted, Option<Instant>), Refusal> {
         // What a request waits for, a seat or somebody's word, is of its time.
-        let begun = Instant::now();
+        let begun = counting.began();
         let Guards { authenticators, authorizers, auditor, fairness, metrics } = &*self.guards;
         let located = match request_info::locate(arrived) {
             Ok(located) => located,
@@ -171,9 +170,9 @@ impl<H: Handler> Gate<H> {
         counting.located(located.arrived(), located.info());
         trace::located(&located.arrived().parts.method, located.info());
         let deadline = deadline::of(&located, &self.limits);
-        let mut lap = metrics.lap();
+        let mut lap = metrics.lap(begun);
         metrics.certificate(located.arrived().peer.credential());
-        let identified = authenticators.identify(located).instrument(trace_step("authentication")).await;
+        let identified = traced("authentication", pin!(authenticators.identify(located))).await;
         let took = lap.end(Step::Authentication);
         let identified = match identified {
             Ok(identified) => {
@@ -187,19 +186,19 @@ impl<H: Handler> Gate<H> {
                 return Err(audit::record_stranger(auditor, unidentified, trail));
             }
         };
-        let recorded = audit::record(auditor, identified, trail).instrument(trace_step("audit")).await;
+        let recorded = traced("audit", pin!(audit::record(auditor, identified, trail))).await;
         lap.end(Step::Audit);
-        let acting = impersonation::act(authorizers, recorded?).instrument(trace_step("impersonation")).await;
+        let acting = traced("impersonation", pin!(impersonation::act(authorizers, recorded?))).await;
         lap.end(Step::Impersonation);
         // A deadline that cannot be read refuses the request too, but not before it is known that its sender may ask.
         let time = deadline.as_ref().ok().copied().flatten();
-        let seated = fairness::seat(fairness.as_ref(), acting?, time, trail);
-        let seated = counting.waiting(seated.instrument(trace_step("priorityandfairness"))).await;
+        let seated = {
+            let seated = pin!(fairness::seat(fairness.as_ref(), acting?, time, trail));
+            counting.waiting(pin!(traced("priorityandfairness", seated))).await
+        };
         lap.end(Step::Fairness);
-        let permitted = self.guards.permit(seated?).instrument(trace_step("authorization")).await;
-        lap.end(Step::Authorization);
-        let permitted = permitted?;
-        Ok((permitted, deadline?.map(|time| begun + time)))
+        let permitted = traced("authorization", pin!(self.guards.permit(seated?, &mut lap))).await?;
+        Ok((permitted, deadline?.map(|time| Instant::from_std(begun) + time)))
     }
 }
 

@@ -4,6 +4,9 @@
 //! the address that has most of them is cut to make room: a flood cuts its own connections, and nobody waits behind it. What a
 //! handshake costs is signatures: its steps are taken in turns, a few at a time, and addresses take turns with each other. So a
 //! flood of handshakes from one address delays another by a few steps, and a request by as many.
+//!
+//! Connections that are through with it and have proved no identity yet stand in a second room of the same order: when all places
+//! are taken, one of them makes room for the next ([`crate::entrance`]).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -59,9 +62,19 @@ impl Handshakes {
         (Entered { handshakes: Arc::clone(self), origin, number }, is_full)
     }
 
-    /// Cuts one, if there is one: somebody needs what it holds.
-    pub(crate) fn make_room(&self) -> bool {
-        self.pending().cut()
+    /// Cuts one, of an address if that is named, if there is one: somebody needs what it holds.
+    pub(crate) fn make_room(&self, of: Option<Origin>) -> bool {
+        let mut pending = self.pending();
+        match of {
+            Some(origin) => pending.cut_of(origin),
+            None => pending.cut(),
+        }
+    }
+
+    /// Whether there is one to cut.
+    pub(crate) fn could_make_room(&self, of: Option<Origin>) -> bool {
+        let pending = self.pending();
+        of.map_or(pending.count > 0, |origin| pending.by_origin.contains_key(&origin))
     }
 
     /// How many there are.
@@ -77,6 +90,17 @@ impl Handshakes {
             Some(handle) => *handle = Some(task),
             None => drop(pending),
         }
+    }
+
+    /// Lets in a connection that stands in another room, which it leaves.
+    pub(crate) fn take_over(self: &Arc<Self>, entered: Entered) -> Entered {
+        let (origin, number) = (entered.origin, entered.number);
+        let task = entered.handshakes.pending().by_origin.get_mut(&origin).and_then(|own| own.get_mut(&number)?.take());
+        let (taken, _) = self.enter(origin);
+        if let Some(task) = task {
+            self.began(origin, taken.number, task);
+        }
+        taken
     }
 
     /// Moves a handshake to its end, each step in its turn.
@@ -129,7 +153,14 @@ impl Pending {
 
     /// Cuts who is first to go.
     fn cut(&mut self) -> bool {
-        let Some((_, Reverse(oldest), origin)) = self.order.last().copied() else { return false };
+        let Some((_, _, origin)) = self.order.last().copied() else { return false };
+        self.cut_of(origin)
+    }
+
+    /// Cuts the oldest one of an address.
+    fn cut_of(&mut self, origin: Origin) -> bool {
+        let oldest = self.by_origin.get(&origin).and_then(|own| own.first_key_value()).map(|(oldest, _)| *oldest);
+        let Some(oldest) = oldest else { return false };
         let mut task = None;
         self.change(origin, |own| {
             task = own.remove(&oldest).flatten();
@@ -296,7 +327,7 @@ mod tests {
         let (second, is_full) = handshakes.enter(origin(1));
         assert!(!is_full);
         drop(second);
-        assert!(!handshakes.make_room());
+        assert!(!handshakes.make_room(None));
         assert_eq!(handshakes.pending().order.len(), 0);
     }
 

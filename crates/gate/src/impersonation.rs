@@ -66,7 +66,7 @@ impl Acting {
         self.impersonated.as_ref().and_then(|impersonated| impersonated.mode.constraint())
     }
 
-    pub(crate) fn info(&self) -> &RequestInfo {
+    pub(crate) fn info(&self) -> &Arc<RequestInfo> {
         self.recorded.identified().located().info()
     }
 
@@ -95,7 +95,8 @@ pub(crate) async fn act(authorizers: &AuthorizerChain, mut recorded: Recorded) -
     let arrived_id = recorded.identified().located().arrived().audit_id.clone();
     let audit_id = arrived_id.to_str().unwrap_or_default();
     let (user, info) = (recorded.identified().identity(), recorded.identified().located().info());
-    let mode = match modes::ask(authorizers, user, info, &wanted).await {
+    // Boxed: nobody else should pay for the room that these questions take.
+    let mode = match Box::pin(modes::ask(authorizers, user, info, &wanted)).await {
         Ok(mode) => mode,
         Err(refusal) => {
             if let Refusal::Forbidden(forbidden) = &refusal {

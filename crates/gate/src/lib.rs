@@ -84,7 +84,7 @@ pub use request_info::{PathFault, RequestInfo, ResourceInfo, Verb, selected_name
 pub use strict::StrictError;
 pub use tls::{Tls, TlsError};
 pub use tokens::{KeyError, Named, NewToken, ServiceAccountIssuer, ServiceAccountKeys};
-pub use trace::{TRACE_TARGET, trace_step, turn_on_traces};
+pub use trace::{TRACE_TARGET, trace_step, traced, turn_on_traces};
 pub use upgrade::{Upgrade, UpgradedStream};
 pub use webhook::{ReviewVersion, WebhookError};
 

@@ -119,7 +119,7 @@ impl Listener {
         entrance.stop.end_streams();
         entrance.stop.end_connections();
         // Nothing is in flight on a connection whose handshake is not finished.
-        while entrance.handshakes.make_room() {}
+        while entrance.handshakes.make_room(None) {}
         drain(open.connections, drain_timeout + watch_grace).await
     }
 }
@@ -147,11 +147,11 @@ impl<H: Handler> Open<H> {
             };
             match accepted {
                 Ok((stream, remote)) => self.begin(stream, remote),
+                // A peer that went away while it waited: nothing is short.
+                Err(error) if is_of_one_peer(&error) => tracing::debug!(%error, "accept failed"),
                 Err(error) => {
                     // Usually there is no file descriptor left: one is held by the peer who has been silent for longest.
-                    if self.entrance.handshakes.make_room() {
-                        self.entrance.metrics.count_cut(CutFor::HandshakeRoom);
-                    }
+                    self.entrance.make_room();
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
@@ -179,6 +179,11 @@ impl<H: Handler> Open<H> {
     }
 }
 
+fn is_of_one_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
 /// A connection that was accepted and has not said anything yet.
 struct Newcomer {
     stream: TcpStream,
@@ -203,9 +208,10 @@ impl Newcomer {
         }
         Box::pin(async move {
             let Some((stream, peer)) = self.shake_hands(&tls, &entrance).await else { return };
-            drop((entered, waiting));
+            drop(waiting);
+            let stranger = entrance.strangers.take_over(entered);
             let _open = Counted::new(&entrance.metrics.open);
-            connection::serve(gate, Arc::clone(&entrance), stream, peer).await;
+            connection::serve(gate, Arc::clone(&entrance), stream, peer, stranger).await;
         })
         .await;
     }
@@ -213,8 +219,8 @@ impl Newcomer {
     async fn shake_hands(self, tls: &Tls, entrance: &Entrance) -> Option<(TlsStream, Arc<Peer>)> {
         let Self { stream, remote, origin, deadline } = self;
         // Before the work of a handshake, and again when its outcome is known.
-        if let Err(no_place) = entrance.places.has_room(origin) {
-            entrance.refused(remote.ip(), no_place.into());
+        if let Err(reason) = entrance.has_room(origin) {
+            entrance.refused(remote.ip(), reason);
             return None;
         }
         // Answers are written whole; waiting for more to send would only delay them.

@@ -29,6 +29,13 @@ struct Taken {
     by_origin: HashMap<Origin, usize>,
 }
 
+impl Taken {
+    fn add(&mut self, origin: Origin) {
+        self.all += 1;
+        *self.by_origin.entry(origin).or_default() += 1;
+    }
+}
+
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoPlace {
@@ -36,6 +43,16 @@ pub(crate) enum NoPlace {
     Full,
     /// Few are left, and the address has its share.
     ShareTaken,
+}
+
+impl NoPlace {
+    /// Whose place would do: anybody's, or only one of the same address.
+    pub(crate) fn of(self, origin: Origin) -> Option<Origin> {
+        match self {
+            Self::Full => None,
+            Self::ShareTaken => Some(origin),
+        }
+    }
 }
 
 /// The place of one connection, until it is dropped.
@@ -58,20 +75,25 @@ impl Places {
     pub(crate) fn claim(self: &Arc<Self>, origin: Origin) -> Result<Place, NoPlace> {
         let mut taken = self.taken();
         self.judge(&taken, origin)?;
-        taken.all += 1;
-        *taken.by_origin.entry(origin).or_default() += 1;
+        taken.add(origin);
         drop(taken);
         Ok(Place { places: Arc::clone(self), origin })
     }
 
+    /// Takes the place of one that was told to go, and is gone in a moment.
+    pub(crate) fn claim_of_another(self: &Arc<Self>, origin: Origin) -> Place {
+        self.taken().add(origin);
+        Place { places: Arc::clone(self), origin }
+    }
+
     fn judge(&self, taken: &Taken, origin: Origin) -> Result<(), NoPlace> {
-        if taken.all >= self.max {
-            return Err(NoPlace::Full);
-        }
         let is_crowded = taken.all * 4 >= self.max * CROWDED_QUARTERS;
         let own = taken.by_origin.get(&origin).copied().unwrap_or_default();
         if is_crowded && own >= self.share {
             return Err(NoPlace::ShareTaken);
+        }
+        if taken.all >= self.max {
+            return Err(NoPlace::Full);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Where the gate's refusals become answers: one enum, one function. The words are upstream's, because clients parse them.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use portcullis_model::go_text::quoted;
 use portcullis_model::status::Status;
@@ -29,7 +31,7 @@ pub(crate) enum Refusal {
         /// What is wrong with it.
         fault: PathFault,
         /// What it was read as.
-        info: Box<RequestInfo>,
+        info: Arc<RequestInfo>,
     },
     /// The answer did not come in time.
     DeadlineExceeded,
@@ -158,7 +160,7 @@ mod tests {
         };
         let path = |path: &str| {
             let info = RequestInfo::parse(&Method::GET, path, "").unwrap();
-            Refusal::Path { fault: info.fault().unwrap(), info: Box::new(info) }
+            Refusal::Path { fault: info.fault().unwrap(), info: Arc::new(info) }
         };
         let (json, plain) = ("application/json", "text/plain; charset=utf-8");
         check(Refusal::BadRequestLine, 400, plain, "400 Bad Request").await;

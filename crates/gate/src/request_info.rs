@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use http::Method;
 
@@ -69,7 +70,7 @@ impl Verb {
 pub struct RequestInfo {
     path: String,
     path_verb: Cow<'static, str>,
-    resource: Option<Box<ResourceSpans>>,
+    resource: Option<ResourceSpans>,
     fault: Option<PathFault>,
 }
 
@@ -117,9 +118,9 @@ pub enum PathFault {
 
 /// A request with its [`RequestInfo`].
 pub(crate) struct Located {
-    /// Boxed: each step hands it on to the next.
+    /// Boxed, as what follows is shared: each step hands both on to the next.
     arrived: Box<Arrived>,
-    info: RequestInfo,
+    info: Arc<RequestInfo>,
 }
 
 impl Located {
@@ -131,7 +132,7 @@ impl Located {
         &mut self.arrived
     }
 
-    pub(crate) fn info(&self) -> &RequestInfo {
+    pub(crate) fn info(&self) -> &Arc<RequestInfo> {
         &self.info
     }
 }
@@ -153,7 +154,7 @@ pub(crate) fn locate(arrived: Box<Arrived>) -> Result<Located, Unlocated> {
     let uri = &arrived.parts.uri;
     let info = RequestInfo::parse(&arrived.parts.method, uri.path(), uri.query().unwrap_or_default());
     match info {
-        Some(info) => Ok(Located { arrived, info }),
+        Some(info) => Ok(Located { arrived, info: Arc::new(info) }),
         None => Err(Unlocated { arrived, refusal: Refusal::BadRequestLine }),
     }
 }
@@ -188,14 +189,13 @@ impl RequestInfo {
     pub fn parse(method: &Method, raw_path: &str, query: &str) -> Option<Self> {
         let (path, mut fault) = decode_path(raw_path)?;
         let resource = match parse_resource(&path, method, Query::new(query)) {
-            Parsed::Resource(spans) => Some(spans),
-            Parsed::Path => None,
-            Parsed::NoTarget => {
+            Ok(resource) => resource,
+            Err(NoTarget) => {
                 fault = fault.or(Some(PathFault::NoTarget));
                 None
             }
         };
-        let fault = fault.or_else(|| find_fault(&path, resource.as_deref()));
+        let fault = fault.or_else(|| find_fault(&path, resource.as_ref()));
         Some(Self { path, path_verb: lower_case(method), resource, fault })
     }
 
@@ -282,11 +282,8 @@ fn decode_path(raw: &str) -> Option<(String, Option<PathFault>)> {
     Some((path, fault))
 }
 
-enum Parsed {
-    Resource(Box<ResourceSpans>),
-    Path,
-    NoTarget,
-}
+/// A path with a verb in it, and nothing behind that.
+struct NoTarget;
 
 /// The segments of a path without the slashes at its ends, as spans of it.
 struct Segments<'a> {
@@ -322,16 +319,17 @@ impl<'a> Segments<'a> {
     }
 }
 
-fn parse_resource(path: &str, method: &Method, query: Query<'_>) -> Parsed {
+/// `None` when a path is no resource's.
+fn parse_resource(path: &str, method: &Method, query: Query<'_>) -> Result<Option<ResourceSpans>, NoTarget> {
     let mut segments = Segments::new(path);
-    let Some(prefix) = segments.next() else { return Parsed::Path };
+    let Some(prefix) = segments.next() else { return Ok(None) };
     let group = match segments.text(&prefix) {
         "api" => Some(Span::default()),
         "apis" => segments.next(),
         _ => None,
     };
     let (Some(group), Some(version), Some(mut first)) = (group, segments.next(), segments.next()) else {
-        return Parsed::Path;
+        return Ok(None);
     };
     let by_prefix = match segments.text(&first) {
         "watch" => Some(Verb::Watch),
@@ -341,7 +339,7 @@ fn parse_resource(path: &str, method: &Method, query: Query<'_>) -> Parsed {
     if by_prefix.is_some() {
         match segments.next() {
             Some(second) => first = second,
-            None => return Parsed::NoTarget,
+            None => return Err(NoTarget),
         }
     }
     let verb = by_prefix.unwrap_or_else(|| verb_of_method(method));
@@ -360,7 +358,7 @@ fn parse_resource(path: &str, method: &Method, query: Query<'_>) -> Parsed {
     if by_prefix.is_none() && matches!(spans.verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
         spans.selectors = Unread::of(query.text());
     }
-    Parsed::Resource(Box::new(spans))
+    Ok(Some(spans))
 }
 
 fn verb_of_method(method: &Method) -> Verb {

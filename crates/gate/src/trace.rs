@@ -4,11 +4,13 @@
 //! Spans are those of `tracing`, under a target of their own that no log shows. Whoever records them turns them on; until then each is
 //! one look at a flag. No header, query or body is told: what they say may be a secret.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Method, StatusCode};
 use tracing::field::Empty;
-use tracing::{Span, info_span};
+use tracing::{Instrument as _, Span, info_span};
 
 use crate::arrival::Arrived;
 use crate::identity::{GROUP_MASTERS, Identity};
@@ -40,6 +42,17 @@ pub fn trace_step(name: &'static str) -> Span {
     info_span!(target: TRACE_TARGET, "step", name)
 }
 
+/// Runs a step of the request that is being answered within its span. The step is pinned before it comes here: to be traced it
+/// is not moved, and while nobody records it is not wrapped either.
+pub async fn traced<F: Future>(name: &'static str, step: Pin<&mut F>) -> F::Output {
+    if is_on() { step.instrument(trace_step(name)).await } else { step.await }
+}
+
+/// The same for the whole of a request.
+pub(crate) async fn within<F: Future>(span: &Span, request: Pin<&mut F>) -> F::Output {
+    if is_on() { request.instrument(span.clone()).await } else { request.await }
+}
+
 /// The span of a request; none when nobody records.
 pub(crate) fn request(arrived: &Arrived) -> Span {
     if !is_on() {
@@ -64,7 +77,10 @@ pub(crate) fn request(arrived: &Arrived) -> Span {
 
 /// Names the request's span after what is asked for, as upstream does: `GET /api/v1/namespaces/{:namespace}/pods/{:name}`.
 pub(crate) fn located(method: &Method, info: &RequestInfo) {
-    let (true, Some(resource)) = (is_on(), info.resource()) else { return };
+    if !is_on() {
+        return;
+    }
+    let Some(resource) = info.resource() else { return };
     let mut name = format!("{method} /{}", resource.prefix);
     for (before, part) in [("/", resource.group), ("/", resource.version)] {
         if !part.is_empty() {

@@ -28,6 +28,9 @@ pub struct Options {
     /// Seconds that each flood takes
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     seconds: u64,
+    /// A further argument for the servers, to see what it changes
+    #[arg(long = "with", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    arguments: Vec<String>,
     /// Attack instead, as another process of ours says
     #[arg(long, hide = true)]
     attack: Option<String>,
@@ -71,6 +74,7 @@ pub fn run(options: &Options) -> Result<()> {
         Some(program) => program.into(),
         None => build::build(Profile::Release)?,
     };
+    let arguments: Vec<&str> = options.arguments.iter().map(String::as_str).collect();
     let mut broken = 0;
     for name in ["overload", "idle-connections", "resets", "audit"] {
         if !options.only.is_empty() && !options.only.iter().any(|only| only == name) {
@@ -78,9 +82,9 @@ pub fn run(options: &Options) -> Result<()> {
         }
         let figures = runtime.block_on(async {
             match name {
-                "overload" => overload::run(&Fortress::start(&program, &[])?, options.seconds).await,
-                "idle-connections" => idle::run(&Fortress::start(&program, &[])?).await,
-                "resets" => resets::run(&Fortress::start(&program, &[])?).await,
+                "overload" => overload::run(&Fortress::start(&program, &arguments)?, options.seconds).await,
+                "idle-connections" => idle::run(&Fortress::start(&program, &arguments)?).await,
+                "resets" => resets::run(&Fortress::start(&program, &arguments)?).await,
                 _ => audit::run(&program).await,
             }
         })?;

@@ -17,8 +17,9 @@ use crate::bench::process::MemorySampler;
 /// Nodes, and leases that all of them renew in a second.
 const NODES: usize = 50;
 const LEASES_PER_SECOND: usize = 500;
-/// Between two questions whether the server lives.
-const LIVEZ_EVERY: Duration = Duration::from_millis(10);
+/// Those who ask whether the server lives, and the time between two questions of one.
+const PROBERS: u32 = 5;
+const LIVEZ_EVERY: Duration = Duration::from_millis(100);
 /// Objects that a list has, of 1 KB each.
 const OBJECTS: u64 = 2_000;
 /// How many times more than can be given is asked for.
@@ -106,7 +107,11 @@ async fn capacity(lister: &Endpoint, accept: &'static str) -> Result<f64> {
 async fn flood(fortress: &Fortress, orders: &Orders, nodes: Vec<Node>) -> Result<(Vec<Node>, Vec<Figure>)> {
     let memory = MemorySampler::start(fortress.processes());
     let held = fortress.processes().rss()?;
-    let prober = fortress.stranger()?.connect(Protocol::Http1).await?;
+    let stranger = fortress.stranger()?;
+    let mut probers = Vec::new();
+    for _ in 0..PROBERS {
+        probers.push(stranger.connect(Protocol::Http1).await?);
+    }
     let lister = attacker::spawn(&orders.json())?;
     // The first moments belong to the connections.
     let from = Instant::now() + Duration::from_millis(500);
@@ -115,8 +120,17 @@ async fn flood(fortress: &Fortress, orders: &Orders, nodes: Vec<Node>) -> Result
     for (number, node) in nodes.into_iter().enumerate() {
         renewing.spawn(node.renew(number, from, until));
     }
-    tokio::time::sleep_until(from.into()).await;
-    let mut livez = probe(prober, Call::get("/livez"), LIVEZ_EVERY, until).await.context("/livez")?;
+    let mut probing = JoinSet::new();
+    for (number, prober) in (0_u32..).zip(probers) {
+        probing.spawn(async move {
+            tokio::time::sleep_until((from + LIVEZ_EVERY * number / PROBERS).into()).await;
+            probe(prober, Call::get("/livez"), LIVEZ_EVERY, until).await
+        });
+    }
+    let mut livez = Latencies::default();
+    while let Some(probed) = probing.join_next().await {
+        livez.add(probed?.context("/livez")?);
+    }
     let (mut leases, mut back) = (Latencies::default(), Vec::with_capacity(NODES));
     while let Some(renewed) = renewing.join_next().await {
         let (node, late) = renewed??;

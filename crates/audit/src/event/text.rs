@@ -28,8 +28,10 @@ const MESSAGE_LEN_MAX: usize = 8 * 1024;
 const CAUSES_MAX: usize = 32;
 /// What follows a text that was cut: upstream's word for user agents.
 const CUT: &str = "...TRUNCATED";
-/// The query parameter by which tokens are sent where that is allowed; here it never is, but somebody may try.
-const TOKEN_PARAMETER: &str = "access_token=";
+/// Query parameters by which tokens and passwords are sent, in lower case. Here they never are, but somebody may try, and what is
+/// proxied may have them.
+const SECRET_PARAMETERS: [&str; 6] =
+    ["access_token", "token", "id_token", "refresh_token", "client_secret", "password"];
 const REDACTED: &str = "REDACTED";
 
 /// Which part of a request's text.
@@ -127,7 +129,7 @@ fn push_request(out: &mut Vec<u8>, request: &NewRecord<'_>) {
     let is_stranger = request.attributes.is_stranger();
     let uri_len_max = if is_stranger { STRANGERS_URI_LEN_MAX } else { URI_LEN_MAX };
     out.extend_from_slice(br#"","requestURI":"#);
-    push_json_string(out, &without_token(&bounded(request.uri, uri_len_max)));
+    push_json_string(out, &without_secrets(&bounded(request.uri, uri_len_max)));
     out.extend_from_slice(br#","verb":"#);
     push_json_string(out, &bounded(request.attributes.verb, NAME_LEN_MAX));
     out.extend_from_slice(br#","user":"#);
@@ -321,21 +323,50 @@ pub(crate) fn bounded(text: &str, len_max: usize) -> std::borrow::Cow<'_, str> {
     format!("{}{CUT}", text.get(..end).unwrap_or_default()).into()
 }
 
-/// Takes tokens out of a query.
-fn without_token(uri: &str) -> std::borrow::Cow<'_, str> {
-    if !uri.contains(TOKEN_PARAMETER) {
+/// Takes secrets out of a query, and nothing else: what looks like a parameter in a path must not hide the rest of it.
+fn without_secrets(uri: &str) -> std::borrow::Cow<'_, str> {
+    let Some((path, query)) = uri.split_once('?') else { return uri.into() };
+    let name_of = |parameter: &str| parameter.split_once('=').map_or(0, |(name, _)| name.len());
+    let is_secret = |parameter: &str| parameter.get(..name_of(parameter)).is_some_and(names_secret);
+    if !query.split('&').any(is_secret) {
         return uri.into();
     }
     let mut out = String::with_capacity(uri.len());
-    let mut rest = uri;
-    while let Some((before, after)) = rest.split_once(TOKEN_PARAMETER) {
-        out.push_str(before);
-        out.push_str(TOKEN_PARAMETER);
-        out.push_str(REDACTED);
-        rest = after.find('&').and_then(|end| after.get(end..)).unwrap_or_default();
+    out.push_str(path);
+    for (at, parameter) in query.split('&').enumerate() {
+        out.push(if at == 0 { '?' } else { '&' });
+        if is_secret(parameter) {
+            out.push_str(parameter.get(..=name_of(parameter)).unwrap_or_default());
+            out.push_str(REDACTED);
+        } else {
+            out.push_str(parameter);
+        }
     }
-    out.push_str(rest);
     out.into()
+}
+
+/// Says whether a parameter of this name holds a secret, however the name is written.
+fn names_secret(name: &str) -> bool {
+    SECRET_PARAMETERS.iter().any(|secret| decoded(name).eq(secret.bytes()))
+}
+
+/// The bytes of a name in lower case, without percent encoding.
+fn decoded(name: &str) -> impl Iterator<Item = u8> {
+    let mut rest = name.bytes();
+    std::iter::from_fn(move || {
+        let byte = rest.next()?;
+        let mut ahead = rest.clone();
+        let mut digit = || ahead.next().and_then(|byte| char::from(byte).to_digit(16));
+        let escaped = if byte == b'%' { digit().zip(digit()) } else { None };
+        let byte = match escaped {
+            Some((high, low)) => {
+                rest = ahead;
+                u8::try_from(high << 4 | low).unwrap_or(byte)
+            }
+            None => byte,
+        };
+        Some(byte.to_ascii_lowercase())
+    })
 }
 
 /// What was written is text: everything that was put in is.

@@ -101,6 +101,8 @@ pub(crate) struct Journal {
     rotate_at: i64,
     /// Files that were put away and are not durable yet.
     unsynced: Vec<Arc<File>>,
+    /// The disk did not make lines durable when it was last asked to.
+    is_sync_failing: bool,
 }
 
 impl Journal {
@@ -143,6 +145,7 @@ impl Journal {
             notes,
             rotate_at: 0,
             unsynced: Vec::new(),
+            is_sync_failing: false,
         };
         if kept.is_none() {
             journal.chain.first = journal.first_of_files()?.unwrap_or(First::NONE);
@@ -158,6 +161,10 @@ impl Journal {
 
     /// Says whether the next line can be written.
     pub(crate) fn is_ready(&self) -> bool {
+        self.has_no_trouble() && !self.is_sync_failing
+    }
+
+    fn has_no_trouble(&self) -> bool {
         matches!(self.trouble, Trouble::None)
     }
 
@@ -210,7 +217,7 @@ impl Journal {
         self.end += line.len() as u64;
         self.settings.counters.lines.inc();
         self.settings.counters.bytes.inc_by(line.len() as u64);
-        if self.can_reserve && self.end + ROOM_BYTES_MIN > self.reserved && self.is_ready() {
+        if self.can_reserve && self.end + ROOM_BYTES_MIN > self.reserved && self.has_no_trouble() {
             self.reserve(now);
         }
         Ok(())
@@ -261,11 +268,11 @@ impl Journal {
     }
 
     /// Makes room, and writes what is to be said.
-    fn recover(&mut self, now: i64) {
+    pub(crate) fn recover(&mut self, now: i64) {
         self.trouble = Trouble::None;
         if self.can_reserve && self.end + ROOM_BYTES_MIN > self.reserved {
             self.reserve(now);
-            if !self.is_ready() {
+            if !self.has_no_trouble() {
                 return;
             }
         }
@@ -325,6 +332,14 @@ impl Journal {
             _ => {}
         }
         let (medium, _) = self.settings.disk.open(&next)?;
+        // Seldom, and so worth the wait: else a power failure could take lines of this file and spare later ones of the next, which
+        // looks as if somebody had cut them out.
+        let synced = self.medium.file().map_or(Ok(()), |file| self.settings.disk.sync(&file));
+        if let Err(error) = synced {
+            // It is said once and to whoever asked.
+            self.synced(Vec::new(), false, now);
+            return Err(error);
+        }
         fs::rename(&current, &rotated)?;
         if let Err(error) = fs::rename(&next, &current) {
             fs::rename(&rotated, &current)?;
@@ -381,6 +396,31 @@ impl Journal {
         let mut files = std::mem::take(&mut self.unsynced);
         files.extend(self.medium.file());
         files
+    }
+
+    /// Takes back what was taken and not made durable.
+    pub(crate) fn put_back(&mut self, files: Vec<Arc<File>>) {
+        let own = self.medium.file();
+        let is_own = |file: &Arc<File>| own.as_ref().is_some_and(|own| Arc::ptr_eq(own, file));
+        self.unsynced.extend(files.into_iter().filter(|file| !is_own(file)));
+    }
+
+    /// What the disk said to files that were to be made durable. A disk that failed may have dropped what it was given and say yes the
+    /// next time, so the chain says it; until it is well again nothing that must be recorded is let in.
+    pub(crate) fn synced(&mut self, files: Vec<Arc<File>>, is_durable: bool, now: i64) {
+        if !is_durable {
+            self.put_back(files);
+            if !self.is_sync_failing {
+                let facts = [("expected", &*self.chain.head.to_string())];
+                self.say(note::render(NoteKind::Unsynced, now, &facts), now);
+            }
+        }
+        self.is_sync_failing = !is_durable;
+    }
+
+    /// Where the files are opened and made durable.
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.settings.disk)
     }
 
     /// The files, if it writes to files.

@@ -7,7 +7,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
+use rustix::io::Errno;
 
 /// Mode of every file.
 pub(crate) const FILE_MODE: u32 = 0o600;
@@ -35,6 +36,11 @@ pub(crate) trait Medium: Send {
 pub(crate) trait Disk: Send + Sync {
     /// Opens a file to append to, making it if need be, and says how long it is.
     fn open(&self, path: &Path) -> io::Result<(Box<dyn Medium>, u64)>;
+
+    /// Makes what was written to a file durable.
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
 }
 
 /// The disk of this machine.
@@ -66,6 +72,10 @@ fn open(path: &Path) -> io::Result<File> {
     if metadata.nlink() > 1 {
         return Err(io::Error::other("it has a second name (a hard link)"));
     }
+    // Two chains in one file would be none. Where there are no locks, `Replaced` says that somebody else writes.
+    if let Err(Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        return Err(io::Error::other("another server is writing it"));
+    }
     let mode = metadata.permissions().mode();
     if mode & OTHERS != 0 {
         tracing::warn!(file = ?path, mode = format!("{:o}", mode & 0o7777), "audit log was open to others, made private");
@@ -90,7 +100,7 @@ impl Medium for Regular {
     fn reserve(&mut self, end: u64, bytes: u64) -> io::Result<bool> {
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, end, bytes) {
             Ok(()) => Ok(true),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

@@ -31,10 +31,12 @@ pub enum NoteKind {
     Foreign,
     /// The file was taken away or shortened while the server was running.
     Replaced,
+    /// The disk failed to make lines durable: a crash may have taken some of those up to `expected`, a head.
+    Unsynced,
 }
 
 impl NoteKind {
-    const ALL: [NoteKind; 9] = [
+    const ALL: [NoteKind; 10] = [
         NoteKind::Lost,
         NoteKind::StrangersLost,
         NoteKind::Torn,
@@ -44,6 +46,7 @@ impl NoteKind {
         NoteKind::NoHead,
         NoteKind::Foreign,
         NoteKind::Replaced,
+        NoteKind::Unsynced,
     ];
 
     /// Returns its name in the log.
@@ -58,6 +61,7 @@ impl NoteKind {
             NoteKind::NoHead => "no-head",
             NoteKind::Foreign => "foreign",
             NoteKind::Replaced => "replaced",
+            NoteKind::Unsynced => "unsynced",
         }
     }
 
@@ -65,7 +69,7 @@ impl NoteKind {
     pub fn is_tampering(self) -> bool {
         match self {
             NoteKind::Cut | NoteKind::Changed | NoteKind::Added | NoteKind::Foreign | NoteKind::Replaced => true,
-            NoteKind::Lost | NoteKind::StrangersLost | NoteKind::Torn | NoteKind::NoHead => false,
+            NoteKind::Lost | NoteKind::StrangersLost | NoteKind::Torn | NoteKind::NoHead | NoteKind::Unsynced => false,
         }
     }
 

@@ -64,6 +64,15 @@ impl Retention {
     }
 }
 
+/// Removes a file in both of its forms: a crash may have left the compressed one beside it, which alone would be out of its place.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(Place::compressed(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::remove_file(path)
+}
+
 /// Compresses a file. It is there whole under one of its names at any time.
 fn compress(path: &Path) -> io::Result<()> {
     let compressed = Place::compressed(path);
@@ -74,10 +83,17 @@ fn compress(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let to = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&unfinished)?;
-    let mut encoder = GzEncoder::new(to, Compression::default());
-    io::copy(&mut File::open(path)?, &mut encoder)?;
-    encoder.finish()?.sync_all()?;
+    write_compressed(path, &unfinished).inspect_err(|_| {
+        // A full disk must not stay full of this.
+        let _ = fs::remove_file(&unfinished);
+    })?;
     fs::rename(&unfinished, &compressed)?;
     fs::remove_file(path)
+}
+
+fn write_compressed(path: &Path, unfinished: &Path) -> io::Result<()> {
+    let to = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(unfinished)?;
+    let mut encoder = GzEncoder::new(to, Compression::default());
+    io::copy(&mut File::open(path)?, &mut encoder)?;
+    encoder.finish()?.sync_all()
 }

@@ -4,6 +4,7 @@
 //! Addresses share a table of fixed size; two that fall into the same place share a rate. Where one falls nobody outside can know.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::Ipv6Addr;
 
 /// Events a second of all strangers, and how many may come at once.
 pub const STRANGERS_PER_SECOND: i64 = 100;
@@ -57,9 +58,18 @@ impl Admission {
 
     /// Says whether a rendered event is recorded. One address that is above its rate takes nothing from the others.
     pub(crate) fn admit(&mut self, line: &str, now: i64) -> bool {
-        let place = self.hasher.hash_one(address(line)) % PLACES as u64;
+        let place = self.hasher.hash_one(network(address(line))) % PLACES as u64;
         let Some(own) = usize::try_from(place).ok().and_then(|place| self.places.get_mut(place)) else { return false };
         own.take(now, STRANGER_PER_SECOND, STRANGER_BURST) && self.all.take(now, STRANGERS_PER_SECOND, STRANGERS_BURST)
+    }
+}
+
+/// What one client has: an address, or 64 bits of addresses of IPv6, all of which are theirs.
+fn network(address: &str) -> (&str, u64) {
+    let address_v6 = Some(address).filter(|address| address.contains(':')).and_then(|address| address.parse().ok());
+    match address_v6.map(|address: Ipv6Addr| address.to_bits() >> 64) {
+        Some(bits) => ("", u64::try_from(bits).unwrap_or_default()),
+        None => (address, 0),
     }
 }
 
@@ -100,10 +110,18 @@ mod tests {
     }
 
     #[test]
+    fn one_client_cannot_take_the_rate_of_all_by_many_addresses() {
+        let mut admission = Admission::new();
+        let admitted = (0..5_000).filter(|number| admission.admit(&line(&format!("2001:db8::{number:x}")), 0)).count();
+        assert_eq!(admitted, 100);
+        assert_eq!(network("192.0.2.1"), ("192.0.2.1", 0));
+    }
+
+    #[test]
     fn all_together_have_a_rate() {
         let mut admission = Admission::new();
         let admitted = |admission: &mut Admission, now| {
-            (0..20_000).filter(|number| admission.admit(&line(&format!("2001:db8::{number:x}")), now)).count()
+            (0..20_000).filter(|number| admission.admit(&line(&format!("2001:db8:0:{number:x}::1")), now)).count()
         };
         assert_eq!(admitted(&mut admission, 0), 1_000);
         assert_eq!(admitted(&mut admission, MICROS_PER_SECOND), 100);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::head::{HeadStore, Heads};
 use super::journal::Journal;
+use super::medium::Disk;
 use super::place::Place;
 use super::retention::{Removal, Retention};
 use super::strangers::STRANGERS_BACKUPS;
@@ -40,8 +41,8 @@ impl Tended {
 }
 
 /// What was found to do before the heads are kept, and what is left to do afterwards.
-struct Round {
-    heads: Heads,
+pub(super) struct Round {
+    pub(super) heads: Heads,
     removals: Vec<PathBuf>,
     places: Vec<(Place, Retention)>,
 }
@@ -82,7 +83,7 @@ impl Log {
             Ok(round) => {
                 tended.kept = Some(round.heads);
                 tended.is_failing = false;
-                if looks_through {
+                if round.looks_through() {
                     tended.retained_at = now;
                     if let Err(error) = blocking(move || round.finish()).await {
                         tracing::error!(%error, "files of the audit log cannot be removed or compressed");
@@ -119,30 +120,43 @@ impl Writer {
     }
 
     /// Everything that must be before the heads may be kept. The locks are held for no sync.
-    fn prepare(&self, now: i64, looks_through: bool) -> io::Result<Round> {
+    pub(super) fn prepare(&self, now: i64, looks_through: bool) -> io::Result<Round> {
         let mut round = Round { heads: self.heads(), removals: Vec::new(), places: Vec::new() };
-        let mut files = Vec::new();
-        {
+        let (events, disk) = {
             let mut journal = self.events();
             tend(&mut journal, now, self.is_closed.load(Ordering::Acquire))?;
             self.is_ready.store(journal.is_ready(), Ordering::Release);
             round.retain(&mut journal, self.retention, now, looks_through)?;
-            files.extend(journal.take_unsynced());
             round.heads.log = journal.chain();
-        }
-        {
-            let mut strangers = self.strangers();
-            strangers.say_dropped(now, false);
-            tend(&mut strangers.journal, now, self.is_closed.load(Ordering::Acquire))?;
-            round.retain(&mut strangers.journal, STRANGERS_RETENTION, now, looks_through)?;
-            files.extend(strangers.journal.take_unsynced());
-            round.heads.strangers = strangers.journal.chain();
-        }
-        sync(&files)?;
-        if looks_through {
-            round.places.iter().try_for_each(|(place, _)| place.sync_directory())?;
-        }
+            (journal.take_unsynced(), journal.disk())
+        };
+        let strangers = match self.prepare_strangers(&mut round, now, looks_through) {
+            Ok(strangers) => strangers,
+            Err(error) => {
+                self.events().put_back(events);
+                return Err(error);
+            }
+        };
+        // Names first: what is put away again after a failure is looked through again.
+        let named = round.places.iter().try_for_each(|(place, _)| place.sync_directory());
+        let of_events = named.and_then(|()| sync(&*disk, &events));
+        let of_strangers = sync(&*disk, &strangers);
+        let mut journal = self.events();
+        journal.synced(events, of_events.is_ok(), now);
+        self.is_ready.store(journal.is_ready(), Ordering::Release);
+        drop(journal);
+        self.strangers().journal.synced(strangers, of_strangers.is_ok(), now);
+        of_events.and(of_strangers)?;
         Ok(round)
+    }
+
+    fn prepare_strangers(&self, round: &mut Round, now: i64, looks_through: bool) -> io::Result<Vec<Arc<File>>> {
+        let mut strangers = self.strangers();
+        strangers.say_dropped(now, false);
+        tend(&mut strangers.journal, now, self.is_closed.load(Ordering::Acquire))?;
+        round.retain(&mut strangers.journal, STRANGERS_RETENTION, now, looks_through)?;
+        round.heads.strangers = strangers.journal.chain();
+        Ok(strangers.journal.take_unsynced())
     }
 
     /// From here on nothing is written.
@@ -151,7 +165,9 @@ impl Writer {
         let mut journal = self.events();
         let mut strangers = self.strangers();
         strangers.say_dropped(now, true);
-        journal.recover_when_due(now);
+        // Due or not: it is the last time that what was lost can be said.
+        journal.recover(now);
+        strangers.journal.recover(now);
         self.is_closed.store(true, Ordering::Release);
         journal.finish();
         strangers.journal.finish();
@@ -167,13 +183,20 @@ fn tend(journal: &mut Journal, now: i64, is_closed: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn sync(files: &[Arc<File>]) -> io::Result<()> {
-    files.iter().try_for_each(|file| file.sync_data())
+fn sync(disk: &dyn Disk, files: &[Arc<File>]) -> io::Result<()> {
+    files.iter().try_for_each(|file| disk.sync(file))
 }
 
 impl Round {
+    /// Says whether names have changed, or files are to be looked through.
+    pub(super) fn looks_through(&self) -> bool {
+        !self.places.is_empty()
+    }
+
     /// Chooses what goes of one chain, and what it begins with from then on.
     fn retain(&mut self, journal: &mut Journal, retention: Retention, now: i64, looks_through: bool) -> io::Result<()> {
+        // A file may have been put away since it was asked.
+        let looks_through = looks_through || journal.has_put_away();
         let Some(place) = journal.place().cloned().filter(|_| looks_through) else { return Ok(()) };
         if let Some(Removal { files, first }) = retention.choose(&place, now.div_euclid(1_000_000))? {
             journal.set_first(first);
@@ -186,7 +209,7 @@ impl Round {
     /// What may only be done once the heads are kept.
     fn finish(self) -> io::Result<()> {
         for file in &self.removals {
-            std::fs::remove_file(file)?;
+            super::retention::remove(file)?;
         }
         for (place, retention) in &self.places {
             retention.compress(place)?;

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod faults;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -247,6 +249,7 @@ async fn a_torn_line_is_set_aside_and_said() {
     let log = server.start().await;
     write(&log, 1);
     log.close(&server.store).await;
+    drop(log);
     let report = server.verify();
     assert!(report.is_whole(), "{report:?}");
     assert_eq!(report.remarks, [Remark::Noted { kind: NoteKind::Torn, sequence: 5 }]);
@@ -272,11 +275,10 @@ async fn a25_a_start_says_what_was_done_and_verify_still_finds_it() {
         let log = server.start().await;
         write(&log, 5);
         log.anchor(&server.store).await;
-        if crashes {
-            drop(log);
-        } else {
+        if !crashes {
             log.close(&server.store).await;
         }
+        drop(log);
         let mut lines: Vec<String> = server.text().lines().map(str::to_owned).collect();
         change(&mut lines);
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -339,6 +341,7 @@ async fn a_store_that_knows_nothing_is_said() {
     let log = server.start().await;
     write(&log, 2);
     log.close(&server.store).await;
+    drop(log);
     *server.store.kept.lock().unwrap() = None;
     let log = server.start().await;
     write(&log, 1);

@@ -325,6 +325,12 @@ async fn tokens_in_a_query_are_not_recorded() {
         assert_eq!(shelf.events()[0]["requestURI"], expected);
     };
     check("/x?access_token=abc", "/x?access_token=REDACTED").await;
+    // However it is spelled, and what else is known to hold a secret.
+    check("/x?access%5Ftoken=abc&Access_Token=d", "/x?access%5Ftoken=REDACTED&Access_Token=REDACTED").await;
+    check("/x/proxy/lab?token=abc&password=d", "/x/proxy/lab?token=REDACTED&password=REDACTED").await;
+    // A path must not hide what is behind it, nor a name that only ends so.
+    check("/x/proxy/access_token=/admin/delete?a=b", "/x/proxy/access_token=/admin/delete?a=b").await;
+    check("/x?my_access_token=abc&token&=&%&%f", "/x?my_access_token=abc&token&=&%&%f").await;
     check("/x?a=1&access_token=abc&b=2&access_token=d", "/x?a=1&access_token=REDACTED&b=2&access_token=REDACTED").await;
     check("/x?a=1", "/x?a=1").await;
 }

@@ -226,6 +226,7 @@ impl fmt::Display for Remark {
                 let what = match kind {
                     NoteKind::Lost => "that events could not be written",
                     NoteKind::StrangersLost => "that events of strangers were above their rate",
+                    NoteKind::Unsynced => "that the disk had failed: a crash may have taken lines before it",
                     NoteKind::Torn => "that a crash had left the beginning of a line, which was set aside",
                     NoteKind::NoHead => "that the store had nothing about the log: what was before is not vouched for",
                     other => other.as_str(),

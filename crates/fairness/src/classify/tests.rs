@@ -216,3 +216,22 @@ fn one_request_takes_a_part_of_its_level() {
     assert_eq!(classifier.seats_max(&Level::mandatory_catch_all(), 600), None);
     assert_eq!(classifier.seats_max(&Level::mandatory_exempt(), 600), None);
 }
+
+/// As many users as rules, each in one of them: a set for each must not have room for all rules.
+#[test]
+fn many_rules_take_memory_in_proportion_and_the_last_are_left_out() {
+    let rule = |number: usize| of_subject(user(&format!("user-{number}")));
+    let schemas = vec![schema("many", 1, (0..RULES_MAX + 10).map(rule).collect()), schema("a", 1, vec![])];
+    let classifier = Classifier::new(vec![level("l")], schemas);
+    let words: usize = classifier.users.values().map(Vec::capacity).sum();
+    assert!(words <= 8 * RULES_MAX, "{words}");
+    let check = |who: &str, groups: &str, expected: &str| {
+        let groups = names(groups);
+        let flow = classifier.classify(&Digest { user: who, groups: &groups, verb: "get", target: POD });
+        assert_eq!(flow.schema.name, expected, "{who} {groups:?}");
+    };
+    check("user-0", "system:authenticated", "many");
+    check(&format!("user-{}", RULES_MAX - 1), "system:authenticated", "many");
+    check(&format!("user-{RULES_MAX}"), "system:authenticated", CATCH_ALL);
+    check("root", "system:masters", EXEMPT);
+}

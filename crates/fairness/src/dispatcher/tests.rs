@@ -357,7 +357,6 @@ async fn metrics_have_upstreams_names_and_only_configured_labels() {
     let _a = admitted(&dispatcher, &flow("a", "somebody"), Width::ONE).await;
     let _ = dispatcher.admit(&flow("a", "somebody"), Width::ONE, SERVICE).await.unwrap_err();
     drop(admitted(&dispatcher, &flow("b", ""), Width::ONE).await);
-    dispatcher.observe_watchers(&flow("b", ""), 3);
     let text = || prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     let of_a = r#"{flow_schema="of-a",priority_level="a"}"#;
     for line in [
@@ -369,7 +368,6 @@ async fn metrics_have_upstreams_names_and_only_configured_labels() {
         r#"apiserver_flowcontrol_rejected_requests_total{flow_schema="of-a",priority_level="a",reason="time-out"} 1"#.into(),
         r#"apiserver_flowcontrol_request_wait_duration_seconds_count{execute="false",flow_schema="of-a",priority_level="a"} 1"#.into(),
         r#"apiserver_flowcontrol_request_execution_seconds_count{flow_schema="of-b",priority_level="b",type="regular"} 1"#.into(),
-        r#"apiserver_flowcontrol_watch_count_samples_sum{flow_schema="of-b",priority_level="b"} 3"#.into(),
         r#"apiserver_flowcontrol_nominal_limit_seats{priority_level="b"} 1"#.into(),
         r#"apiserver_flowcontrol_current_limit_seats{priority_level="b"} 1"#.into(),
     ] {
@@ -378,4 +376,49 @@ async fn metrics_have_upstreams_names_and_only_configured_labels() {
     assert!(!text().contains("somebody"));
     dispatcher.configure(&configuration(&[queueing("a", 1, 0, 1)]));
     assert!(!text().contains("\"b\""), "{}", text());
+}
+
+/// CVE-2020-8552 and its kind, by those who may write flow schemas: what is served has no end, what is shown has.
+#[tokio::test(start_paused = true)]
+async fn objects_without_end_do_not_make_series_without_end() {
+    let dispatcher = Dispatcher::new(600);
+    let registry = prometheus::Registry::new();
+    dispatcher.register(&registry).unwrap();
+    let mut levels: Vec<_> = (0..600).map(|number| queueing(&format!("many-{number}"), 1, 0, 1)).collect();
+    levels.push(queueing("z", 1, 0, 1));
+    dispatcher.configure(&configuration(&levels));
+    let shown = || {
+        let families = registry.gather();
+        families.iter().map(|family| family.get_metric().len()).sum::<usize>()
+    };
+    let before = shown();
+    assert!(before < 512 * 20 + 256 * 10, "{before}");
+    drop(admitted(&dispatcher, &flow("z", ""), Width::ONE).await);
+    assert_eq!(shown(), before);
+    dispatcher.configure(&configuration(&[queueing("z", 1, 0, 1)]));
+    assert!(shown() < 200, "{}", shown());
+}
+
+/// A client that opens a watch and does not read its beginning.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_not_read_does_not_keep_its_seat() {
+    let dispatcher = dispatcher(1, &[queueing("a", 1, 0, 1)]);
+    let described = |verb: &str| -> Option<Box<dyn Describe>> {
+        Some(Box::new(Details { verb: verb.to_owned(), ..Details::default() }))
+    };
+    let flow = flow("a", "");
+    let admit = |verb: &str, patience: u64| {
+        dispatcher.admit_described(&flow, Width::ONE, Duration::from_secs(patience), described(verb))
+    };
+    let unread = admit("watch", 1).await.unwrap();
+    assert!(admit("get", 50).await.is_err());
+    let other = admit("get", 50).await.unwrap();
+    assert_eq!(dispatcher.in_use("a"), 1);
+    unread.release();
+    drop(unread);
+    assert_eq!(dispatcher.in_use("a"), 1);
+    // Whatever else takes long has a deadline of its own.
+    assert!(admit("get", 200).await.is_err());
+    drop(other);
+    assert_eq!(dispatcher.in_use("a"), 0);
 }

@@ -23,6 +23,11 @@ const APPETITE_OF_ITS_OWN: u64 = 1 << 20;
 const APPETITE_OF_BEGGARS: u64 = SATED - 1;
 /// Final seats are not held longer, whatever is asked for.
 const LINGER_MAX: Duration = Duration::from_secs(60);
+/// Seats of a watch that tells its beginning are not held longer. Other requests have a deadline; a watch has none, and a client that
+/// does not read it must not keep others from being served.
+const WATCH_HELD_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at who holds seats for too long.
+const SWEEP: Duration = Duration::from_secs(1);
 /// Places of served requests that are kept when none is taken.
 const PLACES_KEPT: usize = 1_024;
 
@@ -44,6 +49,8 @@ pub(crate) enum Arrival {
 pub(crate) struct Effects {
     /// They have seats.
     pub(crate) seated: Vec<Arc<Request>>,
+    /// They have seats no more, and held them for so long.
+    pub(crate) overdue: Vec<(Arc<Request>, Duration)>,
     /// It is to look after the level's time from now on.
     pub(crate) keeper: Option<Arc<Request>>,
 }
@@ -79,6 +86,8 @@ pub(crate) struct State {
     places: Vec<Option<Arc<Request>>>,
     vacant: Vec<usize>,
     seated: Vec<Arc<Request>>,
+    overdue: Vec<(Arc<Request>, Duration)>,
+    swept: Instant,
     keeper: Option<Arc<Request>>,
     demand: Demand,
     refusals: Refusals,
@@ -99,6 +108,8 @@ impl State {
             places: Vec::new(),
             vacant: Vec::new(),
             seated: Vec::new(),
+            overdue: Vec::new(),
+            swept: now,
             keeper: None,
             demand: Demand::new(now),
             refusals: Refusals::new(now),
@@ -216,21 +227,26 @@ impl State {
         &mut self,
         config: Arc<configuration::Level>,
         limits: Limits,
-        is_quiescing: bool,
+        queues_max: u32,
         pool: &Pool,
     ) {
         let lent = |state: &State| signed(state.limits.nominal) - signed(state.committed(state.in_use));
         let before = lent(self);
-        (self.config, self.limits, self.is_quiescing) = (config, limits, is_quiescing);
+        (self.config, self.limits) = (config, limits);
         pool.give(lent(self) - before);
         match self.config.kind {
             LevelKind::Limited { overload: Overload::Queue { queues, hand_size, queue_length }, .. } => {
-                self.queues.configure(queues.max(1), hand_size, queue_length);
+                self.queues.configure(queues.clamp(1, queues_max), hand_size, queue_length);
             }
             LevelKind::Limited { overload: Overload::Reject, .. } | LevelKind::Exempt => {
                 self.queues.configure(0, 1, 1);
             }
         }
+    }
+
+    /// Whether the level is no longer configured.
+    pub(crate) fn set_quiescing(&mut self, is_quiescing: bool) {
+        self.is_quiescing = is_quiescing;
     }
 
     /// Ends the level if it is empty; its seats are no longer the pool's.
@@ -243,8 +259,12 @@ impl State {
         self.is_gone
     }
 
-    /// Frees the seats that lingered until now.
+    /// Frees the seats that lingered until now, and those of watches that hold them for too long.
     pub(crate) fn settle(&mut self, now: Instant, pool: &Pool) {
+        if now.saturating_duration_since(self.swept) >= SWEEP {
+            self.swept = now;
+            self.sweep(now, pool);
+        }
         while let Some(Reverse(first)) = self.lingering.peek().copied() {
             if first.until > now {
                 break;
@@ -252,6 +272,19 @@ impl State {
             self.lingering.pop();
             self.set_in_use(self.in_use.saturating_sub(first.seats), pool);
             self.queues.free(first.queue, first.seats);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant, pool: &Pool) {
+        let is_overdue = |request: &&Arc<Request>| {
+            let started = request.started.get().copied().unwrap_or(now);
+            request.is_watch() && now.saturating_duration_since(started) >= WATCH_HELD_MAX
+        };
+        let overdue: Vec<_> = self.served().filter(is_overdue).cloned().collect();
+        for request in overdue {
+            if let Some(took) = self.finish(&request, pool, now) {
+                self.overdue.push((request, took));
+            }
         }
     }
 
@@ -418,7 +451,11 @@ impl State {
     pub(crate) fn follow_up(&mut self, now: Instant) -> Effects {
         while self.serve(None, now) {}
         self.demand.set(self.in_use + self.queues.seats_waiting(), now);
-        let mut effects = Effects { seated: std::mem::take(&mut self.seated), keeper: None };
+        let mut effects = Effects {
+            seated: std::mem::take(&mut self.seated),
+            overdue: std::mem::take(&mut self.overdue),
+            keeper: None,
+        };
         if self.keeper.as_ref().is_none_or(|keeper| keeper.stage() != Stage::Waiting) {
             self.keeper = self.queues.farthest().map(|entry| Arc::clone(&entry.item));
             if let Some(keeper) = &self.keeper {

@@ -82,7 +82,8 @@ pub(crate) struct Identified {
     located: Located,
     identity: Arc<Identity>,
     authenticator: &'static str,
-    remark: Option<TokenRemark>,
+    /// Boxed: there is hardly ever one, and each step hands it on to the next.
+    remark: Option<Box<TokenRemark>>,
 }
 
 impl Identified {
@@ -101,7 +102,7 @@ impl Identified {
 
     /// Returns what the record of the request should say of its credential.
     pub(crate) fn remark(&self) -> Option<&TokenRemark> {
-        self.remark.as_ref()
+        self.remark.as_deref()
     }
 
     /// Returns the name of the authenticator that proved it.
@@ -171,7 +172,9 @@ impl Authenticators {
         let judged = self.judge(&located).await.map_err(|result| (result, attempted(located.arrived())));
         self.strip_credentials(&mut located.arrived_mut().parts.headers);
         match judged {
-            Ok((identity, authenticator, remark)) => Ok(Identified { located, identity, authenticator, remark }),
+            Ok((identity, authenticator, remark)) => {
+                Ok(Identified { located, identity, authenticator, remark: remark.map(Box::new) })
+            }
             Err((result, attempted)) => {
                 Err(Unidentified { located, refusal: Refusal::Unauthenticated, attempted, result })
             }
@@ -198,8 +201,12 @@ impl Authenticators {
                     let reason = Cow::Borrowed("a credential of the anonymous user");
                     refused = refused.or(Some((authenticator.name(), reason)));
                 }
-                Authentication::Identified(identity) => return Ok((identity, authenticator.name(), None)),
+                Authentication::Identified(identity) => {
+                    arrived.peer.mark_known();
+                    return Ok((identity, authenticator.name(), None));
+                }
                 Authentication::Remarked(identity, remark) => {
+                    arrived.peer.mark_known();
                     return Ok((identity, authenticator.name(), Some(remark)));
                 }
                 Authentication::Refused(reason) => refused = refused.or(Some((authenticator.name(), reason))),

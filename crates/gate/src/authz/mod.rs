@@ -18,7 +18,6 @@ mod webhook;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -37,7 +36,7 @@ use crate::draining::Draining;
 use crate::fairness::Seated;
 use crate::gate::Guards;
 use crate::identity::Identity;
-use crate::metrics::Authorized;
+use crate::metrics::{Authorized, Lap, Step};
 use crate::metrics::family::Families;
 use crate::refusal::{Forbidden, Refusal};
 use crate::request_info::RequestInfo;
@@ -298,13 +297,12 @@ impl AuthorizerChain {
 
 impl Guards {
     /// Lets a request pass, or makes its 403. A path with a fault passes nobody, but says so only to those it is open to.
-    pub(crate) async fn permit(self: &Arc<Self>, seated: Seated) -> Result<Permitted, Refusal> {
+    pub(crate) async fn permit(self: &Arc<Self>, seated: Seated, lap: &mut Lap<'_>) -> Result<Permitted, Refusal> {
         let acting = seated.acting();
         let info = acting.info();
         let attributes = Attributes::of_request(acting.identity(), info);
-        let begun = Instant::now();
         let verdict = self.authorizers.decide(&attributes).await;
-        self.metrics.authorized(Authorized::of(&verdict), begun.elapsed());
+        self.metrics.authorized(Authorized::of(&verdict), lap.end(Step::Authorization));
         match verdict {
             Verdict::Allow { reason } => audit::note_allow(acting.record(), &reason),
             Verdict::Deny { reason } | Verdict::NoOpinion { reason } => {
@@ -323,7 +321,7 @@ impl Guards {
         }
         match info.fault() {
             None => Ok(Permitted { seated, guards: Arc::clone(self) }),
-            Some(fault) => Err(Refusal::Path { fault, info: Box::new(info.clone()) }),
+            Some(fault) => Err(Refusal::Path { fault, info: Arc::clone(info) }),
         }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum CutFor {
     HandshakeTimeout,
     /// Another one needed its place among the handshakes.
     HandshakeRoom,
+    /// Another one needed its place, and it had not proved who it is.
+    StrangerRoom,
     /// It sent too many frames that are no requests.
     Frames,
     /// It abandoned too many requests (CVE-2023-44487).
@@ -62,6 +64,7 @@ impl CutFor {
         match self {
             Self::HandshakeTimeout => "handshake_timeout",
             Self::HandshakeRoom => "handshake_room",
+            Self::StrangerRoom => "stranger_room",
             Self::Frames => "frames",
             Self::AbandonedRequests => "abandoned_requests",
             Self::Protocol => "protocol",

@@ -13,6 +13,7 @@ pub mod histogram;
 mod requests;
 mod series;
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -231,7 +232,8 @@ impl Metrics {
     pub(crate) fn begin(self: &Arc<Self>) -> Counting {
         Counting {
             metrics: Arc::clone(self),
-            began: Instant::now(),
+            // Deadlines count from here too, and theirs is the runtime's time.
+            began: tokio::time::Instant::now().into_std(),
             series: OnceLock::new(),
             waited: AtomicU64::new(0),
             code: None,
@@ -239,9 +241,9 @@ impl Metrics {
         }
     }
 
-    /// Begins to measure steps.
-    pub(crate) fn lap(&self) -> Lap<'_> {
-        Lap { metrics: self, since: Instant::now() }
+    /// Begins to measure steps. What came before the first was so little that it is counted with it.
+    pub(crate) fn lap(&self, since: Instant) -> Lap<'_> {
+        Lap { metrics: self, since }
     }
 
     /// Counts what authentication came to, and what is left of the certificate that was shown.
@@ -466,6 +468,11 @@ pub(crate) struct Counting {
 }
 
 impl Counting {
+    /// Returns when it arrived.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// It is known what the request is about.
     pub(crate) fn located(&self, arrived: &Arrived, info: &RequestInfo) {
         let parts = &arrived.parts;
@@ -482,8 +489,7 @@ impl Counting {
     }
 
     /// Runs a step that may have to wait for others; what it waits is not the server's own time.
-    pub(crate) async fn waiting<F: Future>(&self, step: F) -> F::Output {
-        let mut step = std::pin::pin!(step);
+    pub(crate) async fn waiting<F: Future>(&self, mut step: Pin<&mut F>) -> F::Output {
         let first = std::future::poll_fn(|context| Poll::Ready(step.as_mut().poll(context))).await;
         if let Poll::Ready(output) = first {
             return output;

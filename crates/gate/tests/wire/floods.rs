@@ -85,6 +85,29 @@ async fn cve_2026_73500_idle_connections_without_a_client_hello_make_room() {
 }
 
 #[tokio::test]
+async fn who_proves_no_identity_cannot_keep_those_out_who_do() {
+    let server = Server::start(describe, Limits { connections_max: 16, ..Limits::default() }).await;
+    let admin = server.ca.admin();
+    let mut known = Dial::to(&server, Some(&admin), Protocol::Http2).client().await;
+    assert_eq!(known.get("/api").await.status, 200);
+    let mut idle = Vec::new();
+    for _ in 0..15 {
+        idle.push(Dial::to(&server, None, Protocol::Http1).tls().await.unwrap());
+    }
+    // All places are taken; each that comes takes that of the oldest one who has said nothing.
+    for cut in 1..=20 {
+        let mut client = Dial::to(&server, Some(&admin), Protocol::Http1).client().await;
+        assert_eq!(client.get("/api").await.status, 200);
+        until(|| server.metrics.open() <= 16).await;
+        if cut == 1 {
+            assert_eq!((server.metrics.cut("stranger_room"), server.metrics.refused("full")), (1, 0));
+            assert_eq!(idle[0].read(&mut [0]).await.unwrap_or(0), 0);
+        }
+    }
+    assert_eq!(known.get("/api").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_flood_of_handshakes_cuts_its_own() {
     let server = Server::start(describe, Limits { handshakes_max: 3, ..Limits::default() }).await;
     let mut other = from([127, 0, 0, 2], &server).await;

@@ -100,6 +100,23 @@ async fn heads_have_a_limit() {
 }
 
 #[tokio::test]
+async fn head_gets_the_head_of_get_and_nothing_is_abandoned() {
+    let server = Server::describing().await;
+    let admin = server.ca.admin();
+    for protocol in PROTOCOLS {
+        let mut client = Dial::to(&server, Some(&admin), protocol).client().await;
+        let expected = client.get("/api/v1/namespaces/a").await;
+        for _ in 0..3 {
+            let answer = client.call("HEAD", "/api/v1/namespaces/a", &[], Chunks::default()).await;
+            assert_eq!((answer.status, &*answer.text), (200, ""), "{protocol:?}");
+            assert_eq!(answer.headers["content-length"], expected.headers["content-length"], "{protocol:?}");
+        }
+        assert_eq!(client.get("/api/v1/namespaces/a").await.text, expected.text);
+    }
+    assert_eq!(server.metrics.requests_abandoned(), 0);
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_closed_and_a_place_is_given_again() {
     let server = Server::start(describe, Limits { connections_max: 2, ..Limits::default() }).await;
     let admin = server.ca.admin();
@@ -189,7 +206,7 @@ async fn a_flood_of_resets_ends_the_connection() {
 }
 
 /// A body without end, which tells when it is dropped.
-struct Endless(mpsc::UnboundedSender<()>);
+pub struct Endless(pub mpsc::UnboundedSender<()>);
 
 impl HttpBody for Endless {
     type Data = Bytes;

@@ -9,5 +9,6 @@ mod drain;
 mod floods;
 mod frames;
 mod limits;
+mod seats;
 mod server;
 mod tls;
