@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portcullis_tests::client::Client;
 use portcullis_tests::cluster::Cluster;
-use portcullis_tests::session::{Connector, Protocol};
+use portcullis_tests::session::{Asking, Connector, JSON, Protocol};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -149,6 +149,14 @@ fn send_credentials(canaries: &mut Canaries, cluster: &Cluster) {
 
 /// A token where a WebSocket carries it, and bytes that are no HTTP.
 async fn send_frames(canaries: &mut Canaries, cluster: &Cluster) {
+    // Frames are what a talkative library tells most about.
+    for client in [cluster.server.stranger(), cluster.admin()] {
+        let token = canaries.hatch("a bearer token over HTTP/2");
+        let mut session = Connector::of(&client.with_bearer(&token)).open(Protocol::Http2).await.unwrap();
+        let object = secret("frames", "stringData", &canaries.hatch("a secret over HTTP/2"));
+        let asking = Asking { method: "POST", accept: JSON, content: Some((JSON, &object)) };
+        let _ = session.ask(SECRETS, asking).await.unwrap();
+    }
     let connector = Connector::of(&cluster.server.stranger());
     let token = URL_SAFE_NO_PAD.encode(canaries.hatch("the token of a WebSocket"));
     let garbage = canaries.hatch("what is no HTTP");
@@ -170,8 +178,8 @@ async fn send_frames(canaries: &mut Canaries, cluster: &Cluster) {
 
 #[test]
 fn cve_2019_11250_cve_2020_8565_no_canary_in_any_log() {
-    let mut arguments = vec!["--log-level", "trace", "--audit-policy-file", "FILES/policy.yaml"];
-    arguments.push("--enable-bootstrap-token-auth");
+    let arguments =
+        ["--log-level", "trace", "--audit-policy-file", "FILES/policy.yaml", "--enable-bootstrap-token-auth"];
     let cluster = Cluster::start_with(&[("policy.yaml", POLICY)], &arguments).unwrap();
     let mut canaries = Canaries::new();
     send_secrets(&mut canaries, &cluster.admin());

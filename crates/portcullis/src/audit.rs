@@ -4,7 +4,8 @@
 //! events go: `audit_log` and `audit_webhook`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -20,6 +21,10 @@ use crate::configuration::Defaults;
 use crate::flags::conflict;
 
 const POLICY_FILE: &str = "--audit-policy-file";
+/// How long requests whose connections were cut off may take to end.
+const RECORDS_END_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether they have.
+const RECORDS_LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// What is recorded, and what happens when it can not be.
 #[derive(Debug, Default, clap::Args)]
@@ -62,6 +67,33 @@ pub(crate) struct Built {
     pub(crate) auditor: Arc<Auditor>,
     /// To be followed ([`portcullis_gate::keep_fresh`]) for as long as the server runs.
     pub(crate) file: Option<Arc<dyn FileFollower>>,
+}
+
+/// The records of requests that have not ended: each holds the auditor.
+pub(crate) struct OpenRecords {
+    auditor: Weak<Auditor>,
+    /// Who else holds it, and is no request.
+    others: usize,
+}
+
+impl OpenRecords {
+    /// Those of an auditor that is about to be given to the gate.
+    pub(crate) fn of(auditor: &Arc<Auditor>) -> OpenRecords {
+        OpenRecords { auditor: Arc::downgrade(auditor), others: Arc::strong_count(auditor).saturating_sub(1) }
+    }
+
+    /// Waits until there are none, once the gate is gone. A connection that was cut off ends a moment before its streams do, and
+    /// what they did must be on record before the log ends.
+    pub(crate) async fn end(self) {
+        let ended = async {
+            while self.auditor.strong_count() > self.others {
+                tokio::time::sleep(RECORDS_LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(RECORDS_END_WITHIN, ended).await.is_err() {
+            tracing::warn!("requests that were cut off have not ended: how they did is not on record");
+        }
+    }
 }
 
 /// What was taken and is not written or sent yet.

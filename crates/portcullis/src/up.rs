@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
+use portcullis_apiserver::metrics::reserve_metric_names;
 use portcullis_apiserver::registry::Registry;
 use portcullis_apiserver::{ApiServer, Catalog, Config};
 use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial, keep_fresh};
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Up;
+use crate::audit::OpenRecords;
 use crate::audit_log::KeptLog;
 use crate::authentication::Trust;
 use crate::configuration::Defaults;
@@ -94,6 +96,7 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     let reached_at = kubeconfig::server(listening);
     let tokens = arguments.service_accounts.prepare(&directory, &reached_at, config.defaults, &mut cluster.made)?;
     let metrics = prometheus::Registry::new();
+    reserve_metric_names(&metrics).context("metrics")?;
     listener.metrics().register(&metrics).context("metrics")?;
     let api = Config {
         metrics: metrics.clone(),
@@ -109,6 +112,7 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     let dial = arguments.dial.rule(own, arguments.defaults);
     let log = arguments.audit_log.open(data_dir, arguments.defaults, Arc::clone(&store) as _, &metrics).await?;
     let (audit, unfinished_events) = audit::start(arguments, log.as_ref().map(KeptLog::log), dial.clone())?;
+    let records = OpenRecords::of(&audit.auditor);
     let materials = guards::Materials {
         arguments,
         engine: store,
@@ -134,7 +138,8 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     let gate = Arc::new(Gate::new(apiserver::handler(server), guards, config.limits));
     say_what_is(&cluster.made, listening, &admin, begun)?;
     let drained = listener.serve(gate, stopped).await;
-    // The last connection is gone: nothing is asked any more, and nothing more is put on record.
+    // The last connection is gone: nothing is asked any more, and once its requests have ended nothing more is put on record.
+    records.end().await;
     unfinished_events.finish().await;
     if let Some(log) = log {
         log.close().await;

@@ -13,6 +13,7 @@ mod process;
 mod store;
 mod text;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -23,6 +24,7 @@ use portcullis_gate::metrics::family::{self, Family, counter, gauge};
 use portcullis_gate::metrics::histogram::{Bounds, Histogram};
 use portcullis_gate::{Body, ResourceInfo, ResourceNames, Verb, status_response};
 use portcullis_model::status::Status;
+use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use self::health::Health;
@@ -177,6 +179,35 @@ pub fn resource_names(registry: &Registry) -> Vec<ResourceNames> {
         }
     };
     registry.all().iter().map(names).collect()
+}
+
+/// The names of what is read when somebody asks, so that nobody else in a registry takes one of them.
+struct ReadNames(Vec<Desc>);
+
+impl Collector for ReadNames {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        Vec::new()
+    }
+}
+
+/// Keeps the names of this server's own metrics in the registry of all others. Who registers one of them after this, or before,
+/// is told: of two metrics of one name only one would be shown.
+///
+/// # Errors
+/// When one of the names is taken.
+pub fn reserve_metric_names(registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+    let desc = |name: &str| Desc::new(name.to_owned(), name.to_owned(), Vec::new(), HashMap::new());
+    let all = names(FAMILIES).chain(names(admission::FAMILIES)).chain(names(store::FAMILIES));
+    let descs = all.chain(names(process::FAMILIES)).map(desc).collect::<Result<_, _>>()?;
+    registry.register(Box::new(ReadNames(descs)))
+}
+
+fn names<S>(families: &'static [Family<S>]) -> impl Iterator<Item = &'static str> {
+    families.iter().map(|family| family.name)
 }
 
 /// Answers `/metrics`: everything that anybody counts. Made on a thread that nobody waits for.
@@ -361,4 +392,29 @@ const FAMILIES: &[Family<ApiServer>] = &[
 fn versioned(served: &Served) -> [(&'static str, &'static str); 3] {
     let resource = served.resource;
     [("group", resource.group), ("resource", resource.name), ("version", resource.version)]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_nobody_elses() {
+        let check = |name: &str, expected: bool| {
+            let registry = prometheus::Registry::new();
+            reserve_metric_names(&registry).unwrap();
+            let other = prometheus::IntCounter::new(name, "Something else.").unwrap();
+            assert_eq!(registry.register(Box::new(other.clone())).is_ok(), expected, "{name}");
+            assert_eq!(registry.gather().len(), usize::from(expected));
+            let registry = prometheus::Registry::new();
+            registry.register(Box::new(other)).unwrap();
+            assert_eq!(reserve_metric_names(&registry).is_ok(), expected, "{name}");
+        };
+        check("apiserver_cache_list_total", false);
+        check("apiserver_storage_objects", false);
+        check("process_cpu_seconds_total", false);
+        check("portcullis_something_else", true);
+    }
 }
