@@ -37,11 +37,11 @@ const PIECE_BYTES_MAX: usize = 64 << 10;
 const SHARED_BYTES_MIN: usize = 16 << 10;
 /// Bytes that are copied in one go; then whoever else has work to do comes first. Between two steps of a lease's renewal every list
 /// that is on its way has a turn, so a turn takes a tenth of a millisecond, whatever it is made of.
-const COPIED_BYTES_MAX: usize = 256 << 10;
+const COPIED_BYTES_MAX: usize = 128 << 10;
 /// The same for messages and segments, most of which are there.
-const KEPT_BYTES_MAX: usize = 64 << 10;
+const KEPT_BYTES_MAX: usize = 32 << 10;
 /// The same for what is made for this answer: tables, metadata, YAML, what is indented.
-const MADE_BYTES_MAX: usize = 16 << 10;
+const MADE_BYTES_MAX: usize = 8 << 10;
 /// Answers of at most this many bytes are not compressed (upstream's `defaultGzipThresholdBytes`).
 pub(crate) const PLAIN_BYTES_MAX: usize = 128 << 10;
 /// What every protobuf body ends with: content encoding and content type, both empty.

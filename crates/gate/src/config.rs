@@ -50,7 +50,7 @@ pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Bytes in flight to us on one HTTP/2 connection.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Bytes of answers waiting on one HTTP/2 stream.
-pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Between HTTP/2 keep-alive pings.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A ping that is not answered within this time ends the connection.

@@ -8,11 +8,15 @@ use portcullis_tests::program::{Server, issue};
 use tempfile::TempDir;
 
 use crate::bench::client::{Call, Endpoint, Protocol, Sender};
+use crate::bench::load::{Crowd, Limit, Workers};
 use crate::bench::process::Processes;
 use crate::bench::statistics::percentile;
 
-/// Requests by which the cost of one is measured.
+/// Requests by which the cost of one is measured, and how often: the least counts, since nothing makes a request cheaper than it is.
 const COST_REQUESTS: u64 = 20_000;
+const COST_ROUNDS: usize = 8;
+const COST_CROWD: Crowd = Crowd::http2(2, 8);
+const COST_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A server under its locked defaults, with the users of a siege.
 pub struct Fortress {
@@ -60,18 +64,23 @@ impl Fortress {
         Endpoint::of(&self.authority(), &self.pki(), Some(file))
     }
 
-    /// Microseconds of processor time for a GET of `/version` over one connection.
+    /// Microseconds of processor time for a GET of `/version`.
     pub async fn cost(&self) -> Result<f64> {
-        let mut sender = self.admin()?.connect(Protocol::Http2).await?;
-        let call = Call::get("/version");
-        for _ in 0..COST_REQUESTS / 10 {
-            sender.send(call.clone()).await?;
+        let mut least = f64::INFINITY;
+        for _ in 0..COST_ROUNDS {
+            least = least.min(self.cost_of(COST_REQUESTS, |_| Call::get("/version")).await?);
         }
+        Ok(least)
+    }
+
+    /// Microseconds of processor time for one of these requests of the administrator. Several are in flight, so that the server is
+    /// busy: waking up for each costs more than most requests do, and never the same.
+    pub async fn cost_of(&self, count: u64, call: impl Fn(u64) -> Call + Clone + Send + 'static) -> Result<f64> {
+        let mut workers = Workers::open(&self.admin()?, COST_CROWD, |_| Box::new(call.clone())).await?;
+        workers.run(Limit { ops: count / 10, time: COST_TIME_MAX }).await?;
         let before = self.processes().cpu()?;
-        for _ in 0..COST_REQUESTS {
-            sender.send(call.clone()).await?;
-        }
-        Ok((self.processes().cpu()? - before).as_secs_f64() * 1e6 / COST_REQUESTS as f64)
+        let tally = workers.run(Limit { ops: count, time: COST_TIME_MAX }).await?;
+        Ok((self.processes().cpu()? - before).as_secs_f64() * 1e6 / tally.ops as f64)
     }
 }
 

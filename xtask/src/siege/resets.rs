@@ -1,6 +1,8 @@
 //! A million streams that are opened and reset at once (CVE-2023-44487), from somebody known and from a stranger, and a client
-//! that wants to be served beside them.
+//! that wants to be served beside them. Each connection comes from another address, so that what a server does against one that has
+//! done it before does not end the attack.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::fortress::Fortress;
 use super::idle::{others, slower};
-use super::{ATTACKER, Figure, attacker};
+use super::{Figure, attacker};
 use crate::bench::client::{Endpoint, Protocol};
 use crate::bench::process::MemorySampler;
 
@@ -72,7 +74,7 @@ pub async fn run(fortress: &Fortress) -> Result<Vec<Figure>> {
 /// streams and connections there were.
 pub async fn attack(orders: &Value) -> Result<Value> {
     let text = |name: &str| orders[name].as_str().with_context(|| name.to_owned());
-    let endpoint = Endpoint::of(text("authority")?, Path::new(text("pki")?), orders["user"].as_str())?.from(ATTACKER);
+    let endpoint = Endpoint::of(text("authority")?, Path::new(text("pki")?), orders["user"].as_str())?;
     let (sent, opened) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let mut attackers = JoinSet::new();
     for _ in 0..CONNECTIONS {
@@ -80,14 +82,20 @@ pub async fn attack(orders: &Value) -> Result<Value> {
         attackers.spawn(async move {
             let mut refused = 0;
             while sent.load(Ordering::Relaxed) < RESETS && refused < REFUSED_MAX {
-                opened.fetch_add(1, Ordering::Relaxed);
-                let written = on_one_connection(&endpoint, &sent).await.unwrap_or_default();
+                let source = address(opened.fetch_add(1, Ordering::Relaxed));
+                let written = on_one_connection(&endpoint.clone().from(source), &sent).await.unwrap_or_default();
                 refused = if written == 0 { refused + 1 } else { 0 };
             }
         });
     }
     attackers.join_all().await;
     Ok(json!({ "sent": sent.load(Ordering::Relaxed), "opened": opened.load(Ordering::Relaxed) }))
+}
+
+/// One of the addresses of this machine; 65,536 follow each other.
+fn address(number: u64) -> IpAddr {
+    let [.., high, low] = number.to_be_bytes();
+    Ipv4Addr::new(127, 99, high, low).into()
 }
 
 /// Streams that one connection took.
