@@ -273,7 +273,7 @@ async fn flood(client: &Client, begin: usize) {
                 5 => format!("/api/v1/namespaces/n{number}/pods/x{number}?dryRun=d{number}"),
                 _ => format!("/healthz/c{number}"),
             };
-            let method = if number % 2 == 0 { "GET".to_owned() } else { format!("M{number}") };
+            let method = if number.is_multiple_of(2) { "GET".to_owned() } else { format!("M{number}") };
             let accept = format!("a{number}/b, application/json");
             let answer = session.open(&path, Asking { method: &method, accept: &accept, content: None }).await.unwrap();
             assert!(answer.status().is_client_error(), "{method} {path}: {}", answer.status());

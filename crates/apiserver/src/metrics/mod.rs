@@ -5,7 +5,7 @@
 //! events of watches, bodies, admission, health. Names and labels are upstream's; a label's value is a served resource, a plugin or a
 //! check, and never what a client wrote (CVE-2020-8552). docs/metrics.md says which of upstream's metrics there are.
 //!
-//! Reading order: this file, [`text`], [`health`], `admission`, `store`, `process`.
+//! Reading order: this file, `text`, `health`, `admission`, `store`, `process`.
 
 pub(crate) mod admission;
 pub(crate) mod health;
