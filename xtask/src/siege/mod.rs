@@ -9,6 +9,7 @@ mod audit;
 mod fortress;
 mod idle;
 mod lists;
+mod others;
 mod overload;
 mod resets;
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 use super::fortress::Fortress;
-use super::idle::{others, slower};
+use super::others::{others, slower};
 use super::{Figure, attacker};
 use crate::bench::client::{Endpoint, Protocol};
 use crate::bench::process::MemorySampler;
