@@ -131,9 +131,8 @@ async fn resource(
         Err(error) => return audit::refuse(permitted, &error.status()),
     };
     server.metrics.count_request(served, &info, &body);
-    let (warnings, admission_warnings) = (Vec::new(), Mutex::default());
-    let mut request =
-        Request { permitted, info, query, served, subresource, accepted, body, warnings, admission_warnings };
+    let (warnings, rule_warnings) = (Vec::new(), Mutex::default());
+    let mut request = Request { permitted, info, query, served, subresource, accepted, body, warnings, rule_warnings };
     audit::began(&request);
     let result = traced(info.verb.as_str(), pin!(verb(server, &mut request))).await;
     let now = server.now_seconds();

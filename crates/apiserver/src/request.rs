@@ -30,11 +30,26 @@ pub struct Request<'a> {
     pub body: Bytes,
     /// What the client is warned of, whatever the answer.
     pub warnings: Vec<String>,
-    /// What admission warns of, which only looks at the request.
-    pub admission_warnings: Mutex<Vec<String>>,
+    /// What the kind's rules and admission warn of, which only look at the request.
+    pub rule_warnings: Mutex<Vec<String>>,
 }
 
+/// Warnings that rules and plugins may leave on one request.
+const RULE_WARNINGS_MAX: usize = 100;
+
 impl<'a> Request<'a> {
+    /// Warns the client.
+    pub fn warn(&self, text: String) {
+        self.warn_all(|warnings| warnings.push(text));
+    }
+
+    /// Warns the client of all that is added.
+    pub fn warn_all(&self, add: impl FnOnce(&mut Vec<String>)) {
+        let mut warnings = self.rule_warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        add(&mut warnings);
+        warnings.truncate(RULE_WARNINGS_MAX);
+    }
+
     /// Returns the namespace of the object or collection; empty at the cluster scope.
     pub fn namespace(&self) -> &'a str {
         // The path of a namespace object has its name as namespace too, because that is how it is authorised.
@@ -44,7 +59,7 @@ impl<'a> Request<'a> {
     /// Takes everything that the client is warned of.
     pub fn all_warnings(&mut self) -> Vec<String> {
         let mut warnings = std::mem::take(&mut self.warnings);
-        warnings.append(self.admission_warnings.get_mut().unwrap_or_else(PoisonError::into_inner));
+        warnings.append(self.rule_warnings.get_mut().unwrap_or_else(PoisonError::into_inner));
         warnings
     }
 

@@ -3,7 +3,7 @@
 //! Name, age and creation time are computed for every kind, and columns that show one field as it is come from a table here. All other
 //! cells need code of their kind, which is in the kind's file (`Strategy::cell`); without it they are `<unknown>`, of any column type.
 
-use portcullis_kinds::strategy;
+use portcullis_kinds::strategy::{Cell, Column};
 use portcullis_model::go_text::push_json_string;
 use portcullis_model::schema::DecodeError;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
@@ -20,83 +20,51 @@ use crate::registry::validate::named;
 /// A cell that no rule gives a value.
 const UNKNOWN: &str = r#""<unknown>""#;
 
-/// What a cell shows.
-#[derive(Clone, Copy)]
-enum Cell {
-    /// The field at this path, or this JSON text when there is none.
-    Field(&'static str, &'static str),
-    /// How many entries the fields at these paths have.
-    Count(&'static [&'static str]),
-}
-
-/// Columns that show a field as it is: group, resource, column, cell.
-const CELLS: &[(&str, &str, &str, Cell)] = &[
-    ("", "configmaps", "Data", Cell::Count(&["data", "binaryData"])),
-    ("", "namespaces", "Status", Cell::Field("status.phase", r#""""#)),
-    ("", "persistentvolumeclaims", "Status", Cell::Field("status.phase", r#""""#)),
-    ("", "persistentvolumeclaims", "Volume", Cell::Field("spec.volumeName", r#""""#)),
-    ("", "persistentvolumeclaims", "VolumeMode", Cell::Field("spec.volumeMode", r#""<unset>""#)),
-    ("", "persistentvolumes", "Reclaim Policy", Cell::Field("spec.persistentVolumeReclaimPolicy", r#""""#)),
-    ("", "persistentvolumes", "Reason", Cell::Field("status.reason", r#""""#)),
-    ("", "persistentvolumes", "Status", Cell::Field("status.phase", r#""""#)),
-    ("", "persistentvolumes", "VolumeMode", Cell::Field("spec.volumeMode", r#""<unset>""#)),
-    ("", "replicationcontrollers", "Current", Cell::Field("status.replicas", "0")),
-    ("", "replicationcontrollers", "Desired", Cell::Field("spec.replicas", "0")),
-    ("", "replicationcontrollers", "Ready", Cell::Field("status.readyReplicas", "0")),
-    ("", "secrets", "Data", Cell::Count(&["data"])),
-    ("", "secrets", "Type", Cell::Field("type", r#""""#)),
-    ("", "services", "Cluster-IP", Cell::Field("spec.clusterIP", r#""<none>""#)),
-    ("", "services", "Type", Cell::Field("spec.type", r#""""#)),
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "Webhooks", Cell::Count(&["webhooks"])),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicies", "Validations", Cell::Count(&["spec.validations"])),
+/// Columns of kinds without a file that show a field as it is: group, resource, column, cell.
+const CELLS: &[(&str, &str, &str, Column)] = &[
+    ("", "configmaps", "Data", Column::Count(&["data", "binaryData"])),
+    ("", "persistentvolumeclaims", "Status", Column::Field("status.phase", r#""""#)),
+    ("", "persistentvolumeclaims", "Volume", Column::Field("spec.volumeName", r#""""#)),
+    ("", "persistentvolumeclaims", "VolumeMode", Column::Field("spec.volumeMode", r#""<unset>""#)),
+    ("", "persistentvolumes", "Reclaim Policy", Column::Field("spec.persistentVolumeReclaimPolicy", r#""""#)),
+    ("", "persistentvolumes", "Reason", Column::Field("status.reason", r#""""#)),
+    ("", "persistentvolumes", "Status", Column::Field("status.phase", r#""""#)),
+    ("", "persistentvolumes", "VolumeMode", Column::Field("spec.volumeMode", r#""<unset>""#)),
+    ("", "services", "Cluster-IP", Column::Field("spec.clusterIP", r#""<none>""#)),
+    ("", "services", "Type", Column::Field("spec.type", r#""""#)),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "Webhooks", Column::Count(&["webhooks"])),
+    (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicies",
+        "Validations",
+        Column::Count(&["spec.validations"]),
+    ),
     (
         "admissionregistration.k8s.io",
         "validatingadmissionpolicybindings",
         "PolicyName",
-        Cell::Field("spec.policyName", r#""""#),
+        Column::Field("spec.policyName", r#""""#),
     ),
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", "Webhooks", Cell::Count(&["webhooks"])),
-    ("apps", "controllerrevisions", "Revision", Cell::Field("revision", "0")),
-    ("apps", "daemonsets", "Available", Cell::Field("status.numberAvailable", "0")),
-    ("apps", "daemonsets", "Current", Cell::Field("status.currentNumberScheduled", "0")),
-    ("apps", "daemonsets", "Desired", Cell::Field("status.desiredNumberScheduled", "0")),
-    ("apps", "daemonsets", "Ready", Cell::Field("status.numberReady", "0")),
-    ("apps", "daemonsets", "Up-to-date", Cell::Field("status.updatedNumberScheduled", "0")),
-    ("apps", "deployments", "Available", Cell::Field("status.availableReplicas", "0")),
-    ("apps", "deployments", "Up-to-date", Cell::Field("status.updatedReplicas", "0")),
-    ("apps", "replicasets", "Current", Cell::Field("status.replicas", "0")),
-    ("apps", "replicasets", "Desired", Cell::Field("spec.replicas", "0")),
-    ("apps", "replicasets", "Ready", Cell::Field("status.readyReplicas", "0")),
-    ("batch", "cronjobs", "Active", Cell::Count(&["status.active"])),
-    ("batch", "cronjobs", "Schedule", Cell::Field("spec.schedule", r#""""#)),
-    ("batch", "cronjobs", "Timezone", Cell::Field("spec.timeZone", r#""<none>""#)),
-    ("certificates.k8s.io", "certificatesigningrequests", "Requestor", Cell::Field("spec.username", r#""""#)),
-    ("certificates.k8s.io", "certificatesigningrequests", "SignerName", Cell::Field("spec.signerName", r#""""#)),
-    ("coordination.k8s.io", "leases", "Holder", Cell::Field("spec.holderIdentity", r#""""#)),
-    ("discovery.k8s.io", "endpointslices", "AddressType", Cell::Field("addressType", r#""""#)),
-    ("networking.k8s.io", "ingressclasses", "Controller", Cell::Field("spec.controller", r#""""#)),
-    ("networking.k8s.io", "ingresses", "Class", Cell::Field("spec.ingressClassName", r#""<none>""#)),
-    ("node.k8s.io", "runtimeclasses", "Handler", Cell::Field("handler", r#""""#)),
-    ("policy", "poddisruptionbudgets", "Allowed Disruptions", Cell::Field("status.disruptionsAllowed", "0")),
-    ("policy", "poddisruptionbudgets", "Max Unavailable", Cell::Field("spec.maxUnavailable", r#""N/A""#)),
-    ("policy", "poddisruptionbudgets", "Min Available", Cell::Field("spec.minAvailable", r#""N/A""#)),
-    ("scheduling.k8s.io", "priorityclasses", "Global-Default", Cell::Field("globalDefault", "false")),
-    ("scheduling.k8s.io", "priorityclasses", "PreemptionPolicy", Cell::Field("preemptionPolicy", r#""<unset>""#)),
-    ("scheduling.k8s.io", "priorityclasses", "Value", Cell::Field("value", "0")),
-    ("storage.k8s.io", "csidrivers", "AttachRequired", Cell::Field("spec.attachRequired", "true")),
-    ("storage.k8s.io", "csidrivers", "PodInfoOnMount", Cell::Field("spec.podInfoOnMount", "false")),
-    ("storage.k8s.io", "csidrivers", "RequiresRepublish", Cell::Field("spec.requiresRepublish", "false")),
-    ("storage.k8s.io", "csidrivers", "StorageCapacity", Cell::Field("spec.storageCapacity", "false")),
-    ("storage.k8s.io", "csinodes", "Drivers", Cell::Count(&["spec.drivers"])),
-    ("storage.k8s.io", "storageclasses", "AllowVolumeExpansion", Cell::Field("allowVolumeExpansion", "false")),
-    ("storage.k8s.io", "storageclasses", "Provisioner", Cell::Field("provisioner", r#""""#)),
-    ("storage.k8s.io", "storageclasses", "ReclaimPolicy", Cell::Field("reclaimPolicy", r#""Delete""#)),
-    ("storage.k8s.io", "storageclasses", "VolumeBindingMode", Cell::Field("volumeBindingMode", r#""Immediate""#)),
-    ("storage.k8s.io", "volumeattachments", "Attached", Cell::Field("status.attached", "false")),
-    ("storage.k8s.io", "volumeattachments", "Attacher", Cell::Field("spec.attacher", r#""""#)),
-    ("storage.k8s.io", "volumeattachments", "Node", Cell::Field("spec.nodeName", r#""""#)),
-    ("storage.k8s.io", "volumeattachments", "PV", Cell::Field("spec.source.persistentVolumeName", r#""""#)),
-    ("storage.k8s.io", "volumeattributesclasses", "DriverName", Cell::Field("driverName", r#""""#)),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", "Webhooks", Column::Count(&["webhooks"])),
+    ("coordination.k8s.io", "leases", "Holder", Column::Field("spec.holderIdentity", r#""""#)),
+    ("discovery.k8s.io", "endpointslices", "AddressType", Column::Field("addressType", r#""""#)),
+    ("networking.k8s.io", "ingressclasses", "Controller", Column::Field("spec.controller", r#""""#)),
+    ("networking.k8s.io", "ingresses", "Class", Column::Field("spec.ingressClassName", r#""<none>""#)),
+    ("node.k8s.io", "runtimeclasses", "Handler", Column::Field("handler", r#""""#)),
+    ("storage.k8s.io", "csidrivers", "AttachRequired", Column::Field("spec.attachRequired", "true")),
+    ("storage.k8s.io", "csidrivers", "PodInfoOnMount", Column::Field("spec.podInfoOnMount", "false")),
+    ("storage.k8s.io", "csidrivers", "RequiresRepublish", Column::Field("spec.requiresRepublish", "false")),
+    ("storage.k8s.io", "csidrivers", "StorageCapacity", Column::Field("spec.storageCapacity", "false")),
+    ("storage.k8s.io", "csinodes", "Drivers", Column::Count(&["spec.drivers"])),
+    ("storage.k8s.io", "storageclasses", "AllowVolumeExpansion", Column::Field("allowVolumeExpansion", "false")),
+    ("storage.k8s.io", "storageclasses", "Provisioner", Column::Field("provisioner", r#""""#)),
+    ("storage.k8s.io", "storageclasses", "ReclaimPolicy", Column::Field("reclaimPolicy", r#""Delete""#)),
+    ("storage.k8s.io", "storageclasses", "VolumeBindingMode", Column::Field("volumeBindingMode", r#""Immediate""#)),
+    ("storage.k8s.io", "volumeattachments", "Attached", Column::Field("status.attached", "false")),
+    ("storage.k8s.io", "volumeattachments", "Attacher", Column::Field("spec.attacher", r#""""#)),
+    ("storage.k8s.io", "volumeattachments", "Node", Column::Field("spec.nodeName", r#""""#)),
+    ("storage.k8s.io", "volumeattachments", "PV", Column::Field("spec.source.persistentVolumeName", r#""""#)),
+    ("storage.k8s.io", "volumeattributesclasses", "DriverName", Column::Field("driverName", r#""""#)),
 ];
 
 /// Appends a table of one row. Events of a watch name the columns once.
@@ -178,7 +146,9 @@ pub(crate) fn push_row(
 fn push_cell(served: &Served, tree: &Tree, column: &str, now: i64, json: &mut Vec<u8>) {
     let metadata = Metadata::of(served, tree);
     let (group, resource) = (served.resource.group, served.resource.name);
-    let rule = CELLS.iter().find(|(g, r, c, _)| (*g, *r, *c) == (group, resource, column)).map(|rule| rule.3);
+    let of_kind = served.strategy.and_then(|strategy| strategy.columns.iter().find(|(name, _)| *name == column));
+    let listed = || CELLS.iter().find(|(g, r, c, _)| (*g, *r, *c) == (group, resource, column)).map(|rule| rule.3);
+    let rule = of_kind.map(|(_, rule)| *rule).or_else(listed);
     match (column, rule) {
         ("Name", _) => push_json_string(json, metadata.name()),
         ("Age", _) => match metadata.creation() {
@@ -193,15 +163,17 @@ fn push_cell(served: &Served, tree: &Tree, column: &str, now: i64, json: &mut Ve
             }
             None => json.extend_from_slice(b"null"),
         },
-        (_, Some(Cell::Field(path, absent))) => push_field(served, tree, path, absent, json),
-        (_, Some(Cell::Count(paths))) => {
+        (_, Some(Column::Field(path, absent))) => push_field(served, tree, path, absent, json),
+        (_, Some(Column::Count(paths))) => {
             let count: usize =
                 paths.iter().filter_map(|path| at_path(served, tree, path)).map(|node| tree.len(node)).sum();
             json.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
         }
-        _ => match served.strategy.and_then(|strategy| (strategy.cell)(tree, column)) {
-            Some(strategy::Cell::Text(text)) => push_json_string(json, &text),
-            Some(strategy::Cell::Duration(seconds)) => push_json_string(json, &age(seconds)),
+        _ => match served.strategy.and_then(|strategy| (strategy.cell)(tree, column, now)) {
+            Some(Cell::Text(text)) => push_json_string(json, &text),
+            Some(Cell::Int(value)) => json.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+            Some(Cell::Bool(value)) => json.extend_from_slice(if value { b"true" } else { b"false" }),
+            Some(Cell::Duration(seconds)) => push_json_string(json, &age(seconds)),
             None => json.extend_from_slice(UNKNOWN.as_bytes()),
         },
     }
@@ -270,9 +242,13 @@ mod tests {
 
     #[test]
     fn every_rule_names_a_column() {
-        for (group, resource, column, _) in CELLS {
+        let of_kinds = portcullis_kinds::strategy::all().flat_map(|(group, resource, strategy)| {
+            strategy.columns.iter().map(move |(column, _)| (group, resource, *column))
+        });
+        let listed = CELLS.iter().map(|(group, resource, column, _)| (*group, *resource, *column));
+        for (group, resource, column) in of_kinds.chain(listed) {
             let known = portcullis_kinds::resources().all().iter().any(|held| {
-                (held.group, held.name) == (*group, *resource) && held.columns.iter().any(|held| held.name == *column)
+                (held.group, held.name) == (group, resource) && held.columns.iter().any(|held| *held.name == *column)
             });
             assert!(known, "{group}/{resource} {column}");
         }

@@ -1,7 +1,8 @@
-//! What this crate makes while it is built: the blob of field descriptions, and the views through which code reads and writes fields by
-//! name.
+//! What this crate makes while it is built: the blob of field descriptions, the views through which code reads and writes fields by
+//! name, and the checks that rules files ask for.
 
 mod descriptions;
+mod rules;
 mod views;
 
 use std::fs;
@@ -21,7 +22,8 @@ fn main() -> Result<(), Error> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let schema = schema()?;
     descriptions::write(&schema, &out)?;
-    views::write(&schema, &out)
+    views::write(&schema, &out)?;
+    rules::write(&schema, &out)
 }
 
 /// The types in the order in which the program loads them, so that their numbers agree.

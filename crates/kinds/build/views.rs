@@ -27,7 +27,7 @@ pub fn write(schema: &Schema, out: &Path) -> Result<(), Box<dyn std::error::Erro
 }
 
 /// `api.core.v1.Pod` is in `core_v1`, as its table is.
-fn module(ty: &Type) -> String {
+pub fn module(ty: &Type) -> String {
     let mut parts: Vec<&str> = ty.name.split('.').collect();
     parts.pop();
     parts[parts.len().saturating_sub(2)..].join("_")
@@ -48,6 +48,13 @@ fn write_view(out: &mut String, schema: &Schema, id: TypeId, ty: &Type) -> std::
     )?;
     writeln!(out, "/// Where this view looks.\n#[inline] pub fn place(self) -> support::At<'t> {{ self.0 }}")?;
     for (number, field) in ty.fields.iter().enumerate() {
+        let (constant, json) = (constant(&field.name), &field.name);
+        writeln!(
+            out,
+            "/// Where `{json}` is.\npub const {constant}: support::Field = support::Field::new({number}, {json:?});"
+        )?;
+    }
+    for (number, field) in ty.fields.iter().enumerate() {
         let method = identifier(&field.name);
         let read = read_type(schema, field.ty);
         writeln!(out, "/// `{}`", field.name)?;
@@ -67,7 +74,11 @@ fn write_edit(out: &mut String, schema: &Schema, id: TypeId, ty: &Type) -> std::
     writeln!(out, "impl<'t> support::Edit<'t> for {name}Edit<'t> {{")?;
     writeln!(out, "const TYPE: Option<support::TypeId> = Some(support::TypeId({}));", id.0)?;
     writeln!(out, "#[inline] fn at(place: support::Place<'t>) -> Self {{ Self(place) }} }}")?;
-    writeln!(out, "impl {name}Edit<'_> {{")?;
+    writeln!(out, "impl<'p> {name}Edit<'p> {{")?;
+    writeln!(
+        out,
+        "/// Where this edit writes.\n#[inline] pub fn place(&mut self) -> &mut support::Place<'p> {{ &mut self.0 }}"
+    )?;
     writeln!(
         out,
         "/// What is there now.\n#[inline] pub fn view(&self) -> {name}<'_> {{ support::View::at(self.0.view()) }}"
@@ -97,7 +108,7 @@ fn write_edit(out: &mut String, schema: &Schema, id: TypeId, ty: &Type) -> std::
 }
 
 /// Whether absent and zero differ for the field.
-fn optional(field: &Field) -> bool {
+pub fn optional(field: &Field) -> bool {
     matches!(field.presence, Presence::Optional | Presence::Nullable)
         && !matches!(field.ty, TypeRef::List(_) | TypeRef::Map(_))
 }
@@ -170,8 +181,14 @@ fn struct_type(schema: &Schema, id: TypeId, suffix: &str, lifetime: &str) -> Str
     format!("super::{}::{}{suffix}<{lifetime}>", module(ty), ty.short_name())
 }
 
+/// A JSON name as the name of a constant. The type's own number has the name that `type` would get.
+pub fn constant(name: &str) -> String {
+    let name = identifier(name).trim_end_matches('_').to_ascii_uppercase();
+    if name == "TYPE" { "TYPE_".to_owned() } else { name }
+}
+
 /// A JSON name as a Rust name: `clusterIPs` is `cluster_ips`, `$ref` is `dollar_ref`, `type` is `type_`.
-fn identifier(name: &str) -> String {
+pub fn identifier(name: &str) -> String {
     let chars: Vec<char> = name.chars().collect();
     let upper = |at: usize| chars.get(at).is_some_and(char::is_ascii_uppercase);
     let lower = |at: usize| chars.get(at).is_some_and(char::is_ascii_lowercase);

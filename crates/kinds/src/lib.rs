@@ -3,18 +3,29 @@
 //! This crate knows facts, and the rules of single kinds as pure functions. It does no I/O, holds no objects and decides nothing about a request.
 //!
 //! Reading order: [`mod@resources`] (what is served, where it is stored), then [`views`] (fields by
-//! name), then [`descriptions`] (what OpenAPI and `kubectl explain` print); [`strategy`] and the groups after it (what one kind does differently).
+//! name), then [`descriptions`] (what OpenAPI and `kubectl explain` print); [`strategy`], [`rest`] and the
+//! groups after it (what one kind does differently), made of the words of [`vocabulary`].
 
 mod additions;
+pub mod apps;
+pub mod autoscaling;
+pub mod batch;
 pub mod bootstrap_policy;
 pub mod certificates;
 pub mod core;
 pub mod descriptions;
 pub mod flow_control;
+pub mod policy;
 pub mod rbac;
 pub mod resources;
+pub mod rest;
+mod rules;
+pub mod scheduling;
 pub mod strategy;
+#[cfg(test)]
+mod testing;
 pub mod views;
+pub mod vocabulary;
 
 use std::sync::OnceLock;
 

@@ -4,17 +4,19 @@
 //! that is the API server's escalation check.
 
 use portcullis_model::go_text::push_json_string;
-use portcullis_model::names;
-use portcullis_model::selectors::{LabelSelector, LabelSelectorRequirement, validate_label_selector};
+use portcullis_model::names::{self, NameRule};
+use portcullis_model::selectors::validate_label_selector;
 use portcullis_model::status::{BadValue, FieldError};
 use portcullis_model::tree::Tree;
 
+use crate::rest::Rest;
 use crate::strategy::{Cell, Strategy};
 use crate::views::rbac_v1::{
     ClusterRole, ClusterRoleBinding, ClusterRoleBindingEdit, PolicyRule, Role, RoleBinding, RoleBindingEdit, RoleRef,
     RoleRefEdit, Subject, SubjectEdit,
 };
-use crate::views::{self, Edit, List, meta_v1};
+use crate::views::{self, Edit, List};
+use crate::vocabulary::selectors;
 
 /// The API group of all four kinds, and of users and groups as subjects.
 pub const GROUP: &str = "rbac.authorization.k8s.io";
@@ -23,22 +25,28 @@ const KINDS_OF_ROLES: &[&str] = &["Role", "ClusterRole"];
 const KINDS_OF_CLUSTER_ROLES: &[&str] = &["ClusterRole"];
 const KINDS_OF_SUBJECTS: &[&str] = &["ServiceAccount", "User", "Group"];
 
+/// Bootstrapping writes roles by name, and their names may have colons.
+const REST: Rest = Rest { put_creates: true, name: NameRule::PathSegment, ..Rest::PLAIN };
+
 /// The rules of `Role`.
 pub const ROLE: Strategy = Strategy {
-    validate_create: |tree| check_rules(views::read::<Role<'_>>(tree).rules(), true),
-    validate_update: |tree, _, _| check_rules(views::read::<Role<'_>>(tree).rules(), true),
+    rest: REST,
+    validate_create: |tree, errors| errors.extend(check_rules(views::read::<Role<'_>>(tree).rules(), true)),
+    validate_update: |tree, _, _, errors| errors.extend(check_rules(views::read::<Role<'_>>(tree).rules(), true)),
     ..Strategy::NONE
 };
 
 /// The rules of `ClusterRole`.
 pub const CLUSTER_ROLE: Strategy = Strategy {
-    validate_create: check_cluster_role,
-    validate_update: |tree, _, _| check_cluster_role(tree),
+    rest: REST,
+    validate_create: |tree, errors| errors.extend(check_cluster_role(tree)),
+    validate_update: |tree, _, _, errors| errors.extend(check_cluster_role(tree)),
     ..Strategy::NONE
 };
 
 /// The rules of `RoleBinding`.
 pub const ROLE_BINDING: Strategy = Strategy {
+    rest: REST,
     default: |tree| {
         let mut binding: RoleBindingEdit<'_> = views::write(tree);
         default_role_ref(binding.role_ref_mut());
@@ -47,14 +55,13 @@ pub const ROLE_BINDING: Strategy = Strategy {
             binding.subjects_mut().each(|place| default_subject(SubjectEdit::at(place)));
         }
     },
-    validate_create: |tree| check_role_binding(views::read(tree)),
-    validate_update: |tree, old, _| {
+    validate_create: |tree, errors| errors.extend(check_role_binding(views::read(tree))),
+    validate_update: |tree, old, _, errors| {
         let (new, old): (RoleBinding<'_>, RoleBinding<'_>) = (views::read(tree), views::read(old));
-        let mut errors = check_role_binding(new);
+        errors.extend(check_role_binding(new));
         errors.extend(check_same_role(new.role_ref(), old.role_ref()));
-        errors
     },
-    cell: |tree, column| {
+    cell: |tree, column, _| {
         let binding: RoleBinding<'_> = views::read(tree);
         cell(binding.role_ref(), binding.subjects(), column)
     },
@@ -63,6 +70,7 @@ pub const ROLE_BINDING: Strategy = Strategy {
 
 /// The rules of `ClusterRoleBinding`.
 pub const CLUSTER_ROLE_BINDING: Strategy = Strategy {
+    rest: REST,
     default: |tree| {
         let mut binding: ClusterRoleBindingEdit<'_> = views::write(tree);
         default_role_ref(binding.role_ref_mut());
@@ -71,14 +79,13 @@ pub const CLUSTER_ROLE_BINDING: Strategy = Strategy {
             binding.subjects_mut().each(|place| default_subject(SubjectEdit::at(place)));
         }
     },
-    validate_create: |tree| check_cluster_role_binding(views::read(tree)),
-    validate_update: |tree, old, _| {
+    validate_create: |tree, errors| errors.extend(check_cluster_role_binding(views::read(tree))),
+    validate_update: |tree, old, _, errors| {
         let (new, old): (ClusterRoleBinding<'_>, ClusterRoleBinding<'_>) = (views::read(tree), views::read(old));
-        let mut errors = check_cluster_role_binding(new);
+        errors.extend(check_cluster_role_binding(new));
         errors.extend(check_same_role(new.role_ref(), old.role_ref()));
-        errors
     },
-    cell: |tree, column| {
+    cell: |tree, column, _| {
         let binding: ClusterRoleBinding<'_> = views::read(tree);
         cell(binding.role_ref(), binding.subjects(), column)
     },
@@ -108,25 +115,9 @@ fn check_cluster_role(tree: &Tree) -> Vec<FieldError> {
         errors.push(FieldError::required(SELECTORS, why));
     }
     for (at, selector) in aggregation.cluster_role_selectors().iter().enumerate() {
-        errors.extend(validate_label_selector(&label_selector(selector), &format!("{SELECTORS}[{at}]")));
+        errors.extend(validate_label_selector(&selectors::read(selector), &format!("{SELECTORS}[{at}]")));
     }
     errors
-}
-
-fn label_selector(selector: meta_v1::LabelSelector<'_>) -> LabelSelector {
-    let owned = |text: &str| text.to_owned();
-    LabelSelector {
-        match_labels: selector.match_labels().iter().map(|(key, value)| (owned(key), owned(value))).collect(),
-        match_expressions: selector
-            .match_expressions()
-            .iter()
-            .map(|one| LabelSelectorRequirement {
-                key: owned(one.key()),
-                operator: owned(one.operator()),
-                values: one.values().iter().map(owned).collect(),
-            })
-            .collect(),
-    }
 }
 
 fn check_rules(rules: List<'_, PolicyRule<'_>>, is_namespaced: bool) -> Vec<FieldError> {

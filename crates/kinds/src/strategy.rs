@@ -5,12 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_model::status::FieldError;
 use portcullis_model::tree::Tree;
 
+use crate::apps::{controller_revision, daemon_set, deployment, replica_set, stateful_set};
+use crate::autoscaling::horizontal_pod_autoscaler;
+use crate::batch::{cron_job, job};
 use crate::certificates::certificate_signing_request;
-use crate::core::secret;
+use crate::core::{
+    limit_range, namespace, node, pod, pod_template, replication_controller, resource_quota, secret, service_account,
+};
+use crate::policy::pod_disruption_budget;
 use crate::rbac;
+use crate::rest::Rest;
+use crate::scheduling::priority_class;
+use crate::vocabulary::Errors;
 
 /// Who writes, for kinds that remember it.
 #[derive(Clone, Copy, Debug)]
@@ -25,21 +33,39 @@ pub struct Requester<'a> {
     pub extra: &'a BTreeMap<String, Vec<String>>,
 }
 
-/// The rules of one kind. The subresource is that of the path, empty for the object itself.
+/// The rules of one kind. The subresource is that of the path, empty for the object itself. Every function is pure; those that change an
+/// object change nothing when they are run a second time.
 #[derive(Debug)]
 pub struct Strategy {
+    /// How the kind behaves beside its own fields.
+    pub rest: Rest,
     /// Gives fields their values that depend on other fields; the others' are in the facts.
     pub default: fn(tree: &mut Tree),
-    /// Gives a new object what the server owns in it and takes out what it may not bring.
+    /// Gives a new object what the server owns in it and takes out what it may not bring. The status is gone already.
     pub prepare_create: fn(tree: &mut Tree, requester: &Requester<'_>),
     /// What is wrong with a new object beside its metadata.
-    pub validate_create: fn(tree: &Tree) -> Vec<FieldError>,
+    pub validate_create: fn(tree: &Tree, errors: &mut Errors),
+    /// What its client should be told of a new object that is taken (upstream: `WarningsOnCreate`).
+    pub warn_create: fn(tree: &Tree, warnings: &mut Vec<String>),
     /// Puts back what an update may not change. `now` is in seconds since 1970.
     pub prepare_update: fn(tree: &mut Tree, old: &Tree, subresource: &str, now: i64),
     /// What is wrong with an object that replaces another, beside its metadata.
-    pub validate_update: fn(tree: &Tree, old: &Tree, subresource: &str) -> Vec<FieldError>,
-    /// What a table shows in a column that is no field of the object.
-    pub cell: fn(tree: &Tree, column: &str) -> Option<Cell>,
+    pub validate_update: fn(tree: &Tree, old: &Tree, subresource: &str, errors: &mut Errors),
+    /// What its client should be told of an update that is taken (upstream: `WarningsOnUpdate`).
+    pub warn_update: fn(tree: &Tree, old: &Tree, subresource: &str, warnings: &mut Vec<String>),
+    /// Columns of a table that show a field as it is.
+    pub columns: &'static [(&'static str, Column)],
+    /// What a table shows in any other column. `now` is in seconds since 1970.
+    pub cell: fn(tree: &Tree, column: &str, now: i64) -> Option<Cell>,
+}
+
+/// A column that shows a field as it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Column {
+    /// The field at this path, or this JSON text when there is none.
+    Field(&'static str, &'static str),
+    /// How many entries the fields at these paths have.
+    Count(&'static [&'static str]),
 }
 
 /// What a cell of a table shows.
@@ -47,6 +73,10 @@ pub struct Strategy {
 pub enum Cell {
     /// A text.
     Text(String),
+    /// A number.
+    Int(i64),
+    /// Yes or no.
+    Bool(bool),
     /// A time in seconds, shown as ages are.
     Duration(i64),
 }
@@ -54,12 +84,16 @@ pub enum Cell {
 impl Strategy {
     /// No rules: what a kind's file says goes in their place.
     pub const NONE: Strategy = Strategy {
+        rest: Rest::PLAIN,
         default: |_| (),
         prepare_create: |_, _| (),
-        validate_create: |_| Vec::new(),
+        validate_create: |_, _| (),
+        warn_create: |_, _| (),
         prepare_update: |_, _, _, _| (),
-        validate_update: |_, _, _| Vec::new(),
-        cell: |_, _| None,
+        validate_update: |_, _, _, _| (),
+        warn_update: |_, _, _, _| (),
+        columns: &[],
+        cell: |_, _, _| None,
     };
 }
 
@@ -68,13 +102,36 @@ pub const DEFAULTS: &str = "secrets are Opaque; roleRef and subjects have their 
 
 /// The kinds that have rules of their own.
 const STRATEGIES: &[(&str, &str, &Strategy)] = &[
+    ("", "limitranges", &limit_range::STRATEGY),
+    ("", "namespaces", &namespace::STRATEGY),
+    ("", "nodes", &node::STRATEGY),
+    ("", "pods", &pod::STRATEGY),
+    ("", "podtemplates", &pod_template::STRATEGY),
+    ("", "replicationcontrollers", &replication_controller::STRATEGY),
+    ("", "resourcequotas", &resource_quota::STRATEGY),
     ("", "secrets", &secret::STRATEGY),
+    ("", "serviceaccounts", &service_account::STRATEGY),
+    ("apps", "controllerrevisions", &controller_revision::STRATEGY),
+    ("apps", "daemonsets", &daemon_set::STRATEGY),
+    ("apps", "deployments", &deployment::STRATEGY),
+    ("apps", "replicasets", &replica_set::STRATEGY),
+    ("apps", "statefulsets", &stateful_set::STRATEGY),
+    ("autoscaling", "horizontalpodautoscalers", &horizontal_pod_autoscaler::STRATEGY),
+    ("batch", "cronjobs", &cron_job::STRATEGY),
+    ("batch", "jobs", &job::STRATEGY),
     ("certificates.k8s.io", "certificatesigningrequests", &certificate_signing_request::STRATEGY),
+    ("policy", "poddisruptionbudgets", &pod_disruption_budget::STRATEGY),
     (rbac::GROUP, "clusterrolebindings", &rbac::CLUSTER_ROLE_BINDING),
     (rbac::GROUP, "clusterroles", &rbac::CLUSTER_ROLE),
     (rbac::GROUP, "rolebindings", &rbac::ROLE_BINDING),
     (rbac::GROUP, "roles", &rbac::ROLE),
+    ("scheduling.k8s.io", "priorityclasses", &priority_class::STRATEGY),
 ];
+
+/// Returns every kind that has rules of its own: group, resource, rules.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str, &'static Strategy)> {
+    STRATEGIES.iter().map(|(group, resource, strategy)| (*group, *resource, *strategy))
+}
 
 /// Returns the rules of a resource, if it has any of its own.
 pub fn of(group: &str, resource: &str) -> Option<&'static Strategy> {

@@ -17,9 +17,13 @@
 
 #![allow(clippy::doc_markdown)]
 
-pub use support::{At, Edit, IntOrString, List, ListEdit, Map, MapEdit, Micros, Place, Raw, Seconds, Text, View};
+pub use support::{
+    At, Edit, Field, IntOrString, List, ListEdit, Map, MapEdit, Micros, Place, Raw, Seconds, Text, View,
+};
 
-use portcullis_model::tree::Tree;
+use portcullis_model::schema::{TypeRef, encode_json};
+use portcullis_model::status::BadValue;
+use portcullis_model::tree::{Kind, Tree};
 
 include!(concat!(env!("OUT_DIR"), "/views.rs"));
 
@@ -33,6 +37,24 @@ pub fn write<'t, E: Edit<'t>>(tree: &'t mut Tree) -> E {
     E::at(Place::root(tree))
 }
 
+/// What is at a place, as a complaint shows it: a scalar as it is, anything else as JSON, nothing as `null`.
+pub fn shown(at: At<'_>) -> BadValue {
+    let Some(node) = at.id() else { return BadValue::Null };
+    let tree = at.tree();
+    match tree.kind(node) {
+        Kind::String => BadValue::Text(tree.string(node).unwrap_or_default().to_owned()),
+        Kind::Int => BadValue::Int(tree.int(node).unwrap_or_default()),
+        Kind::Bool => BadValue::Bool(tree.bool(node).unwrap_or_default()),
+        Kind::Float => BadValue::Float(tree.float(node).unwrap_or_default()),
+        _ => {
+            let mut out = Vec::new();
+            encode_json::write_value(crate::schema(), tree, node, TypeRef::Json, &mut out);
+            let text = String::from_utf8_lossy(&out).into_owned();
+            if text.starts_with('"') { BadValue::Text(text.trim_matches('"').to_owned()) } else { BadValue::Json(text) }
+        }
+    }
+}
+
 /// What the generated code is made of.
 mod support {
     pub use portcullis_model::schema::TypeId;
@@ -41,6 +63,27 @@ mod support {
     use std::marker::PhantomData;
 
     use portcullis_model::tree::{Kind, NodeId, Tree};
+
+    /// A field of a struct: its number in the schema and its name in JSON.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Field {
+        number: u16,
+        name: &'static str,
+    }
+
+    impl Field {
+        pub(super) const fn new(number: u16, name: &'static str) -> Field {
+            Field { number, name }
+        }
+        /// Its number in its type.
+        pub const fn number(self) -> u16 {
+            self.number
+        }
+        /// Its name in JSON.
+        pub const fn name(self) -> &'static str {
+            self.name
+        }
+    }
 
     /// A node of a tree, or the place where one is absent.
     #[derive(Clone, Copy, Debug)]
@@ -69,6 +112,10 @@ mod support {
         /// Whether something is there.
         pub fn is_present(self) -> bool {
             self.node.is_some()
+        }
+        /// A field of the struct that is here.
+        pub fn get(self, field: Field) -> At<'t> {
+            At { tree: self.tree, node: self.field(field.number) }
         }
         fn field(self, number: u16) -> Option<NodeId> {
             self.node.and_then(|node| self.tree.field(node, number))
@@ -252,7 +299,19 @@ mod support {
             let node = tree.root();
             Place { tree, node }
         }
-        pub(super) fn view(&self) -> At<'_> {
+        /// Gives a field the value that it has elsewhere, or takes it away where it has none there.
+        pub fn keep(&mut self, field: Field, from: At<'_>) {
+            match from.get(field).id() {
+                Some(node) => {
+                    self.tree.graft(self.node, field.number, from.tree(), node);
+                }
+                None => {
+                    self.tree.remove(self.node, field.number);
+                }
+            }
+        }
+        /// What is here, to read.
+        pub fn view(&self) -> At<'_> {
             At { tree: self.tree, node: Some(self.node) }
         }
         pub(super) fn set(&mut self, number: u16, value: Scalar<'_>) {

@@ -19,13 +19,14 @@ mod role_escalation;
 mod signer;
 
 use std::borrow::Cow;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use portcullis_gate::{AuthorizerChain, BoxFuture, Identity, trace_step};
 use portcullis_model::status::Status;
 use portcullis_model::tree::Tree;
-use portcullis_store::Snapshot;
+use portcullis_store::{self as store, Snapshot};
+use tokio::sync::SemaphorePermit;
 use tracing::Instrument as _;
 
 use crate::answer::Failure;
@@ -38,8 +39,6 @@ pub use order::{Selection, SelectionError};
 
 /// Plugins that one build can have: they are kept as bits.
 const PLUGINS_MAX: usize = 64;
-/// Warnings that plugins may leave on one request.
-const WARNINGS_MAX: usize = 100;
 /// What a message names when the object has neither a name nor the beginning of one.
 const NAMELESS: &str = "Unknown!";
 
@@ -90,6 +89,36 @@ pub struct Attempt<'a> {
     pub snapshot: &'a Snapshot,
     /// Whether nothing will be written.
     pub dry_run: bool,
+    /// What is committed with the write; none where it is written alone (a deletion, a binding, a token).
+    pub alongside: Option<&'a Alongside>,
+}
+
+/// What plugins want committed together with a write, or not at all: a quota that is charged, a namespace that must still be there.
+/// Filled in the second pass, which runs again, from nothing, when one of the conditions does not hold any longer.
+#[derive(Default)]
+pub struct Alongside(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    operations: Vec<store::Operation>,
+    turns: Vec<SemaphorePermit<'static>>,
+}
+
+impl Alongside {
+    /// Commits this too. Nothing is committed for a dry run.
+    pub fn add(&self, operation: store::Operation) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).operations.push(operation);
+    }
+
+    /// Keeps a turn until the write is done.
+    pub fn hold(&self, turn: SemaphorePermit<'static>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).turns.push(turn);
+    }
+
+    /// Takes what was added, to commit it. The turns stay.
+    pub(crate) fn operations(&self) -> Vec<store::Operation> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).operations)
+    }
 }
 
 impl<'a> Attempt<'a> {
@@ -137,10 +166,7 @@ impl<'a> Attempt<'a> {
 
     /// Warns the client, once for each text (upstream: `warning.AddWarning`).
     pub fn warn(&self, text: impl Into<String>) {
-        let mut warnings = self.request.admission_warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        if warnings.len() < WARNINGS_MAX {
-            warnings.push(text.into());
-        }
+        self.request.warn(text.into());
     }
 
     /// Makes the refusal of the write: `pods "a" is forbidden: ` and the reason (upstream: `admission.NewForbidden`).

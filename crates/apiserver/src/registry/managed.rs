@@ -110,10 +110,10 @@ fn ignored(request: &Request<'_>) -> &'static PathSet {
             let at = STATUS_RESETS.iter().position(|(group, name, _)| (*group, *name) == key);
             at.and_then(|at| others.get(at)).unwrap_or(spec)
         }
-        Door::Approval => spec_and_certificate,
+        Door::Part if request.info.subresource == "approval" => spec_and_certificate,
         Door::Main if MAIN_RESETS_SPEC.contains(&key) => spec_and_status,
-        Door::Main | Door::Finalize if served.has_status() => status,
-        Door::Main | Door::Finalize => nothing,
+        Door::Main | Door::Finalize | Door::Part if served.has_status() => status,
+        Door::Main | Door::Finalize | Door::Part => nothing,
     }
 }
 

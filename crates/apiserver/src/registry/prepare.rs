@@ -28,8 +28,8 @@ pub enum Door {
     Status,
     /// `/finalize` of a namespace.
     Finalize,
-    /// `/approval` of a request for a certificate.
-    Approval,
+    /// A part of the object of which the kind's own rules say what it changes (`approval`, `resize`, `ephemeralcontainers`).
+    Part,
 }
 
 impl Door {
@@ -38,7 +38,7 @@ impl Door {
         match subresource {
             "status" => Door::Status,
             "finalize" => Door::Finalize,
-            "approval" => Door::Approval,
+            "approval" | "ephemeralcontainers" | "resize" => Door::Part,
             _ => Door::Main,
         }
     }
@@ -168,8 +168,7 @@ pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
                 copy_field(served, tree, old, served.meta.labels);
             }
         }
-        // The kind's own rules say what it changes.
-        Door::Approval => {}
+        Door::Part => {}
         Door::Finalize => {
             if let Some(status) = served.fields.status {
                 copy_top(tree, old, status);

@@ -3,12 +3,13 @@
 //! Upstream validates metadata on create by the kind's rules alone, and on an update once generally for any name, twice for what may
 //! change, and for most kinds once more in full; a complaint then stands in the answer as often as it was found.
 
+use portcullis_kinds::vocabulary::Errors;
 use portcullis_model::meta_rules::{
     FinalizerRule, ManagedFieldsEntry, MetaRules, ObjectMeta, OwnerReference, Scope, validate, validate_update,
 };
 use portcullis_model::names::NameRule;
 use portcullis_model::schema::Schema;
-use portcullis_model::status::{FieldError, Status};
+use portcullis_model::status::Status;
 use portcullis_model::tree::{NodeId, Tree};
 
 use super::Served;
@@ -20,9 +21,10 @@ const PATH: &str = "metadata";
 /// Checks a new object.
 pub fn on_create(served: &Served, tree: &Tree) -> Result<(), Failure> {
     let parts = Parts::of(served, tree);
-    let mut errors = validate(&parts.meta(), rules(served, served.rules.name), PATH);
+    let mut errors = Errors::new();
+    errors.extend(validate(&parts.meta(), rules(served, served.rules.name), PATH));
     if let Some(strategy) = served.strategy {
-        errors.extend((strategy.validate_create)(tree));
+        (strategy.validate_create)(tree, &mut errors);
     }
     refuse_if_any(served, parts.name, errors)
 }
@@ -34,15 +36,16 @@ pub fn on_update(served: &Served, tree: &Tree, old_tree: &Tree, subresource: &st
     let meta = ObjectMeta { resource_version: "0", ..new.meta() };
     let old_meta = ObjectMeta { resource_version: "0", ..old.meta() };
     let general = MetaRules { finalizers: FinalizerRule::Qualified, ..rules(served, NameRule::PathSegment) };
-    let mut errors = validate(&meta, general, PATH);
+    let mut errors = Errors::new();
+    errors.extend(validate(&meta, general, PATH));
     let changes = validate_update(&meta, &old_meta, PATH);
-    errors.extend_from_slice(&changes);
+    errors.extend(changes.iter().cloned());
     errors.extend(changes);
     if served.rules.update_checks_all_metadata {
         errors.extend(validate(&meta, rules(served, served.rules.name), PATH));
     }
     if let Some(strategy) = served.strategy {
-        errors.extend((strategy.validate_update)(tree, old_tree, subresource));
+        (strategy.validate_update)(tree, old_tree, subresource, &mut errors);
     }
     refuse_if_any(served, new.name, errors)
 }
@@ -52,11 +55,11 @@ fn rules(served: &Served, names: NameRule) -> MetaRules {
     MetaRules { names, scope, finalizers: FinalizerRule::StandardOrDomain }
 }
 
-fn refuse_if_any(served: &Served, name: &str, errors: Vec<FieldError>) -> Result<(), Failure> {
+fn refuse_if_any(served: &Served, name: &str, errors: Errors) -> Result<(), Failure> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Box::new(Status::invalid(served.rules.kind_group, served.resource.kind, name, &errors)))
+    Err(Box::new(Status::invalid(served.rules.kind_group, served.resource.kind, name, &errors.into_vec())))
 }
 
 /// The metadata of an object in the form that the rules read.

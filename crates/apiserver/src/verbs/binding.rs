@@ -90,7 +90,7 @@ fn attempt<'a>(
 ) -> Attempt<'a> {
     let dry_run = options.dry_run;
     let operation = Admitted::Create;
-    Attempt { server, request, operation, name, object: Some(binding), old: None, snapshot, dry_run }
+    Attempt { server, request, operation, name, object: Some(binding), old: None, snapshot, dry_run, alongside: None }
 }
 
 fn received(request: &mut Request<'_>) -> Result<(Tree, WriteOptions), Failure> {

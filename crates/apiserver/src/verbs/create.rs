@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use portcullis_kinds::strategy::Requester;
+use portcullis_kinds::vocabulary::gates;
 use portcullis_model::status::{Status, StatusCause};
 use portcullis_model::tree::Tree;
 use portcullis_store::{Change, Commit, CommitError, Condition, Entry, Operation, Snapshot};
@@ -10,7 +11,7 @@ use portcullis_store::{Change, Commit, CommitError, Condition, Entry, Operation,
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
 use super::update;
-use crate::admission::{Attempt, Operation as Admitted};
+use crate::admission::{Alongside, Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, ObjectAnswer, Unservable, unreadable};
 use crate::audit;
 use crate::negotiate;
@@ -51,21 +52,26 @@ pub async fn create_object(
     let is_admitted = server.admission.concerns(served, Admitted::Create, request.permitted.identity());
     let mut taken = None;
     for attempt in 0..NAME_ATTEMPTS_MAX {
+        let alongside = Alongside::default();
         let snapshot = server.newest().await?;
         let namespace_check = living_namespace(server, request, &tree, &snapshot)?;
         // Once: what a plugin changed is still changed when another name is drawn.
         if is_admitted && attempt == 0 {
-            admit(server, request, &mut tree, &snapshot, options, Phase::Admit).await?;
+            admit(server, request, &mut tree, &snapshot, options, Phase::Admit, &alongside).await?;
         }
         // Preparing again what was prepared before gives it another uid and nothing else.
         prepare::for_create(served, &mut tree, namespace, &*server.env)
             .map_err(|error| Box::new(Status::internal_error(&error.to_string())))?;
+        gates::drop_disabled(&mut tree, None);
         if let Some(strategy) = served.strategy {
             (strategy.prepare_create)(&mut tree, &requester(request));
         }
         validate::on_create(served, &tree)?;
+        if let Some(strategy) = served.strategy {
+            request.warn_all(|warnings| (strategy.warn_create)(&tree, warnings));
+        }
         if is_admitted {
-            admit(server, request, &mut tree, &snapshot, options, Phase::Validate).await?;
+            admit(server, request, &mut tree, &snapshot, options, Phase::Validate, &alongside).await?;
         }
         let Some(key) = served.key(namespace, Metadata::of(served, &tree).name()) else {
             return Err(Box::new(Status::no_such_path()));
@@ -81,6 +87,7 @@ pub async fn create_object(
             }
             let mut operations = vec![Operation::create(key.as_str(), value.clone())];
             operations.extend(namespace_check);
+            operations.extend(alongside.operations());
             match server.engine.commit(Commit::from(operations)).await {
                 Ok(committed) => {
                     if is_generated {
@@ -89,7 +96,7 @@ pub async fn create_object(
                     return created(served, &value, committed.revision);
                 }
                 Err(CommitError::Conflict { key: lost, current }) if *lost == *key => current,
-                // The namespace changed meanwhile: it may have gone, or may be on its way out.
+                // What was to be true of something else is no longer: the namespace may have gone, or a quota was charged.
                 Err(CommitError::Conflict { .. }) => continue,
                 Err(error) if update::is_too_large(&error) && update::drop_managers(served, &mut tree) => continue,
                 Err(error) => return Err(commit_failure(error)),
@@ -129,6 +136,7 @@ async fn admit(
     snapshot: &Snapshot,
     options: &WriteOptions,
     phase: Phase,
+    alongside: &Alongside,
 ) -> Result<(), Failure> {
     // In the first pass a name is what the client gave, in the second what the object will have.
     let name = Metadata::of(request.served, tree).name().to_owned();
@@ -141,6 +149,7 @@ async fn admit(
         old: None,
         snapshot,
         dry_run: options.dry_run,
+        alongside: Some(alongside),
     };
     match phase {
         Phase::Admit => server.admission.admit(&mut attempt).await,

@@ -162,6 +162,7 @@ async fn admit(
         old: Some(old),
         snapshot,
         dry_run: options.dry_run,
+        alongside: None,
     };
     server.admission.admit(&mut attempt).await?;
     server.admission.validate(&attempt).await

@@ -151,6 +151,7 @@ fn attempt<'a>(
         old: None,
         snapshot,
         dry_run: options.dry_run,
+        alongside: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use portcullis_kinds::vocabulary::gates;
 use portcullis_model::schema::FieldValidation;
 use portcullis_model::status::{FieldError, Status};
 use portcullis_model::tree::{Scalar, Tree};
@@ -11,7 +12,7 @@ use super::create::{check_namespace_matches, create_object};
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
 use super::turns;
-use crate::admission::{Attempt, Operation as Admitted};
+use crate::admission::{Alongside, Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
 use crate::negotiate;
 use crate::permission;
@@ -126,7 +127,17 @@ pub async fn replace(
         let Some(entry) = snapshot.get(&key) else { return Ok(None) };
         let tree = served.load(&entry.value).map_err(unreadable)?;
         let old = Old { tree, version: entry.version, value: entry.value.clone() };
-        let change = Change { server, request, options, snapshot: &snapshot, old: &old, key: &key, admits };
+        let alongside = Alongside::default();
+        let change = Change {
+            server,
+            request,
+            options,
+            snapshot: &snapshot,
+            old: &old,
+            key: &key,
+            admits,
+            alongside: &alongside,
+        };
         let mut tree = match projection {
             None => change.settle(make(&old)?).await?,
             Some(projection) => change.settle_projected(make(&old)?, projection).await?,
@@ -147,7 +158,9 @@ pub async fn replace(
         } else {
             Operation::update(key.as_str(), old.version, value.clone())
         };
-        match server.engine.commit(Commit::from(operation)).await {
+        let mut operations = vec![operation];
+        operations.extend(alongside.operations());
+        match server.engine.commit(Commit::from(operations)).await {
             Ok(committed) => return answer(served, &value, committed.revision).map(Some),
             Err(CommitError::Conflict { .. }) if turn.is_none() => turn = turns::take(&key).await,
             Err(CommitError::Conflict { .. }) => {}
@@ -168,6 +181,7 @@ struct Change<'a> {
     key: &'a str,
     /// Whether any plugin has a say.
     admits: bool,
+    alongside: &'a Alongside,
 }
 
 impl Change<'_> {
@@ -211,11 +225,16 @@ impl Change<'_> {
         let (served, old) = (self.request.served, &self.old.tree);
         check_preconditions(self.request, self.key, tree, self.old)?;
         let subresource = self.request.info.subresource;
+        gates::drop_disabled(tree, Some(old));
         if let Some(strategy) = served.strategy {
             (strategy.prepare_update)(tree, old, subresource, self.server.now_seconds());
         }
         prepare::for_update(served, tree, old, Door::of(subresource));
-        validate::on_update(served, tree, old, subresource)
+        validate::on_update(served, tree, old, subresource)?;
+        if let Some(strategy) = served.strategy {
+            self.request.warn_all(|warnings| (strategy.warn_update)(tree, old, subresource, warnings));
+        }
+        Ok(())
     }
 
     fn attempt<'a>(&'a self, object: &'a mut Tree, old: &'a Tree) -> Attempt<'a> {
@@ -228,6 +247,7 @@ impl Change<'_> {
             old: Some(old),
             snapshot: self.snapshot,
             dry_run: self.options.dry_run,
+            alongside: Some(self.alongside),
         }
     }
 }

@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_model::go_text::{push_json_string, quoted};
-use portcullis_model::names;
+use portcullis_model::names::{self, NameRule};
 use portcullis_model::schema::{FieldValidation, TypeId, decode_json};
 use portcullis_model::status::{BadValue, FieldError};
 use portcullis_model::tree::Tree;
@@ -17,7 +17,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::AttributeTypeAndValue;
 
 use super::pem;
-use crate::strategy::{Cell, Requester, Strategy};
+use crate::rest::{Rest, SelectableField};
+use crate::strategy::{Cell, Column, Requester, Strategy};
 use crate::views::certificates_v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestConditionEdit,
     CertificateSigningRequestEdit, CertificateSigningRequestSpec, CertificateSigningRequestStatus,
@@ -25,8 +26,23 @@ use crate::views::certificates_v1::{
 use crate::views::{self, Edit};
 
 /// The rules.
-pub const STRATEGY: Strategy =
-    Strategy { prepare_create, validate_create, prepare_update, validate_update, cell, ..Strategy::NONE };
+pub const STRATEGY: Strategy = Strategy {
+    rest: Rest {
+        name: NameRule::PathSegment,
+        fields: &[SelectableField::new("spec.signerName", &["spec.signerName"])],
+        ..Rest::PLAIN
+    },
+    prepare_create,
+    validate_create: |tree, errors| errors.extend(validate_create(tree)),
+    prepare_update,
+    validate_update: |tree, old, subresource, errors| errors.extend(validate_update(tree, old, subresource)),
+    columns: &[
+        ("Requestor", Column::Field("spec.username", r#""""#)),
+        ("SignerName", Column::Field("spec.signerName", r#""""#)),
+    ],
+    cell: |tree, column, _| cell(tree, column),
+    ..Strategy::NONE
+};
 
 /// The subresource through which conditions are set that approve or deny.
 pub const APPROVAL: &str = "approval";

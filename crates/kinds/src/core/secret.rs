@@ -6,12 +6,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use portcullis_model::status::FieldError;
 use portcullis_model::tree::Tree;
 
-use crate::strategy::Strategy;
+use crate::rest::{Rest, SelectableField};
+use crate::strategy::{Column, Strategy};
 use crate::views;
 use crate::views::core_v1::{Secret, SecretEdit};
+use crate::vocabulary::frozen::IMMUTABLE;
+use crate::vocabulary::{Errors, Path};
 
 /// The type of secrets that hold a service account's token.
 const TOKEN_TYPE: &str = "kubernetes.io/service-account-token";
@@ -19,7 +21,14 @@ const TOKEN_TYPE: &str = "kubernetes.io/service-account-token";
 const ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
 /// The rules of secrets.
-pub const STRATEGY: Strategy = Strategy { default, validate_create: validate, validate_update, ..Strategy::NONE };
+pub const STRATEGY: Strategy = Strategy {
+    rest: Rest { fields: &[SelectableField::new("type", &["type"])], ..Rest::PLAIN },
+    default,
+    validate_create: validate,
+    validate_update,
+    columns: &[("Data", Column::Count(&["data"])), ("Type", Column::Field("type", r#""""#))],
+    ..Strategy::NONE
+};
 
 /// The type of a secret that names none.
 const TYPE_OPAQUE: &str = "Opaque";
@@ -47,23 +56,21 @@ fn fold_texts(tree: &mut Tree) {
     }
 }
 
-fn validate_update(tree: &Tree, old: &Tree, _: &str) -> Vec<FieldError> {
+fn validate_update(tree: &Tree, old: &Tree, _: &str, errors: &mut Errors) {
     let (new, old) = (views::read::<Secret<'_>>(tree).type_(), views::read::<Secret<'_>>(old).type_());
-    let mut errors = Vec::new();
     if new != old {
-        errors.push(FieldError::invalid("type", new, "field is immutable"));
+        errors.invalid(&Path::new("type"), new, IMMUTABLE);
     }
-    errors.extend(validate(tree));
-    errors
+    validate(tree, errors);
 }
 
-fn validate(tree: &Tree) -> Vec<FieldError> {
+fn validate(tree: &Tree, errors: &mut Errors) {
     let secret: Secret<'_> = views::read(tree);
     let names_account = || secret.metadata().annotations().get(ACCOUNT_ANNOTATION).is_some_and(|name| !name.is_empty());
     if secret.type_() != TOKEN_TYPE || names_account() {
-        return Vec::new();
+        return;
     }
-    vec![FieldError::required(format!("metadata.annotations[{ACCOUNT_ANNOTATION}]"), "")]
+    errors.required(&Path::new("metadata.annotations").key(ACCOUNT_ANNOTATION), "");
 }
 
 #[cfg(test)]
@@ -72,6 +79,7 @@ mod tests {
     use portcullis_model::schema::{FieldValidation, decode_json};
 
     use super::*;
+    use crate::testing::{complaints, update_complaints};
 
     fn tree(text: &str) -> Tree {
         let text = text.as_bytes().to_vec();
@@ -110,8 +118,7 @@ mod tests {
     fn a_secret_stays_of_its_type() {
         let check = |old: &str, new: &str, expected: &[&str]| {
             let of = |type_: &str| tree(&format!(r#"{{"type":"{type_}"}}"#));
-            let found: Vec<String> = validate_update(&of(new), &of(old), "").iter().map(ToString::to_string).collect();
-            assert_eq!(found, expected);
+            assert_eq!(update_complaints(&STRATEGY, &of(new), &of(old), ""), expected);
         };
         check("Opaque", "Opaque", &[]);
         let token = "bootstrap.kubernetes.io/token";
@@ -122,9 +129,7 @@ mod tests {
     #[test]
     fn a_token_secret_names_its_account() {
         let check = |text: &str, expected: &[&str]| {
-            let found: Vec<String> =
-                validate(&tree(text)).iter().map(|error| format!("{}: {}", error.field, error.message())).collect();
-            assert_eq!(found, expected);
+            assert_eq!(complaints(&STRATEGY, &tree(text)), expected);
         };
         let missing = "metadata.annotations[kubernetes.io/service-account.name]: Required value";
         check(r#"{"type":"Opaque"}"#, &[]);

@@ -4,6 +4,7 @@ use portcullis_model::schema::{FieldValidation, decode_json, encode_json};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::testing::{complaints, update_complaints};
 
 const CLUSTER: (&str, &Strategy) = ("ClusterRoleBinding", &CLUSTER_ROLE_BINDING);
 const NAMESPACED: (&str, &Strategy) = ("RoleBinding", &ROLE_BINDING);
@@ -20,16 +21,12 @@ fn json_of(tree: &Tree) -> Value {
     serde_json::from_slice(&out).unwrap()
 }
 
-fn shown(errors: &[FieldError]) -> Vec<String> {
-    errors.iter().map(ToString::to_string).collect()
-}
-
 #[test]
 fn a_rule_says_what_may_be_done_to_what() {
     let check = |kind: &str, strategy: &Strategy, rule: Value, expected: &[&str]| {
         let role = tree(kind, &json!({"rules": [rule]}));
-        assert_eq!(shown(&(strategy.validate_create)(&role)), expected, "{kind} {rule}");
-        assert_eq!(shown(&(strategy.validate_update)(&role, &role, "")), expected, "{kind} {rule}");
+        assert_eq!(complaints(strategy, &role), expected, "{kind} {rule}");
+        assert_eq!(update_complaints(strategy, &role, &role, ""), expected, "{kind} {rule}");
     };
     let sound = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]});
     check("Role", &ROLE, sound.clone(), &[]);
@@ -59,7 +56,7 @@ fn a_rule_says_what_may_be_done_to_what() {
 fn a_role_that_gathers_others_says_which() {
     let check = |rule: Value, expected: &[&str]| {
         let role = tree("ClusterRole", &json!({"aggregationRule": rule}));
-        assert_eq!(shown(&(CLUSTER_ROLE.validate_create)(&role)), expected, "{rule}");
+        assert_eq!(complaints(&CLUSTER_ROLE, &role), expected, "{rule}");
     };
     check(json!({"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]}), &[]);
     check(
@@ -70,7 +67,7 @@ fn a_role_that_gathers_others_says_which() {
     let errors = {
         let rule = json!({"clusterRoleSelectors": [{"matchExpressions": [{"key": "a", "operator": "Near"}]}]});
         let role = tree("ClusterRole", &json!({"aggregationRule": rule}));
-        shown(&(CLUSTER_ROLE.validate_create)(&role))
+        complaints(&CLUSTER_ROLE, &role)
     };
     assert!(
         errors[0].starts_with("aggregationRule.clusterRoleSelectors[0].matchExpressions[0].operator: "),
@@ -83,7 +80,7 @@ fn a_binding_is_to_a_role() {
     let check = |(kind, strategy): (&str, &Strategy), role: Value, expected: &[&str]| {
         let mut binding = tree(kind, &json!({"roleRef": role}));
         (strategy.default)(&mut binding);
-        assert_eq!(shown(&(strategy.validate_create)(&binding)), expected, "{kind} {role}");
+        assert_eq!(complaints(strategy, &binding), expected, "{kind} {role}");
     };
     for binding in [CLUSTER, NAMESPACED] {
         check(binding, json!({"kind": "ClusterRole", "name": "view"}), &[]);
@@ -113,7 +110,7 @@ fn a_binding_names_users_groups_and_service_accounts() {
         let object = json!({"roleRef": {"kind": "ClusterRole", "name": "view"}, "subjects": [subject]});
         let mut binding = tree(kind, &object);
         (strategy.default)(&mut binding);
-        assert_eq!(shown(&(strategy.validate_create)(&binding)), expected, "{kind} {subject}");
+        assert_eq!(complaints(strategy, &binding), expected, "{kind} {subject}");
     };
     for binding in [CLUSTER, NAMESPACED] {
         check(binding, json!({"kind": "User", "name": "Not Valid!"}), &[]);
@@ -145,9 +142,9 @@ fn a_binding_stays_with_its_role() {
             (strategy.default)(&mut binding);
             binding
         };
-        assert_eq!(shown(&(strategy.validate_update)(&bound("view"), &bound("view"), "")), [""; 0]);
+        assert_eq!(update_complaints(strategy, &bound("view"), &bound("view"), ""), [""; 0]);
         assert_eq!(
-            shown(&(strategy.validate_update)(&bound("edit"), &bound("view"), "")),
+            update_complaints(strategy, &bound("edit"), &bound("view"), ""),
             ["roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\
               \"name\":\"edit\"}: cannot change roleRef"]
         );
@@ -196,7 +193,7 @@ fn a_table_shows_who_is_bound_to_what() {
         );
         let check = |column: &str, expected: Option<&str>| {
             let expected = expected.map(|text| Cell::Text(text.to_owned()));
-            assert_eq!((strategy.cell)(&binding, column), expected, "{kind} {column}");
+            assert_eq!((strategy.cell)(&binding, column, 0), expected, "{kind} {column}");
         };
         check("Role", Some("ClusterRole/view"));
         check("Users", Some("ana, bo"));

@@ -1,0 +1,99 @@
+//! How a kind behaves towards its clients beside its own fields (upstream: the small methods of a strategy,
+//! `registry/<group>/<kind>/strategy.go` and `storage.go`).
+
+use portcullis_model::names::NameRule;
+
+/// A selectable field: the label in the selector, and where it stands in the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectableField {
+    /// `spec.nodeName`.
+    pub label: &'static str,
+    /// Names from the top; the first path that has a value counts.
+    pub paths: &'static [&'static str],
+    /// What an absent value reads as.
+    pub absent: &'static str,
+    /// Whether objects are found by it: a field that clients watch by, with many values.
+    pub posted: bool,
+}
+
+impl SelectableField {
+    /// A field that is looked at.
+    pub const fn new(label: &'static str, paths: &'static [&'static str]) -> SelectableField {
+        SelectableField { label, paths, absent: "", posted: false }
+    }
+
+    /// A field that objects are found by.
+    pub const fn posted(label: &'static str, paths: &'static [&'static str]) -> SelectableField {
+        SelectableField { label, paths, absent: "", posted: true }
+    }
+
+    /// A field that reads as this when it is absent.
+    pub const fn or(label: &'static str, paths: &'static [&'static str], absent: &'static str) -> SelectableField {
+        SelectableField { label, paths, absent, posted: false }
+    }
+}
+
+/// What becomes of the objects that an object owns, when the client who deletes it does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    /// The garbage collector deletes them.
+    Deleted,
+    /// They stay, without their owner.
+    Orphaned,
+    /// It owns none, whatever a client says.
+    None,
+}
+
+/// All of it. What a kind does not say is as in [`Rest::PLAIN`].
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    /// `metadata.generation` counts changes of the spec.
+    pub generation: bool,
+    /// A change of annotations counts too.
+    pub annotations_count: bool,
+    /// A change of labels counts too.
+    pub labels_count: bool,
+    /// PUT of what does not exist creates it (`AllowCreateOnUpdate`): for agents that write their own object by a name they know,
+    /// without asking first whether it is there.
+    pub put_creates: bool,
+    /// An update must say which version it replaces (`!AllowUnconditionalUpdate`).
+    pub needs_version: bool,
+    /// DELETE answers with the object, not with a Status (`ReturnDeletedObject`).
+    pub delete_shows_object: bool,
+    /// What becomes of dependents when the client says nothing (`DefaultGarbageCollectionPolicy`).
+    pub dependents: Dependents,
+    /// How its objects may be named.
+    pub name: NameRule,
+    /// The kind's own validation of an update checks the metadata in full once more.
+    pub update_checks_all_metadata: bool,
+    /// Labels are not changed through `/status`.
+    pub status_keeps_labels: bool,
+    /// A deletion that waits is only marked with its time (namespaces and definitions, which have their own finalisation).
+    pub marks_time_only: bool,
+    /// An object without a name is given its own, as unique as its uid (limit ranges).
+    pub names_itself: bool,
+    /// Deletion gives the object time to end (pods).
+    pub graceful: bool,
+    /// Fields that can be selected besides `metadata.name` and `metadata.namespace`. Paths are those of the stored form.
+    pub fields: &'static [SelectableField],
+}
+
+impl Rest {
+    /// What most kinds are like.
+    pub const PLAIN: Rest = Rest {
+        generation: false,
+        annotations_count: false,
+        labels_count: false,
+        put_creates: false,
+        needs_version: false,
+        delete_shows_object: false,
+        dependents: Dependents::Deleted,
+        name: NameRule::Subdomain,
+        update_checks_all_metadata: true,
+        status_keeps_labels: false,
+        marks_time_only: false,
+        names_itself: false,
+        graceful: false,
+        fields: &[],
+    };
+}

@@ -1,0 +1,100 @@
+//! What a walk over an object has found wrong, in the order in which it was found.
+
+use std::borrow::Cow;
+
+use portcullis_model::names::Complaints;
+use portcullis_model::status::{BadValue, FieldError, FieldReason};
+
+use super::path::Path;
+
+/// The complaints about one object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Errors(Vec<FieldError>);
+
+impl Errors {
+    /// Nothing is wrong yet.
+    #[must_use]
+    pub fn new() -> Errors {
+        Errors::default()
+    }
+
+    /// Adds a complaint that was made elsewhere.
+    pub fn push(&mut self, error: FieldError) {
+        self.0.push(error);
+    }
+
+    /// Adds complaints that were made elsewhere.
+    pub fn extend(&mut self, errors: impl IntoIterator<Item = FieldError>) {
+        self.0.extend(errors);
+    }
+
+    /// `Required value: why`, or `Required value` for no reason.
+    pub fn required(&mut self, at: &Path<'_>, why: impl Into<Cow<'static, str>>) {
+        self.push(FieldError::required(at, why));
+    }
+
+    /// `Invalid value: VALUE: why`.
+    pub fn invalid(&mut self, at: &Path<'_>, bad: impl Into<BadValue>, why: impl Into<Cow<'static, str>>) {
+        self.push(FieldError::invalid(at, bad, why));
+    }
+
+    /// `Invalid value: VALUE: why`, once for each complaint about a text.
+    pub fn complain(&mut self, at: &Path<'_>, bad: &str, complaints: Complaints) {
+        for why in complaints {
+            self.invalid(at, bad, why);
+        }
+    }
+
+    /// `Unsupported value: VALUE: supported values: "a", "b"`, in the given order.
+    pub fn not_supported(&mut self, at: &Path<'_>, bad: impl Into<BadValue>, supported: &[&str]) {
+        self.push(FieldError::not_supported(at, bad, supported));
+    }
+
+    /// `Duplicate value: VALUE`.
+    pub fn duplicate(&mut self, at: &Path<'_>, bad: impl Into<BadValue>) {
+        self.push(FieldError::duplicate(at, bad));
+    }
+
+    /// `Forbidden: why`.
+    pub fn forbidden(&mut self, at: &Path<'_>, why: impl Into<Cow<'static, str>>) {
+        self.push(FieldError::forbidden(at, why));
+    }
+
+    /// `Not found: VALUE`.
+    pub fn not_found(&mut self, at: &Path<'_>, bad: impl Into<BadValue>) {
+        self.push(FieldError::not_found(at, bad));
+    }
+
+    /// `Too long: may not be more than N bytes`.
+    pub fn too_long(&mut self, at: &Path<'_>, bytes_max: usize) {
+        self.push(FieldError::too_long(at, bytes_max));
+    }
+
+    /// `Too many: COUNT: must have at most MAX items`.
+    pub fn too_many(&mut self, at: &Path<'_>, count: usize, count_max: usize) {
+        self.push(FieldError::too_many(at, count, count_max));
+    }
+
+    /// `Internal error: why`.
+    pub fn internal(&mut self, at: &Path<'_>, why: impl Into<Cow<'static, str>>) {
+        self.push(FieldError::new(FieldReason::Internal, at, BadValue::Omitted, why));
+    }
+
+    /// How many complaints there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The complaints in order.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<FieldError> {
+        self.0
+    }
+}

@@ -1,0 +1,164 @@
+//! Fields that stay what they were (upstream: `ValidateImmutableField`, `apiequality.Semantic.DeepEqual`).
+
+use portcullis_model::quantity::Quantity;
+use portcullis_model::schema::{Presence, TypeRef};
+use portcullis_model::tree::{Kind, NodeId, Tree};
+
+use super::{Errors, Path};
+use crate::views::{At, shown};
+
+/// What is said of a field that may not change.
+pub const IMMUTABLE: &str = "field is immutable";
+
+/// The field may not change.
+pub fn frozen(new: At<'_>, old: At<'_>, at: &Path<'_>, errors: &mut Errors) {
+    if !is_same(new, old) {
+        errors.invalid(at, shown(new), IMMUTABLE);
+    }
+}
+
+/// Whether two places of one type mean the same (upstream: semantic equality): quantities by value, an empty list or map as an absent
+/// one, a zero value as an absent one where Go has no pointer.
+#[must_use]
+pub fn is_same(new: At<'_>, old: At<'_>) -> bool {
+    let (left, right) = (new.tree(), old.tree());
+    let mut open = vec![Pair { new: new.id(), old: old.id(), ty: TypeRef::Json, is_pointer: true }];
+    while let Some(pair) = open.pop() {
+        let is_same = match (pair.new, pair.old) {
+            (None, None) => true,
+            (Some(a), Some(b)) => is_same_here((left, a), (right, b), pair.ty, &mut open),
+            (Some(only), None) => is_nothing(left, only, pair.is_pointer),
+            (None, Some(only)) => is_nothing(right, only, pair.is_pointer),
+        };
+        if !is_same {
+            return false;
+        }
+    }
+    true
+}
+
+/// Two nodes at the same place, and what is declared there.
+struct Pair {
+    new: Option<NodeId>,
+    old: Option<NodeId>,
+    ty: TypeRef,
+    is_pointer: bool,
+}
+
+/// Whether what is there says no more than its absence does.
+fn is_nothing(tree: &Tree, node: NodeId, is_pointer: bool) -> bool {
+    let mut open = vec![(node, is_pointer)];
+    while let Some((node, is_pointer)) = open.pop() {
+        match tree.kind(node) {
+            Kind::List | Kind::Map if tree.len(node) == 0 => {}
+            Kind::Null => {}
+            _ if is_pointer => return false,
+            Kind::Object => open.extend(tree.children(node).map(|child| (child, is_pointer_in(tree, node, child)))),
+            Kind::String if tree.string(node) == Some("") => {}
+            Kind::Int if tree.int(node) == Some(0) => {}
+            Kind::Bool if tree.bool(node) == Some(false) => {}
+            Kind::Float if tree.float(node) == Some(0.0) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn is_pointer(presence: Presence) -> bool {
+    matches!(presence, Presence::Optional | Presence::Nullable)
+}
+
+fn is_pointer_in(tree: &Tree, object: NodeId, child: NodeId) -> bool {
+    let field = tree
+        .object_type(object)
+        .and_then(|ty| crate::schema().ty(ty).fields.get(usize::from(tree.field_number(child))));
+    field.is_none_or(|field| is_pointer(field.presence))
+}
+
+/// Compares two nodes, and leaves what is below them for later.
+fn is_same_here((left, a): (&Tree, NodeId), (right, b): (&Tree, NodeId), ty: TypeRef, open: &mut Vec<Pair>) -> bool {
+    if left.kind(a) != right.kind(b) {
+        return is_nothing(left, a, true) && is_nothing(right, b, true);
+    }
+    let element = match ty {
+        TypeRef::List(element) | TypeRef::Map(element) => crate::schema().element(element),
+        _ => TypeRef::Json,
+    };
+    match left.kind(a) {
+        Kind::Object => {
+            let Some(ty) = left.object_type(a) else { return right.object_type(b).is_none() };
+            for (number, field) in (0u16..).zip(&crate::schema().ty(ty).fields) {
+                let (new, old) = (left.field(a, number), right.field(b, number));
+                open.push(Pair { new, old, ty: field.ty, is_pointer: is_pointer(field.presence) });
+            }
+            true
+        }
+        Kind::List => {
+            let (mut a, mut b) = (left.children(a), right.children(b));
+            loop {
+                match (a.next(), b.next()) {
+                    (None, None) => return true,
+                    (new @ Some(_), old @ Some(_)) => open.push(Pair { new, old, ty: element, is_pointer: true }),
+                    _ => return false,
+                }
+            }
+        }
+        Kind::Map => {
+            let is_within = |(key, value)| {
+                let old = right.get(b, key);
+                open.push(Pair { new: Some(value), old, ty: element, is_pointer: true });
+                old.is_some()
+            };
+            left.len(a) == right.len(b) && left.entries(a).all(is_within)
+        }
+        Kind::Bool => left.bool(a) == right.bool(b),
+        Kind::Int => left.int(a) == right.int(b),
+        Kind::Float => left.float(a) == right.float(b),
+        Kind::Null => true,
+        _ if ty == TypeRef::Quantity => is_same_quantity(left.text(a), right.text(b)),
+        _ => (left.text(a), left.time(a), left.micro_time(a)) == (right.text(b), right.time(b), right.micro_time(b)),
+    }
+}
+
+fn is_same_quantity(a: Option<&str>, b: Option<&str>) -> bool {
+    if a == b {
+        return true;
+    }
+    let parse = |text: Option<&str>| text.and_then(|text| Quantity::parse(text).ok());
+    matches!((parse(a), parse(b)), (Some(a), Some(b)) if a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use portcullis_model::schema::{FieldValidation, decode_json};
+
+    use super::*;
+    use crate::views::core_v1::Pod;
+
+    fn tree(text: &str) -> Tree {
+        decode_json::decode(crate::schema(), Pod::TYPE, text.as_bytes().to_vec(), FieldValidation::Ignore).unwrap().tree
+    }
+
+    #[test]
+    fn what_means_the_same_is_the_same() {
+        let check = |a: &str, b: &str, expected: bool| {
+            let (left, right) = (tree(a), tree(b));
+            assert_eq!(is_same(At::root(&left), At::root(&right)), expected, "{a} {b}");
+            assert_eq!(is_same(At::root(&right), At::root(&left)), expected, "{b} {a}");
+        };
+        check("{}", "{}", true);
+        check("{}", r#"{"spec":{"nodeName":"","volumes":[],"containers":null}}"#, true);
+        check("{}", r#"{"spec":{"nodeName":"a"}}"#, false);
+        // A pointer tells zero from absent.
+        check("{}", r#"{"spec":{"activeDeadlineSeconds":0}}"#, false);
+        check("{}", r#"{"spec":{"securityContext":{}}}"#, false);
+        let of = |limit: &str| {
+            format!(r#"{{"spec":{{"containers":[{{"name":"a","resources":{{"limits":{{"cpu":"{limit}"}}}}}}]}}}}"#)
+        };
+        check(&of("1"), &of("1000m"), true);
+        check(&of("1"), &of("1001m"), false);
+        check(r#"{"metadata":{"labels":{"a":"b"}}}"#, r#"{"metadata":{"labels":{"a":"c"}}}"#, false);
+        check(r#"{"metadata":{"labels":{"a":"b"}}}"#, r#"{"metadata":{"labels":{"b":"b"}}}"#, false);
+    }
+}
