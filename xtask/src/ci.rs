@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use portcullis_tests::build::workspace;
 
-use crate::{corpus, dependencies, facts, instructions, lockdown};
+use crate::{corpus, dependencies, facts, instructions, lockdown, new};
 
 /// A check and its name.
 type Step = (&'static str, fn() -> Result<()>);
@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     ("facts", || facts::run(true)),
     ("dependencies", dependencies::run),
     ("lockdown", lockdown::run),
+    ("scaffold", new::check),
     ("corpus", || corpus::run(&corpus::Options::default())),
     ("instructions", || instructions::run(&instructions::Options::default())),
 ];

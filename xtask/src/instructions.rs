@@ -29,6 +29,9 @@ const TOLERANCE_PERCENT: u64 = 3;
 const TUNABLES: &str = "glibc.cpu.hwcaps=-ERMS,-FSRM:glibc.cpu.x86_data_cache_size=0x8000:\
                         glibc.cpu.x86_shared_cache_size=0x100000:glibc.cpu.x86_non_temporal_threshold=0xc0000";
 
+/// Paths that do the same to more of the same: the second may take no more than so many times the first's instructions.
+const LINEAR: &[(&str, &str, u64)] = &[("check a pod of 20 containers", "check a pod of 200 containers", 11)];
+
 /// Instructions of one operation of each path.
 type Counts = BTreeMap<String, u64>;
 
@@ -76,6 +79,10 @@ pub fn run(options: &Options) -> Result<()> {
     let counts = count(&program, options)?;
     let is_judged = held.rustc == rustc;
     print!("{}", table(&held, &counts));
+    let crooked = crooked(&counts);
+    if !crooked.is_empty() {
+        bail!("more than linear: {}", crooked.join(", "));
+    }
     if options.lower {
         if !is_judged && options.only.is_some() {
             bail!("{HELD} is of another compiler: all paths are to be counted anew, not only some");
@@ -96,6 +103,15 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("more instructions than {HELD} holds: {}", risen.join(", "));
     }
     Ok(())
+}
+
+/// The pairs of paths of which the larger costs more than its size explains.
+fn crooked(counts: &Counts) -> Vec<String> {
+    let judged = LINEAR.iter().filter_map(|(small, large, times)| {
+        let (few, many) = (counts.get(*small)?, counts.get(*large)?);
+        (*many > few * times).then(|| format!("{large} takes {many}, {small} {few}"))
+    });
+    judged.collect()
 }
 
 /// Builds the bench as a release is built and says where it is.
@@ -258,6 +274,18 @@ mod tests {
 
     fn counts(list: &[(&str, u64)]) -> Counts {
         list.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    }
+
+    #[test]
+    fn what_grows_faster_than_its_size_is_named() {
+        let check = |few: u64, many: u64, expected: usize| {
+            let counts = counts(&[("check a pod of 20 containers", few), ("check a pod of 200 containers", many)]);
+            assert_eq!(crooked(&counts).len(), expected, "{few} {many}");
+        };
+        check(100, 900, 0);
+        check(100, 1_100, 0);
+        check(100, 1_101, 1);
+        assert_eq!(crooked(&Counts::new()).len(), 0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Tasks of the project: `cargo xtask ci`, `facts`, `replay`, `bench`, `siege`, `instructions`.
+//! Tasks of the project: `cargo xtask ci`, `facts`, `replay`, `bench`, `siege`, `instructions`, `new`.
 //!
 //! A check that a person or CI runs is here once; `.ci/run` only prepares a machine and calls it.
 
@@ -9,6 +9,7 @@ mod dependencies;
 mod facts;
 mod instructions;
 mod lockdown;
+mod new;
 mod siege;
 
 use std::process::ExitCode;
@@ -42,6 +43,9 @@ enum Task {
     Bench(bench::Options),
     /// Attack a release build, and measure what others notice of it: floods of lists, of connections, of resets
     Siege(siege::Options),
+    /// Make the beginning of something: a kind's file, with its test and its line
+    #[command(subcommand)]
+    New(new::New),
     /// Count the instructions of the hottest paths, and compare them with those that are held
     Instructions(instructions::Options),
 }
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Task::Replay(options) => corpus::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Siege(options) => siege::run(&options),
+        Task::New(what) => new::run(&what),
         Task::Instructions(options) => instructions::run(&options),
     };
     match done {

@@ -14,12 +14,13 @@ mod flow_control;
 mod policy;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use portcullis_kinds::bootstrap_policy::PolicyError;
 use portcullis_kinds::flow_control::FlowControlError;
+use portcullis_kinds::strategy::Requester;
 use portcullis_model::schema::DecodeError;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
 use portcullis_model::schema::field_set::PathSet;
@@ -158,6 +159,13 @@ impl ApiServer {
         self.put_right(&firsts, Leftovers::Keep).await
     }
 
+    /// Makes a namespace, unless somebody else does.
+    pub(crate) async fn make_namespace(&self, name: &str) -> Result<(), BootstrapError> {
+        let object = json!({"metadata": {"name": name}});
+        let first = First::kept("", "namespaces", "", name.to_owned(), object);
+        self.put_right(&[first], Leftovers::Keep).await
+    }
+
     async fn put_right(&self, firsts: &[First], leftovers: Leftovers) -> Result<(), BootstrapError> {
         for _ in 0..ATTEMPTS_MAX {
             let snapshot = self.engine.newest().await?;
@@ -280,9 +288,12 @@ impl ApiServer {
     fn make_first(&self, served: &Served, first: &First) -> Result<Bytes, BootstrapError> {
         let mut tree = first.read(served, &first.object)?;
         served.default(&mut tree);
-        prepare::label_namespace(served, &mut tree);
         self.account(served, &mut tree, None, first.manager);
         prepare::for_create(served, &mut tree, first.namespace, &*self.env)?;
+        if let Some(strategy) = served.strategy {
+            let requester = Requester { name: first.manager, uid: "", groups: &[], extra: &BTreeMap::new() };
+            (strategy.prepare_create)(&mut tree, &requester);
+        }
         if let (Some((status, manager)), Some(number)) = (&first.status, served.fields.status) {
             let status = first.read(served, &json!({"status": status}))?;
             self.account_status(served, &mut tree, &status, manager);

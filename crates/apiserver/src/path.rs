@@ -22,13 +22,24 @@ use crate::registry::Served;
 use crate::request::Request;
 use crate::server::ApiServer;
 use crate::verbs::{
-    binding, component_status, create, delete, delete_collection, get, list, patch, review, scale, token_request,
+    binding, component_status, create, delete, delete_collection, eviction, get, list, patch, review, scale, token_request,
     update, watch, watch_socket,
 };
 use crate::{debug, health, openid, permission, version};
 
-/// Subresources that are served: doors to the object itself, its scale, and its binding to a node.
-const DOORS: [&str; 7] = ["", "approval", "binding", "finalize", "scale", "status", "token"];
+/// Subresources that are served: doors to the object itself or a part of it, its scale, its binding to a node, its eviction from there.
+const DOORS: [&str; 10] = [
+    "",
+    "approval",
+    "binding",
+    "ephemeralcontainers",
+    "eviction",
+    "finalize",
+    "resize",
+    "scale",
+    "status",
+    "token",
+];
 
 /// Answers what passed the gate.
 pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Body> {
@@ -209,6 +220,7 @@ async fn verb(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, F
     }
     match request.info.subresource {
         "binding" => return binding::of_pod(server, request).await,
+        "eviction" => return eviction::create(server, request).await,
         "scale" => return scale::scale(server, request).await,
         "token" => return token_request::create(server, request).await,
         _ => {}

@@ -7,7 +7,7 @@ use portcullis_kinds::strategy::{Cell, Column};
 use portcullis_model::go_text::push_json_string;
 use portcullis_model::schema::DecodeError;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
-use portcullis_model::time::push_time;
+use portcullis_model::time::{age, push_time};
 use portcullis_model::tree::{Kind, NodeId, Tree};
 
 use crate::body::Body;
@@ -194,51 +194,9 @@ fn push_field(served: &Served, tree: &Tree, path: &str, absent: &str, json: &mut
     }
 }
 
-/// A duration as people read it: the two largest units at most, the smaller one only where it still says something.
-pub fn age(seconds: i64) -> String {
-    let (minutes, hours, days, years) = (seconds / 60, seconds / 3600, seconds / 86_400, seconds / (86_400 * 365));
-    let two = |large: i64, large_unit: char, small: i64, small_unit: char| {
-        if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
-    };
-    match seconds {
-        ..-1 => "<invalid>".to_owned(),
-        -1 => "0s".to_owned(),
-        0..120 => format!("{seconds}s"),
-        120..600 => two(minutes, 'm', seconds % 60, 's'),
-        600..10_800 => format!("{minutes}m"),
-        10_800..28_800 => two(hours, 'h', minutes % 60, 'm'),
-        28_800..172_800 => format!("{hours}h"),
-        172_800..691_200 => two(days, 'd', hours % 24, 'h'),
-        691_200..63_072_000 => format!("{days}d"),
-        63_072_000..252_288_000 => two(years, 'y', days % 365, 'd'),
-        _ => format!("{years}y"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ages() {
-        let check = |seconds: i64, expected: &str| assert_eq!(age(seconds), expected, "{seconds}");
-        check(-5, "<invalid>");
-        check(-1, "0s");
-        check(0, "0s");
-        check(119, "119s");
-        check(120, "2m");
-        check(125, "2m5s");
-        check(600, "10m");
-        check(10_800, "3h");
-        check(11_000, "3h3m");
-        check(28_800, "8h");
-        check(180_000, "2d2h");
-        check(691_200, "8d");
-        check(63_072_000, "2y");
-        check(400 * 86_400, "400d");
-        check(900 * 86_400, "2y170d");
-        check(3_650 * 86_400, "10y");
-    }
 
     #[test]
     fn every_rule_names_a_column() {

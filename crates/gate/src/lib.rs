@@ -81,7 +81,7 @@ pub use query::Query;
 pub use rate::Rate;
 pub use refusal::not_found;
 pub use request_info::{PathFault, RequestInfo, ResourceInfo, Verb, selected_name};
-pub use strict::StrictError;
+pub use strict::{Document, Fields, Nanoseconds, StrictError};
 pub use tls::{Tls, TlsError};
 pub use tokens::{KeyError, Named, NewToken, ServiceAccountIssuer, ServiceAccountKeys};
 pub use trace::{TRACE_TARGET, trace_step, traced, turn_on_traces};

@@ -3,6 +3,7 @@
 //! A field that nobody takes is a fault, and so are a key that is there twice and a value of another type than its field's. All
 //! faults are collected, each with the path of its field. An absent field or a null has Go's zero value.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portcullis_model::go_text::quoted;
@@ -39,7 +40,7 @@ pub enum StrictError {
 }
 
 /// A text that is an object of some kind.
-pub(crate) struct Document {
+pub struct Document {
     version: String,
     kind: String,
     members: Map<String, Value>,
@@ -48,25 +49,46 @@ pub(crate) struct Document {
 
 impl Document {
     /// Reads JSON or YAML, up to its kind.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, StrictError> {
+    ///
+    /// # Errors
+    /// The text is neither, or no object.
+    pub fn parse(text: &[u8]) -> Result<Self, StrictError> {
         let malformed = |error: &dyn std::fmt::Display| StrictError::Malformed(error.to_string());
         let converted = yaml::to_json(text).map_err(|error| malformed(&error))?;
-        let Value::Object(members) = serde_json::from_slice(&converted.json).map_err(|error| malformed(&error))? else {
-            return Err(StrictError::NoObject);
-        };
-        let mut faults = converted.duplicates.into_iter().collect();
+        let value = serde_json::from_slice(&converted.json).map_err(|error| malformed(&error))?;
+        Self::new(value, converted.duplicates.into_iter().collect())
+    }
+
+    /// Takes an object that was part of another document.
+    ///
+    /// # Errors
+    /// It is no object.
+    pub fn of(value: Value) -> Result<Self, StrictError> {
+        Self::new(value, Vec::new())
+    }
+
+    fn new(value: Value, mut faults: Vec<String>) -> Result<Self, StrictError> {
+        let Value::Object(members) = value else { return Err(StrictError::NoObject) };
         let mut fields = Fields { path: String::new(), members, faults: &mut faults };
         let (version, kind) = (fields.string("apiVersion"), fields.string("kind"));
         Ok(Self { version, kind, members: fields.members, faults })
     }
 
     /// Returns `apiVersion` and `kind`.
-    pub(crate) fn version_and_kind(&self) -> (&str, &str) {
+    pub fn version_and_kind(&self) -> (&str, &str) {
         (&self.version, &self.kind)
     }
 
+    /// Whether it has this field.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
     /// Refuses another kind than this one, in one of the versions of its group; the first is the one to use.
-    pub(crate) fn expect(&self, group: &str, versions: &[&str], kind: &str) -> Result<(), StrictError> {
+    ///
+    /// # Errors
+    /// It is another.
+    pub fn expect(&self, group: &str, versions: &[&str], kind: &str) -> Result<(), StrictError> {
         let given = self.version.split_once('/');
         if self.kind == kind && given.is_some_and(|(of, version)| of == group && versions.contains(&version)) {
             return Ok(());
@@ -76,19 +98,22 @@ impl Document {
     }
 
     /// Says that it should be something else.
-    pub(crate) fn of_another_kind(&self, expected: String) -> StrictError {
+    pub fn of_another_kind(&self, expected: String) -> StrictError {
         StrictError::Kind { kind: self.kind.clone(), version: self.version.clone(), expected }
     }
 
     /// Reads the rest of it.
-    pub(crate) fn read<T>(mut self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Result<T, StrictError> {
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn read<T>(mut self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Result<T, StrictError> {
         let read = Fields::read(String::new(), self.members, &mut self.faults, read);
         if self.faults.is_empty() { Ok(read) } else { Err(StrictError::Faults(self.faults)) }
     }
 }
 
 /// An object, less the fields that were taken. What can not be taken is a fault of the document, and has its zero value.
-pub(crate) struct Fields<'f> {
+pub struct Fields<'f> {
     path: String,
     members: Map<String, Value>,
     faults: &'f mut Vec<String>,
@@ -121,23 +146,33 @@ impl Fields<'_> {
         }
     }
 
+    /// Whether there is anything to take.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(|value| !value.is_null())
+    }
+
     fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name).filter(|value| !value.is_null())
     }
 
     /// Takes whatever there is: a field that exists, and that nobody reads.
-    pub(crate) fn ignore(&mut self, name: &str) {
+    pub fn ignore(&mut self, name: &str) {
         self.take(name);
     }
 
+    /// Takes whatever there is, to be read elsewhere.
+    pub fn value(&mut self, name: &str) -> Option<Value> {
+        self.take(name)
+    }
+
     /// Takes a string, if there is one.
-    pub(crate) fn optional_string(&mut self, name: &str) -> Option<String> {
+    pub fn optional_string(&mut self, name: &str) -> Option<String> {
         let value = self.take(name)?;
         self.text(&self.path_of(name), value)
     }
 
     /// Takes a string, empty when there is none.
-    pub(crate) fn string(&mut self, name: &str) -> String {
+    pub fn string(&mut self, name: &str) -> String {
         self.optional_string(name).unwrap_or_default()
     }
 
@@ -150,7 +185,7 @@ impl Fields<'_> {
     }
 
     /// Takes a boolean, if there is one.
-    pub(crate) fn bool(&mut self, name: &str) -> Option<bool> {
+    pub fn bool(&mut self, name: &str) -> Option<bool> {
         let found = self.take(name)?.as_bool();
         if found.is_none() {
             self.fault(format!("{}: expected true or false", self.path_of(name)));
@@ -158,8 +193,35 @@ impl Fields<'_> {
         found
     }
 
+    /// Takes a whole number, if there is one.
+    pub fn integer(&mut self, name: &str) -> Option<i64> {
+        let found = self.take(name)?.as_i64();
+        if found.is_none() {
+            self.fault(format!("{}: expected a whole number", self.path_of(name)));
+        }
+        found
+    }
+
+    /// Takes an object whose values are strings, sorted by key; empty when there is none.
+    pub fn string_map(&mut self, name: &str) -> BTreeMap<String, String> {
+        let path = self.path_of(name);
+        let members = match self.take(name) {
+            None => return BTreeMap::new(),
+            Some(Value::Object(members)) => members,
+            Some(_) => {
+                self.fault(format!("{path}: expected an object"));
+                return BTreeMap::new();
+            }
+        };
+        let texts = members.into_iter().filter_map(|(key, value)| {
+            let text = self.text(&format!("{path}[{}]", quoted(&key)), value)?;
+            Some((key, text))
+        });
+        texts.collect()
+    }
+
     /// Takes a duration such as `1m30s`.
-    pub(crate) fn duration(&mut self, name: &str) -> Nanoseconds {
+    pub fn duration(&mut self, name: &str) -> Nanoseconds {
         let text = self.string(name);
         if text.is_empty() {
             return Nanoseconds(0);
@@ -171,7 +233,7 @@ impl Fields<'_> {
     }
 
     /// Takes an object, if there is one.
-    pub(crate) fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
+    pub fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
         let value = self.take(name)?;
         self.object_at(self.path_of(name), value, read)
     }
@@ -200,13 +262,13 @@ impl Fields<'_> {
     }
 
     /// Takes a list of objects.
-    pub(crate) fn objects<T>(&mut self, name: &str, mut read: impl FnMut(&mut Fields<'_>) -> T) -> Vec<T> {
+    pub fn objects<T>(&mut self, name: &str, mut read: impl FnMut(&mut Fields<'_>) -> T) -> Vec<T> {
         let items = self.list(name);
         items.into_iter().filter_map(|(path, item)| self.object_at(path, item, &mut read)).collect()
     }
 
     /// Takes a list of strings.
-    pub(crate) fn strings(&mut self, name: &str) -> Vec<String> {
+    pub fn strings(&mut self, name: &str) -> Vec<String> {
         let items = self.list(name);
         items.into_iter().filter_map(|(path, item)| self.text(&path, item)).collect()
     }
@@ -214,7 +276,10 @@ impl Fields<'_> {
 
 /// A duration as Go holds it: it may be negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Nanoseconds(pub(crate) i64);
+pub struct Nanoseconds(
+    /// How many.
+    pub i64,
+);
 
 impl From<Nanoseconds> for Duration {
     /// Turns it into a span; what is below zero is none.
@@ -235,10 +300,12 @@ mod tests {
 
     #[test]
     fn what_is_there_is_taken_and_what_is_not_is_zero() {
-        let text = "a: x\nitems:\n- {b: true}\n- {d: 2m}\n- null\nnone: null\nnames: [a, b]\nin: {c: 5s}\n";
+        let text = "a: x\nitems:\n- {b: true}\n- {d: 2m}\n- null\nnone: null\nnames: [a, b]\nin: {c: 5s}\nn: -3\nmap: {a: b}\n";
         let check = |text: &str| {
             let taken = read(text, |fields| {
                 assert_eq!((fields.string("a"), fields.strings("names").join(" ")), ("x".to_owned(), "a b".to_owned()));
+                assert_eq!((fields.integer("n"), fields.integer("none")), (Some(-3), None));
+                assert_eq!(fields.string_map("map").into_iter().next(), Some(("a".to_owned(), "b".to_owned())));
                 assert_eq!((fields.string("none"), fields.bool("absent")), (String::new(), None));
                 assert_eq!(fields.object("in", |inner| inner.duration("c")), Some(Nanoseconds(5_000_000_000)));
                 assert_eq!((fields.object("in", |_| ()), fields.strings("in").len()), (None, 0));
@@ -247,14 +314,18 @@ mod tests {
             assert_eq!(taken, Err(StrictError::Faults(vec!["items[2]: expected an object".to_owned()])), "{text}");
         };
         check(text);
-        check(r#"{"a":"x","items":[{"b":true},{"d":"2m"},null],"names":["a","b"],"in":{"c":"5s"}}"#);
+        check(
+            r#"{"a":"x","items":[{"b":true},{"d":"2m"},null],"names":["a","b"],"in":{"c":"5s"},"n":-3,"map":{"a":"b"}}"#,
+        );
     }
 
     #[test]
     fn all_faults_are_named_with_their_paths() {
-        let text = "a: 1\na: 2\nitems:\n- {b: 'yes', c: 1}\n- {d: '5'}\n- x\nnames: [1]\nin: []\nlist: {}\nz: 1\n";
+        let text = "a: 1\na: 2\nn: x\nmap: {a: b, c: 1}\nitems:\n- {b: 'yes', c: 1}\n- {d: '5'}\n- x\nnames: [1]\nin: []\nlist: {}\nz: 1\n";
         let error = read(text, |fields| {
             fields.string("a");
+            fields.integer("n");
+            fields.string_map("map");
             fields.objects("items", |item| (item.bool("b"), item.duration("d")));
             fields.strings("names");
             fields.object("in", |_| ());
@@ -265,6 +336,8 @@ mod tests {
         assert!(duplicate.contains(r#"key "a" already set in map"#), "{duplicate}");
         let expected = [
             "a: expected a string",
+            "n: expected a whole number",
+            r#"map["c"]: expected a string"#,
             "items[0].b: expected true or false",
             r#"unknown field "items[0].c""#,
             r#"items[1].d: time: missing unit in duration "5""#,

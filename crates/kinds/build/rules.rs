@@ -69,7 +69,7 @@ fn read(
                     return Err(wrong("the gate was named before").into());
                 }
             }
-            ["type", name] => {
+            ["type", name] if line.starts_with("type") => {
                 let full = format!("{package}.{name}");
                 held = Some(schema.by_name(&full).ok_or_else(|| wrong("there is no such type"))?);
             }

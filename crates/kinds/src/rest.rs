@@ -66,6 +66,8 @@ pub struct Rest {
     pub name: NameRule,
     /// The kind's own validation of an update checks the metadata in full once more.
     pub update_checks_all_metadata: bool,
+    /// So does that of an update of its status.
+    pub status_checks_all_metadata: bool,
     /// Labels are not changed through `/status`.
     pub status_keeps_labels: bool,
     /// A deletion that waits is only marked with its time (namespaces and definitions, which have their own finalisation).
@@ -74,6 +76,8 @@ pub struct Rest {
     pub names_itself: bool,
     /// Deletion gives the object time to end (pods).
     pub graceful: bool,
+    /// A new object may bring its status (nodes, which their kubelets make).
+    pub keeps_status_on_create: bool,
     /// Fields that can be selected besides `metadata.name` and `metadata.namespace`. Paths are those of the stored form.
     pub fields: &'static [SelectableField],
 }
@@ -90,10 +94,12 @@ impl Rest {
         dependents: Dependents::Deleted,
         name: NameRule::Subdomain,
         update_checks_all_metadata: true,
+        status_checks_all_metadata: false,
         status_keeps_labels: false,
         marks_time_only: false,
         names_itself: false,
         graceful: false,
+        keeps_status_on_create: false,
         fields: &[],
     };
 }

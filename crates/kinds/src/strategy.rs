@@ -7,17 +7,7 @@ use std::collections::BTreeMap;
 
 use portcullis_model::tree::Tree;
 
-use crate::apps::{controller_revision, daemon_set, deployment, replica_set, stateful_set};
-use crate::autoscaling::horizontal_pod_autoscaler;
-use crate::batch::{cron_job, job};
-use crate::certificates::certificate_signing_request;
-use crate::core::{
-    limit_range, namespace, node, pod, pod_template, replication_controller, resource_quota, secret, service_account,
-};
-use crate::policy::pod_disruption_budget;
-use crate::rbac;
 use crate::rest::Rest;
-use crate::scheduling::priority_class;
 use crate::vocabulary::Errors;
 
 /// Who writes, for kinds that remember it.
@@ -41,6 +31,8 @@ pub struct Strategy {
     pub rest: Rest,
     /// Gives fields their values that depend on other fields; the others' are in the facts.
     pub default: fn(tree: &mut Tree),
+    /// What its client should be told of a new object as it was given, before anything is put in place.
+    pub warn_given: fn(tree: &Tree, warnings: &mut Vec<String>),
     /// Gives a new object what the server owns in it and takes out what it may not bring. The status is gone already.
     pub prepare_create: fn(tree: &mut Tree, requester: &Requester<'_>),
     /// What is wrong with a new object beside its metadata.
@@ -86,6 +78,7 @@ impl Strategy {
     pub const NONE: Strategy = Strategy {
         rest: Rest::PLAIN,
         default: |_| (),
+        warn_given: |_, _| (),
         prepare_create: |_, _| (),
         validate_create: |_, _| (),
         warn_create: |_, _| (),
@@ -100,32 +93,32 @@ impl Strategy {
 /// What the defaults of kinds are: to be changed with what any [`Strategy::default`] does, so that objects in a store get it too.
 pub const DEFAULTS: &str = "secrets are Opaque; roleRef and subjects have their group";
 
-/// The kinds that have rules of their own.
+/// The kinds that have rules of their own: group, resource, rules. A kind is a line here; `cargo xtask new kind` adds it.
 const STRATEGIES: &[(&str, &str, &Strategy)] = &[
-    ("", "limitranges", &limit_range::STRATEGY),
-    ("", "namespaces", &namespace::STRATEGY),
-    ("", "nodes", &node::STRATEGY),
-    ("", "pods", &pod::STRATEGY),
-    ("", "podtemplates", &pod_template::STRATEGY),
-    ("", "replicationcontrollers", &replication_controller::STRATEGY),
-    ("", "resourcequotas", &resource_quota::STRATEGY),
-    ("", "secrets", &secret::STRATEGY),
-    ("", "serviceaccounts", &service_account::STRATEGY),
-    ("apps", "controllerrevisions", &controller_revision::STRATEGY),
-    ("apps", "daemonsets", &daemon_set::STRATEGY),
-    ("apps", "deployments", &deployment::STRATEGY),
-    ("apps", "replicasets", &replica_set::STRATEGY),
-    ("apps", "statefulsets", &stateful_set::STRATEGY),
-    ("autoscaling", "horizontalpodautoscalers", &horizontal_pod_autoscaler::STRATEGY),
-    ("batch", "cronjobs", &cron_job::STRATEGY),
-    ("batch", "jobs", &job::STRATEGY),
-    ("certificates.k8s.io", "certificatesigningrequests", &certificate_signing_request::STRATEGY),
-    ("policy", "poddisruptionbudgets", &pod_disruption_budget::STRATEGY),
-    (rbac::GROUP, "clusterrolebindings", &rbac::CLUSTER_ROLE_BINDING),
-    (rbac::GROUP, "clusterroles", &rbac::CLUSTER_ROLE),
-    (rbac::GROUP, "rolebindings", &rbac::ROLE_BINDING),
-    (rbac::GROUP, "roles", &rbac::ROLE),
-    ("scheduling.k8s.io", "priorityclasses", &priority_class::STRATEGY),
+    ("", "limitranges", &crate::core::limit_range::STRATEGY),
+    ("", "namespaces", &crate::core::namespace::STRATEGY),
+    ("", "nodes", &crate::core::node::STRATEGY),
+    ("", "pods", &crate::core::pod::STRATEGY),
+    ("", "podtemplates", &crate::core::pod_template::STRATEGY),
+    ("", "replicationcontrollers", &crate::core::replication_controller::STRATEGY),
+    ("", "resourcequotas", &crate::core::resource_quota::STRATEGY),
+    ("", "secrets", &crate::core::secret::STRATEGY),
+    ("", "serviceaccounts", &crate::core::service_account::STRATEGY),
+    ("apps", "controllerrevisions", &crate::apps::controller_revision::STRATEGY),
+    ("apps", "daemonsets", &crate::apps::daemon_set::STRATEGY),
+    ("apps", "deployments", &crate::apps::deployment::STRATEGY),
+    ("apps", "replicasets", &crate::apps::replica_set::STRATEGY),
+    ("apps", "statefulsets", &crate::apps::stateful_set::STRATEGY),
+    ("autoscaling", "horizontalpodautoscalers", &crate::autoscaling::horizontal_pod_autoscaler::STRATEGY),
+    ("batch", "cronjobs", &crate::batch::cron_job::STRATEGY),
+    ("batch", "jobs", &crate::batch::job::STRATEGY),
+    ("certificates.k8s.io", "certificatesigningrequests", &crate::certificates::certificate_signing_request::STRATEGY),
+    ("policy", "poddisruptionbudgets", &crate::policy::pod_disruption_budget::STRATEGY),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", &crate::rbac::CLUSTER_ROLE_BINDING),
+    ("rbac.authorization.k8s.io", "clusterroles", &crate::rbac::CLUSTER_ROLE),
+    ("rbac.authorization.k8s.io", "rolebindings", &crate::rbac::ROLE_BINDING),
+    ("rbac.authorization.k8s.io", "roles", &crate::rbac::ROLE),
+    ("scheduling.k8s.io", "priorityclasses", &crate::scheduling::priority_class::STRATEGY),
 ];
 
 /// Returns every kind that has rules of its own: group, resource, rules.

@@ -114,6 +114,8 @@ pub struct Tree {
     pub(crate) nodes: Vec<Node>,
     pub(crate) source: String,
     pub(crate) side: String,
+    /// Objects and their fields that are absent because the map in them was written empty.
+    pub(crate) emptied: Vec<(NodeId, u16)>,
 }
 
 impl Tree {
@@ -121,7 +123,13 @@ impl Tree {
     pub fn new(ty: TypeId) -> Tree {
         let mut root = Node::new(Kind::Object, 0);
         root.b = ty.0 as u32;
-        Tree { nodes: vec![root], source: String::new(), side: String::new() }
+        Tree { nodes: vec![root], source: String::new(), side: String::new(), emptied: Vec::new() }
+    }
+
+    /// Whether a field is absent because an empty map was written in it. It means the same; upstream shows it as `{}` when it complains
+    /// of it, and an absent one as `null`.
+    pub fn was_emptied(&self, object: NodeId, number: u16) -> bool {
+        self.emptied.contains(&(object, number)) && self.field(object, number).is_none()
     }
 
     /// The whole value.

@@ -1,6 +1,10 @@
-//! Which admission plugins are on: `--enable-admission-plugins` and `--disable-admission-plugins`, with upstream's names and meaning.
+//! Which admission plugins are on and what they are told: `--enable-admission-plugins`, `--disable-admission-plugins` and
+//! `--admission-control-config-file`, with upstream's names and meaning.
 
-use portcullis_apiserver::admission::{Selection, SelectionError};
+use std::path::PathBuf;
+
+use portcullis_apiserver::admission::{AdmissionConfiguration, Selection, SelectionError};
+use portcullis_client::DialRule;
 
 /// The flags.
 #[derive(Debug, Default, clap::Args)]
@@ -11,12 +15,31 @@ pub(crate) struct AdmissionArguments {
     /// Admission plugins to turn off although they are on by default. Without NodeRestriction, nodes are refused
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     disable_admission_plugins: Vec<String>,
+    /// An AdmissionConfiguration: what plugins are told, such as the exemptions of PodSecurity
+    #[arg(long, value_name = "FILE")]
+    admission_control_config_file: Option<PathBuf>,
 }
 
 impl AdmissionArguments {
-    /// The plugins that are on.
-    pub(crate) fn selection(&self) -> Result<Selection, SelectionError> {
-        let selection = Selection::new(&self.enable_admission_plugins, &self.disable_admission_plugins)?;
+    /// Refuses what the plugins could not be made of, before anything else is made.
+    pub(crate) fn check(&self) -> Result<(), SelectionError> {
+        self.made(&DialRule::default()).map(drop)
+    }
+
+    /// Whether nodes are held to what is theirs.
+    pub(crate) fn restricts_nodes(&self) -> Result<bool, SelectionError> {
+        Ok(self.made(&DialRule::default())?.restricts_nodes())
+    }
+
+    fn made(&self, dial: &DialRule) -> Result<Selection, SelectionError> {
+        let configuration = self.admission_control_config_file.as_deref().map(AdmissionConfiguration::load);
+        let configuration = configuration.transpose()?.unwrap_or_default();
+        Selection::configured(&self.enable_admission_plugins, &self.disable_admission_plugins, configuration, dial)
+    }
+
+    /// The plugins that are on, which ask whom they may.
+    pub(crate) fn selection(&self, dial: &DialRule) -> Result<Selection, SelectionError> {
+        let selection = self.made(dial)?;
         if !selection.restricts_nodes() {
             // A14: whoever reads the log must see why no node joins.
             tracing::warn!(plugin = "NodeRestriction", "turned off: every system:node: identity is refused");
@@ -34,7 +57,7 @@ mod tests {
     #[test]
     fn what_is_said_is_selected() {
         let check = |line: &str, on: &[&str], off: &[&str]| {
-            let selection = flags::parse::<AdmissionArguments>(line).unwrap().selection().unwrap();
+            let selection = flags::parse::<AdmissionArguments>(line).unwrap().selection(&DialRule::default()).unwrap();
             assert!(on.iter().all(|name| selection.has(name)) && !off.iter().any(|name| selection.has(name)));
         };
         check("", &["NodeRestriction", "CertificateApproval"], &["OwnerReferencesPermissionEnforcement"]);

@@ -69,7 +69,7 @@ pub(crate) fn guards(materials: Materials<'_>) -> Result<(Guards, Vec<Arc<dyn Fi
     let chain = arguments.authorization.chain(authorization::Pieces {
         node: Arc::new(node_authorizer(engine, registry).context("the role of nodes")?),
         nodes_refused: Arc::new(NodesRefused::default()),
-        are_nodes_restricted: arguments.admission.selection()?.restricts_nodes(),
+        are_nodes_restricted: arguments.admission.restricts_nodes()?,
         rbac: Arc::new(Rbac::new(server.policy())),
         webhook: Box::new(move |setting| {
             let webhook = WebhookAuthorizer::new(setting, &dial)?;

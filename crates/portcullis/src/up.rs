@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &Up) -> Result<()> {
     let begun = Instant::now();
     let data_dir = std::path::absolute(arguments.data_dir.path()?).context("--data-dir")?;
     arguments.authorization.check()?;
+    arguments.admission.check()?;
     arguments.fairness.check()?;
     arguments.audit_log.check()?;
     arguments.audit_webhook.check()?;
@@ -98,18 +99,18 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     let metrics = prometheus::Registry::new();
     reserve_metric_names(&metrics).context("metrics")?;
     listener.metrics().register(&metrics).context("metrics")?;
+    let own = addresses::listening(&host, listening);
+    let dial = arguments.dial.rule(own, arguments.defaults);
     let api = Config {
         metrics: metrics.clone(),
         profile: config.defaults,
-        admission: arguments.admission.selection()?,
+        admission: arguments.admission.selection(&dial)?,
         service_accounts: Some(tokens.service_accounts()),
         extension_authentication: Some(arguments.authentication.published(&trust)),
         ..apiserver::config(arguments, listening)
     };
     let server =
         apiserver::start(api, arguments.tracing.traced(Arc::clone(&store) as _), Arc::clone(&registry)).await?;
-    let own = addresses::listening(&host, listening);
-    let dial = arguments.dial.rule(own, arguments.defaults);
     let log = arguments.audit_log.open(data_dir, arguments.defaults, Arc::clone(&store) as _, &metrics).await?;
     let (audit, unfinished_events) = audit::start(arguments, log.as_ref().map(KeptLog::log), dial.clone())?;
     let records = OpenRecords::of(&audit.auditor);

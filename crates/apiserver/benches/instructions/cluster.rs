@@ -99,6 +99,11 @@ impl Cluster {
         len
     }
 
+    /// Sends a request whose answer does not matter: what it asks for may be so already.
+    pub async fn try_send(&self, request: Request<RequestBody>) {
+        let _ = self.gate.handle(&self.admin, request).await.into_body().collect().await;
+    }
+
     /// Sends a request and returns the body of its answer, which must be of success.
     pub async fn begin(&self, request: Request<RequestBody>) -> Body {
         let response = self.gate.handle(&self.admin, request).await;

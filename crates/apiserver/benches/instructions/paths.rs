@@ -43,6 +43,9 @@ pub const PATHS: &[HotPath] = &[
         work: Work::Requests(list_by_unknown_label),
     },
     HotPath { name: "create a ConfigMap", fewer: 100, more: 1_100, work: Work::Requests(create_config_map) },
+    HotPath { name: "create a pod", fewer: 20, more: 220, work: Work::Requests(create_pod) },
+    HotPath { name: "check a pod of 20 containers", fewer: 20, more: 120, work: Work::Requests(check_small_pod) },
+    HotPath { name: "check a pod of 200 containers", fewer: 2, more: 22, work: Work::Requests(check_large_pod) },
     HotPath { name: "update a Lease", fewer: 100, more: 900, work: Work::Requests(update_lease) },
     HotPath { name: "patch a pod", fewer: 50, more: 200, work: Work::Requests(patch_pod) },
     HotPath { name: "an event to one of 100 watchers", fewer: 0, more: WATCHERS, work: Work::Watch },
@@ -99,6 +102,11 @@ pub async fn fill(cluster: &Cluster) {
     for namespace in [NAMESPACE, WAITING] {
         let body = objects::content(&objects::namespace(namespace));
         cluster.send(write(Method::POST, "/api/v1/namespaces", JSON, body)).await;
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        // A server that makes it itself has it already.
+        cluster
+            .try_send(write(Method::POST, &path, JSON, objects::content(&objects::service_account(namespace))))
+            .await;
     }
     for number in 0..PODS_RUNNING {
         post_pod(cluster, NAMESPACE, number).await;
@@ -160,6 +168,34 @@ fn list_by_unknown_label(_number: u64, _revision: u64) -> Request<RequestBody> {
 
 fn create_config_map(number: u64, _revision: u64) -> Request<RequestBody> {
     post_config_map("new", number)
+}
+
+fn create_pod(number: u64, _revision: u64) -> Request<RequestBody> {
+    let pod = objects::pod(NAMESPACE, &format!("new-{number:05}"), number, Some("bench-node-00"));
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods?fieldManager=bench-controller");
+    write(Method::POST, &path, JSON, objects::content(&pod))
+}
+
+fn check_small_pod(number: u64, _revision: u64) -> Request<RequestBody> {
+    check_pod(number, 20)
+}
+
+fn check_large_pod(number: u64, _revision: u64) -> Request<RequestBody> {
+    check_pod(number, 200)
+}
+
+/// Everything that a create does but the commit, for a pod of so many containers: what it costs must grow as they do.
+fn check_pod(number: u64, containers: usize) -> Request<RequestBody> {
+    let mut pod = objects::pod(NAMESPACE, "checked", number, Some("bench-node-00"));
+    let first = pod["spec"]["containers"][0].clone();
+    let all = (0..containers).map(|at| {
+        let mut container = first.clone();
+        container["name"] = format!("container-{at:03}").into();
+        container
+    });
+    pod["spec"]["containers"] = all.collect();
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All&fieldManager=bench-controller");
+    write(Method::POST, &path, JSON, objects::content(&pod))
 }
 
 /// The Lease that the data set ends with: its version is that of the store, and each update makes the next.

@@ -9,17 +9,42 @@
 //!
 //! Reading order: this file, [`order`], then a file a plugin.
 
+pub mod always_pull_images;
 pub mod certificate_approval;
 pub mod certificate_signing;
 pub mod certificate_subject_restriction;
+pub mod configuration;
+pub mod default_toleration_seconds;
+pub mod event_rate_limit;
+pub mod extended_resource_toleration;
+pub mod image_policy_webhook;
+pub mod limit_pod_hard_anti_affinity_topology;
+pub mod limit_ranger;
+pub mod namespace_auto_provision;
+pub mod namespace_exists;
+pub mod namespace_lifecycle;
+pub mod node_declared_features;
 pub mod node_restriction;
 pub mod order;
 pub mod owner_references;
+pub mod pod_node_selector;
+pub mod pod_resize;
+pub mod pod_security;
+pub mod pod_toleration_restriction;
+pub mod pod_topology_labels;
+pub mod priority;
+pub mod resource_quota;
+pub mod runtime_class;
+pub mod service_account;
+pub mod taint_nodes_by_condition;
+mod pods;
 mod role_escalation;
 mod signer;
+mod stored;
+mod tolerations;
 
 use std::borrow::Cow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use portcullis_gate::{AuthorizerChain, BoxFuture, Identity, trace_step};
@@ -35,6 +60,7 @@ use crate::registry::metadata::Metadata;
 use crate::registry::{Registry, Served};
 use crate::request::Request;
 use crate::server::ApiServer;
+pub use configuration::{AdmissionConfiguration, AdmissionConfigurationError, Given, PluginFault};
 pub use order::{Selection, SelectionError};
 
 /// Plugins that one build can have: they are kept as bits.
@@ -234,7 +260,7 @@ pub trait Plugin: Send + Sync {
 
 /// The plugins of this server, and which of them each write concerns.
 pub struct Admission {
-    plugins: Vec<Box<dyn Plugin>>,
+    plugins: Vec<Arc<dyn Plugin>>,
     /// By a resource's place, then by operation: bits of `plugins`.
     concerned: Vec<[u64; Operation::ALL.len()]>,
     /// How long each plugin took, by its place in `plugins`.
@@ -244,13 +270,14 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Makes the plugins that were selected and asks each what it has a say about.
+    /// Takes the plugins that were selected and asks each what it has a say about.
     pub fn new(registry: &Registry, selection: &Selection) -> Admission {
         Admission::of(registry, selection.plugins())
     }
 
     /// Takes plugins in the order in which they are asked.
-    pub(crate) fn of(registry: &Registry, plugins: Vec<Box<dyn Plugin>>) -> Admission {
+    pub(crate) fn of(registry: &Registry, plugins: Vec<impl Into<Arc<dyn Plugin>>>) -> Admission {
+        let plugins: Vec<Arc<dyn Plugin>> = plugins.into_iter().map(Into::into).collect();
         debug_assert!(plugins.len() <= PLUGINS_MAX);
         let bits = |served: &Served, operation: Operation| {
             let handling = plugins.iter().enumerate().filter(|(_, plugin)| plugin.handles(served, operation));

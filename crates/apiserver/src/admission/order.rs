@@ -4,12 +4,39 @@
 //! The names are upstream's, all of them, so that a command line that works there is understood here: what this build does not have is
 //! accepted where upstream has it on, and refused where the operator relies on it.
 
+use std::fmt;
+use std::sync::Arc;
+
+use portcullis_client::DialRule;
+
+use super::always_pull_images::AlwaysPullImages;
 use super::certificate_approval::CertificateApproval;
 use super::certificate_signing::CertificateSigning;
 use super::certificate_subject_restriction::CertificateSubjectRestriction;
+use super::configuration::{AdmissionConfiguration, AdmissionConfigurationError, Given, PluginFault};
+use super::default_toleration_seconds::DefaultTolerationSeconds;
+use super::event_rate_limit::EventRateLimit;
+use super::extended_resource_toleration::ExtendedResourceToleration;
+use super::image_policy_webhook::ImagePolicyWebhook;
+use super::limit_pod_hard_anti_affinity_topology::LimitPodHardAntiAffinityTopology;
+use super::limit_ranger::LimitRanger;
+use super::namespace_auto_provision::NamespaceAutoProvision;
+use super::namespace_exists::NamespaceExists;
+use super::namespace_lifecycle::NamespaceLifecycle;
+use super::node_declared_features::NodeDeclaredFeatureValidator;
 use super::node_restriction::NodeRestriction;
 use super::owner_references::OwnerReferencesPermissionEnforcement;
+use super::pod_node_selector::PodNodeSelector;
+use super::pod_resize::PodResizeValidator;
+use super::pod_security::PodSecurity;
+use super::pod_toleration_restriction::PodTolerationRestriction;
+use super::pod_topology_labels::PodTopologyLabels;
+use super::priority::Priority;
+use super::resource_quota::ResourceQuota;
 use super::role_escalation::RoleEscalation;
+use super::runtime_class::RuntimeClass;
+use super::service_account::ServiceAccount;
+use super::taint_nodes_by_condition::TaintNodesByCondition;
 use super::{PLUGINS_MAX, Plugin};
 
 /// When a plugin is on.
@@ -28,16 +55,35 @@ enum Switch {
 struct Known {
     name: &'static str,
     switch: Switch,
-    /// Makes it; none for those that this build does not have.
-    make: Option<fn() -> Box<dyn Plugin>>,
+    make: Make,
+}
+
+/// How a plugin is made.
+#[derive(Clone, Copy, Debug)]
+enum Make {
+    /// This build does not have it.
+    Missing,
+    /// Of nothing.
+    Plain(fn() -> Box<dyn Plugin>),
+    /// Of what its operator says, if anything.
+    Configured(fn(Given<'_>) -> Result<Box<dyn Plugin>, PluginFault>),
 }
 
 const fn missing(name: &'static str, switch: Switch) -> Known {
-    Known { name, switch, make: None }
+    Known { name, switch, make: Make::Missing }
 }
 
 const fn built(name: &'static str, switch: Switch, make: fn() -> Box<dyn Plugin>) -> Known {
-    Known { name, switch, make: Some(make) }
+    Known { name, switch, make: Make::Plain(make) }
+}
+
+/// One that takes a part of the AdmissionConfiguration.
+const fn configured(
+    name: &'static str,
+    switch: Switch,
+    make: fn(Given<'_>) -> Result<Box<dyn Plugin>, PluginFault>,
+) -> Known {
+    Known { name, switch, make: Make::Configured(make) }
 }
 
 /// The node's own rules (A14).
@@ -46,30 +92,30 @@ const NODE_RESTRICTION: &str = "NodeRestriction";
 /// Every plugin, in upstream's order. A new one is a file beside this and its line here.
 const ORDER: &[Known] = &[
     missing("AlwaysAdmit", Switch::Off),
-    missing("NamespaceAutoProvision", Switch::Off),
-    missing("NamespaceLifecycle", Switch::On),
-    missing("NamespaceExists", Switch::Off),
-    missing("LimitPodHardAntiAffinityTopology", Switch::Off),
-    missing("LimitRanger", Switch::On),
-    missing("ServiceAccount", Switch::On),
+    built("NamespaceAutoProvision", Switch::Off, || Box::new(NamespaceAutoProvision)),
+    built("NamespaceLifecycle", Switch::On, || Box::new(NamespaceLifecycle)),
+    built("NamespaceExists", Switch::Off, || Box::new(NamespaceExists)),
+    built("LimitPodHardAntiAffinityTopology", Switch::Off, || Box::new(LimitPodHardAntiAffinityTopology)),
+    built("LimitRanger", Switch::On, || Box::new(LimitRanger)),
+    built("ServiceAccount", Switch::On, || Box::new(ServiceAccount)),
     // Off upstream, on here under both profiles: A14.
     built(NODE_RESTRICTION, Switch::On, || Box::new(NodeRestriction)),
-    missing("TaintNodesByCondition", Switch::On),
-    missing("AlwaysPullImages", Switch::Off),
-    missing("ImagePolicyWebhook", Switch::Off),
-    missing("PodSecurity", Switch::On),
-    missing("PodNodeSelector", Switch::Off),
-    missing("Priority", Switch::On),
-    missing("DefaultTolerationSeconds", Switch::On),
-    missing("PodTolerationRestriction", Switch::Off),
-    missing("EventRateLimit", Switch::Off),
-    missing("ExtendedResourceToleration", Switch::Off),
+    built("TaintNodesByCondition", Switch::On, || Box::new(TaintNodesByCondition)),
+    built("AlwaysPullImages", Switch::Off, || Box::new(AlwaysPullImages)),
+    configured("ImagePolicyWebhook", Switch::Off, ImagePolicyWebhook::configured),
+    configured("PodSecurity", Switch::On, PodSecurity::configured),
+    configured("PodNodeSelector", Switch::Off, |given| Ok(Box::new(PodNodeSelector::of(given)?))),
+    built("Priority", Switch::On, || Box::new(Priority)),
+    built("DefaultTolerationSeconds", Switch::On, || Box::new(DefaultTolerationSeconds)),
+    configured("PodTolerationRestriction", Switch::Off, |given| Ok(Box::new(PodTolerationRestriction::of(given)?))),
+    configured("EventRateLimit", Switch::Off, EventRateLimit::configured),
+    built("ExtendedResourceToleration", Switch::Off, || Box::new(ExtendedResourceToleration)),
     missing("DefaultStorageClass", Switch::On),
     missing("StorageObjectInUseProtection", Switch::On),
     missing("PodGroupProtection", Switch::On),
     built("OwnerReferencesPermissionEnforcement", Switch::Off, || Box::new(OwnerReferencesPermissionEnforcement)),
     missing("PersistentVolumeClaimResize", Switch::On),
-    missing("RuntimeClass", Switch::On),
+    built("RuntimeClass", Switch::On, || Box::new(RuntimeClass)),
     built("CertificateApproval", Switch::On, || Box::new(CertificateApproval)),
     built("CertificateSigning", Switch::On, || Box::new(CertificateSigning)),
     // Comes with its resource, which upstream serves behind a gate that is off.
@@ -77,16 +123,16 @@ const ORDER: &[Known] = &[
     built("CertificateSubjectRestriction", Switch::On, || Box::new(CertificateSubjectRestriction)),
     missing("DefaultIngressClass", Switch::On),
     missing("DenyServiceExternalIPs", Switch::Off),
-    missing("PodTopologyLabels", Switch::On),
+    built("PodTopologyLabels", Switch::On, || Box::new(PodTopologyLabels)),
     missing("PodGroupWorkloadExists", Switch::On),
-    missing("NodeDeclaredFeatureValidator", Switch::On),
+    built("NodeDeclaredFeatureValidator", Switch::On, || Box::new(NodeDeclaredFeatureValidator)),
     missing("JobValidation", Switch::On),
-    missing("PodResizeValidator", Switch::On),
+    built("PodResizeValidator", Switch::On, || Box::new(PodResizeValidator)),
     missing("MutatingAdmissionPolicy", Switch::On),
     missing("MutatingAdmissionWebhook", Switch::On),
     missing("ValidatingAdmissionPolicy", Switch::On),
     missing("ValidatingAdmissionWebhook", Switch::On),
-    missing("ResourceQuota", Switch::On),
+    configured("ResourceQuota", Switch::On, |given| Ok(Box::new(ResourceQuota::of(given)?))),
     missing("AlwaysDeny", Switch::Off),
     built("RoleEscalation", Switch::Always, || Box::new(RoleEscalation)),
 ];
@@ -94,7 +140,7 @@ const ORDER: &[Known] = &[
 const _: () = assert!(ORDER.len() <= PLUGINS_MAX);
 
 /// A choice of plugins that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum SelectionError {
     /// No plugin has this name.
     #[error("--{flag}: there is no admission plugin {name:?}")]
@@ -116,13 +162,23 @@ pub enum SelectionError {
         /// Which.
         name: String,
     },
+    /// A plugin can not be made of what it is told.
+    #[error("--admission-control-config-file: {0}")]
+    Configuration(#[from] AdmissionConfigurationError),
 }
 
 /// The plugins that are on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Selection {
-    /// Places in the order, rising.
-    on: Vec<usize>,
+    /// Their names, in their order; also of those that this build does not have.
+    on: Vec<&'static str>,
+    plugins: Vec<Arc<dyn Plugin>>,
+}
+
+impl fmt::Debug for Selection {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_list().entries(&self.on).finish()
+    }
 }
 
 impl Selection {
@@ -131,32 +187,44 @@ impl Selection {
     /// # Errors
     /// For a name that is none, is named twice over, or asks for what is not there.
     pub fn new(enable: &[String], disable: &[String]) -> Result<Selection, SelectionError> {
+        Selection::configured(enable, disable, AdmissionConfiguration::default(), &DialRule::default())
+    }
+
+    /// As [`Selection::new`], with what plugins are told, and whom they may ask.
+    ///
+    /// # Errors
+    /// Also for a plugin that can not be made of what it is told.
+    pub fn configured(
+        enable: &[String],
+        disable: &[String],
+        mut configuration: AdmissionConfiguration,
+        dial: &DialRule,
+    ) -> Result<Selection, SelectionError> {
         check_names("enable-admission-plugins", enable)?;
         check_names("disable-admission-plugins", disable)?;
         if let Some(name) = enable.iter().find(|name| disable.contains(name)) {
             return Err(SelectionError::Both { name: name.clone() });
         }
+        configuration.check(told_in_vain)?;
         let named = |names: &[String], known: &Known| names.iter().any(|name| name == known.name);
-        let mut on = Vec::new();
-        for (at, known) in ORDER.iter().enumerate() {
+        let mut selection = Selection { on: Vec::new(), plugins: Vec::new() };
+        for known in ORDER {
             let is_on = match known.switch {
                 Switch::Always => true,
                 Switch::On => !named(disable, known),
-                Switch::Off if named(enable, known) && known.make.is_none() => {
-                    return Err(SelectionError::NotBuilt { name: known.name.to_owned() });
-                }
                 Switch::Off => named(enable, known),
             };
             if is_on {
-                on.push(at);
+                selection.on.push(known.name);
+                selection.plugins.extend(known.plugin(&mut configuration, dial)?);
             }
         }
-        Ok(Selection { on })
+        Ok(selection)
     }
 
     /// Whether a plugin is on.
     pub fn has(&self, name: &str) -> bool {
-        self.on.iter().filter_map(|at| ORDER.get(*at)).any(|known| known.name == name)
+        self.on.contains(&name)
     }
 
     /// Whether nodes are held to what is theirs. Where they are not, the Node authoriser refuses them (A14).
@@ -164,17 +232,44 @@ impl Selection {
         self.has(NODE_RESTRICTION)
     }
 
-    /// Makes the plugins that are on and that this build has.
-    pub(super) fn plugins(&self) -> Vec<Box<dyn Plugin>> {
-        self.on.iter().filter_map(|at| ORDER.get(*at)?.make).map(|make| make()).collect()
+    /// Returns the plugins that are on and that this build has. Those who share a selection share them.
+    pub(super) fn plugins(&self) -> Vec<Arc<dyn Plugin>> {
+        self.plugins.clone()
     }
 }
 
 impl Default for Selection {
     /// What is on when the operator says nothing.
     fn default() -> Self {
-        let on = ORDER.iter().enumerate().filter(|(_, known)| known.switch != Switch::Off).map(|(at, _)| at).collect();
-        Selection { on }
+        Selection::new(&[], &[]).expect("what is on by default needs no configuration")
+    }
+}
+
+impl Known {
+    /// Makes it; none where it is on unasked and this build does not have it.
+    fn plugin(
+        &self,
+        configuration: &mut AdmissionConfiguration,
+        dial: &DialRule,
+    ) -> Result<Option<Arc<dyn Plugin>>, SelectionError> {
+        let plugin = match (self.make, self.switch) {
+            (Make::Missing, Switch::Off) => return Err(SelectionError::NotBuilt { name: self.name.to_owned() }),
+            (Make::Missing, _) => return Ok(None),
+            (Make::Plain(make), _) => make(),
+            (Make::Configured(make), _) => configuration.give(self.name, dial, make)?,
+        };
+        Ok(Some(Arc::from(plugin)))
+    }
+}
+
+/// What is wrong with telling something to the plugin of this name. One that is off may be told what it will do when it is on.
+fn told_in_vain(name: &str) -> Option<PluginFault> {
+    let known = ORDER.iter().find(|known| known.name == name);
+    match known.map(|known| known.make) {
+        None => Some(PluginFault::Unknown),
+        Some(Make::Missing) => Some(PluginFault::NotBuilt),
+        Some(Make::Plain(_)) => Some(PluginFault::TakesNone),
+        Some(Make::Configured(_)) => None,
     }
 }
 
@@ -209,9 +304,9 @@ mod tests {
             "--enable-admission-plugins and --disable-admission-plugins both name \"NodeRestriction\": leave it out of one",
         );
         check(
-            "AlwaysPullImages",
+            "DenyServiceExternalIPs",
             "",
-            "--enable-admission-plugins: \"AlwaysPullImages\" is not built yet: leave it out, nothing enforces it",
+            "--enable-admission-plugins: \"DenyServiceExternalIPs\" is not built yet: leave it out, nothing enforces it",
         );
         for known in ORDER.iter().filter(|known| known.switch == Switch::Always) {
             let error = Selection::new(&[], &names(known.name)).unwrap_err();
@@ -235,10 +330,21 @@ mod tests {
     }
 
     #[test]
+    fn operators_find_every_plugin_in_its_place() {
+        let page = include_str!("../../../../docs/admission.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+        let rows = rows.filter_map(|(name, rest)| Some((name, rest.split_once(" | ")?.0)));
+        let listed: Vec<(&str, &str)> = rows.filter(|(_, state)| ["on", "off"].contains(state)).collect();
+        let state = |switch| if switch == Switch::On { "on" } else { "off" };
+        let chosen = ORDER.iter().filter(|known| known.switch != Switch::Always);
+        assert_eq!(listed, chosen.map(|known| (known.name, state(known.switch))).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_plugin_has_one_name_and_one_place() {
         for (at, known) in ORDER.iter().enumerate() {
             assert!(ORDER.iter().skip(at + 1).all(|other| other.name != known.name), "{}", known.name);
-            if let Some(make) = known.make {
+            if let Make::Plain(make) = known.make {
                 assert_eq!(make().name(), known.name);
             }
         }

@@ -9,7 +9,7 @@ use portcullis_model::schema::managed::{Change, Comparison, Manager, Managers, c
 use portcullis_model::tree::Tree;
 
 use super::metadata::metadata_of;
-use super::prepare::{self, Door};
+use super::prepare::Door;
 use super::{Registry, Served};
 use crate::request::Request;
 
@@ -29,8 +29,10 @@ const STATUS_RESETS: &[(&str, &str, &[&[&str]])] = &[
 /// Resources whose spec does not change once it is there, so nobody owns it.
 const MAIN_RESETS_SPEC: &[(&str, &str)] = &[("certificates.k8s.io", "certificatesigningrequests")];
 
-/// Accounts for what a write changes. `old` is what is stored; none when it creates. Nothing else of the object is changed, but for the
-/// label that says a namespace's name, which upstream sets as a default.
+/// Who this server is when it writes on its own.
+const MANAGER_OWN: &str = "kube-apiserver";
+
+/// Accounts for what a write changes. `old` is what is stored; none when it creates. Nothing else of the object is changed.
 pub fn account(
     registry: &Registry,
     request: &Request<'_>,
@@ -40,7 +42,6 @@ pub fn account(
     now: i64,
 ) {
     let served = request.served;
-    prepare::label_namespace(served, tree);
     let before = old.map(|old| stored(served, old)).unwrap_or_default();
     let mut managers = given(request, tree, &before).unwrap_or_else(|| before.clone());
     let metadata = metadata_of(served, tree);
@@ -63,6 +64,23 @@ pub fn account(
     if comparison.is_same_but_for_identity() && managers.same_but_for_time(&before) {
         managers = before;
     }
+    managers.write(served.schema, tree, metadata, served.meta.managed_fields);
+}
+
+/// Accounts for what this server writes of a status on its own, as the client that upstream's has of itself.
+pub fn account_own(served: &Served, tree: &mut Tree, old: &Tree, now: i64) {
+    let mut managers = stored(served, old);
+    // Whoever had its managers forgotten gets none again, until somebody applies.
+    if managers.entries.is_empty() {
+        return;
+    }
+    let metadata = metadata_of(served, tree);
+    tree.remove(metadata, served.meta.managed_fields);
+    let Ok(comparison) = compare(served.schema, old, tree) else { return };
+    let manager = Manager::of_update(MANAGER_OWN, "", &served.resource.api_version, "status");
+    let ignored = PathSet::of_fields(&[&["spec"]]);
+    let change = Change { manager, comparison: &comparison, ignored: &ignored, now: Some(now) };
+    managers.update(&change, &mut |_| None);
     managers.write(served.schema, tree, metadata, served.meta.managed_fields);
 }
 
@@ -112,8 +130,8 @@ fn ignored(request: &Request<'_>) -> &'static PathSet {
         }
         Door::Part if request.info.subresource == "approval" => spec_and_certificate,
         Door::Main if MAIN_RESETS_SPEC.contains(&key) => spec_and_status,
-        Door::Main | Door::Finalize | Door::Part if served.has_status() => status,
-        Door::Main | Door::Finalize | Door::Part => nothing,
+        Door::Main | Door::Part if served.has_status() => status,
+        Door::Main | Door::Part => nothing,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a write may change: the fields that the server owns, on create and on update (upstream: `rest.BeforeCreate`,
 //! `rest.BeforeUpdate` and the `PrepareFor*` methods of strategies, as far as they are the same for all kinds).
 
+use portcullis_kinds::core::namespace;
 use portcullis_model::names;
 use portcullis_model::schema::managed::is_same;
 use portcullis_model::schema::{TypeRef, canonical, encode_json};
@@ -14,10 +15,6 @@ use crate::env::{Env, NoRandomness};
 pub const FINALIZER_FOREGROUND: &str = "foregroundDeletion";
 /// Keeps a deletion waiting until dependents have lost their owner.
 pub const FINALIZER_ORPHAN: &str = "orphan";
-/// In `spec.finalizers` of every namespace: its content goes first.
-const FINALIZER_NAMESPACE: &str = "kubernetes";
-/// The label by which a namespace can be selected by its name.
-const LABEL_NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Through which door an update came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +23,7 @@ pub enum Door {
     Main,
     /// `/status`.
     Status,
-    /// `/finalize` of a namespace.
-    Finalize,
-    /// A part of the object of which the kind's own rules say what it changes (`approval`, `resize`, `ephemeralcontainers`).
+    /// A part of the object of which the kind's own rules say what it changes (`approval`, `resize`, `ephemeralcontainers`, `finalize`).
     Part,
 }
 
@@ -37,8 +32,7 @@ impl Door {
     pub fn of(subresource: &str) -> Door {
         match subresource {
             "status" => Door::Status,
-            "finalize" => Door::Finalize,
-            "approval" | "ephemeralcontainers" | "resize" => Door::Part,
+            "approval" | "ephemeralcontainers" | "finalize" | "resize" => Door::Part,
             _ => Door::Main,
         }
     }
@@ -47,7 +41,7 @@ impl Door {
 /// Gives a new object what the server owns: uid, time, generation, name, and no status.
 pub fn for_create(served: &Served, tree: &mut Tree, namespace: &str, env: &dyn Env) -> Result<(), NoRandomness> {
     let meta = served.meta;
-    if served.has_status() {
+    if served.has_status() && !served.rules.keeps_status_on_create {
         let root = tree.root();
         tree.remove(root, served.fields.status.unwrap_or(u16::MAX));
     }
@@ -78,53 +72,7 @@ pub fn for_create(served: &Served, tree: &mut Tree, namespace: &str, env: &dyn E
     } else if known.name().is_empty() && served.rules.names_itself {
         set_string(served, tree, meta.name, &uuid_v4(for_own_name));
     }
-    if served.resource.group.is_empty() && served.resource.name == "namespaces" {
-        new_namespace(served, tree);
-    }
     Ok(())
-}
-
-/// A namespace that has a name says it in a label.
-pub fn label_namespace(served: &Served, tree: &mut Tree) {
-    if !served.resource.group.is_empty() || served.resource.name != "namespaces" {
-        return;
-    }
-    let name = Metadata::of(served, tree).name().to_owned();
-    if name.is_empty() {
-        return;
-    }
-    let metadata = metadata_of(served, tree);
-    let labels = tree.map_at(metadata, served.meta.labels);
-    tree.insert(labels, LABEL_NAMESPACE_NAME, &name);
-}
-
-/// A namespace says its name in a label, is active, and is not gone before its content is.
-fn new_namespace(served: &Served, tree: &mut Tree) {
-    label_namespace(served, tree);
-    let root = tree.root();
-    let ty = served.schema.ty(served.resource.type_id);
-    let object = |number: Option<u16>| {
-        let number = number?;
-        match ty.fields.get(usize::from(number))?.ty {
-            TypeRef::Object(ty) => Some((number, ty)),
-            _ => None,
-        }
-    };
-    if let Some((number, ty)) = object(served.fields.spec) {
-        let spec = tree.object_at(root, number, ty);
-        if let Some(number) = served.schema.ty(ty).find("finalizers") {
-            let list = tree.list_at(spec, number);
-            if !tree.children(list).any(|node| tree.string(node) == Some(FINALIZER_NAMESPACE)) {
-                tree.append(list, Scalar::String(FINALIZER_NAMESPACE));
-            }
-        }
-    }
-    if let Some((number, ty)) = object(served.fields.status) {
-        let status = tree.object_at(root, number, ty);
-        if let Some(number) = served.schema.ty(ty).find("phase") {
-            tree.set(status, number, Scalar::String("Active"));
-        }
-    }
 }
 
 /// Takes managed fields out that are malformed: upstream forgets them rather than refuse the object.
@@ -144,16 +92,11 @@ pub fn drop_malformed_managers(served: &Served, tree: &mut Tree) {
 pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
     keep_owned_metadata(served, tree, old);
     drop_malformed_managers(served, tree);
-    let is_namespace = served.resource.group.is_empty() && served.resource.name == "namespaces";
     match door {
         Door::Main => {
             if let Some(status) = served.fields.status.filter(|_| served.has_status()) {
                 copy_top(tree, old, status);
             }
-            if let Some(spec) = served.fields.spec.filter(|_| is_namespace) {
-                copy_top(tree, old, spec);
-            }
-            label_namespace(served, tree);
         }
         Door::Status => {
             let fields = &served.schema.ty(served.resource.type_id).fields;
@@ -169,11 +112,6 @@ pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
             }
         }
         Door::Part => {}
-        Door::Finalize => {
-            if let Some(status) = served.fields.status {
-                copy_top(tree, old, status);
-            }
-        }
     }
     // What presence in the body means is decided first, or a default that only one side spells out would count as a change.
     canonical::canonicalize(served.schema, tree);
@@ -278,36 +216,18 @@ pub fn mark_time(served: &Served, tree: &mut Tree, at: i64) {
     tree.set(metadata, served.meta.deletion_timestamp, Scalar::Time(at));
 }
 
-/// A namespace that is being deleted says so in its phase.
-pub fn mark_terminating(served: &Served, tree: &mut Tree) {
-    let ty = served.schema.ty(served.resource.type_id);
-    let Some(number) = served.fields.status else { return };
-    let Some(TypeRef::Object(status_type)) = ty.fields.get(usize::from(number)).map(|field| field.ty) else { return };
-    let root = tree.root();
-    let status = tree.object_at(root, number, status_type);
-    if let Some(phase) = served.schema.ty(status_type).find("phase") {
-        tree.set(status, phase, Scalar::String("Terminating"));
-    }
-}
-
 /// Whether nothing holds an object any longer whose deletion has begun.
 pub fn deletion_is_complete(served: &Served, tree: &Tree) -> bool {
     let metadata = Metadata::of(served, tree);
     metadata.is_deleting()
         && metadata.deletion_grace_period().unwrap_or_default() == 0
         && metadata.finalizers().next().is_none()
-        && !has_spec_finalizers(served, tree)
+        && !waits_for_content(served, tree)
 }
 
-/// Whether a namespace waits for its content to go.
-pub fn has_spec_finalizers(served: &Served, tree: &Tree) -> bool {
-    if !served.resource.group.is_empty() || served.resource.name != "namespaces" {
-        return false;
-    }
-    let spec = served.fields.spec.and_then(|number| tree.field(tree.root(), number));
-    let Some(spec) = spec else { return false };
-    let number = tree.object_type(spec).and_then(|ty| served.schema.ty(ty).find("finalizers"));
-    number.and_then(|number| tree.field(spec, number)).is_some_and(|list| tree.len(list) > 0)
+/// Whether an object is a namespace that waits for its content to go.
+pub fn waits_for_content(served: &Served, tree: &Tree) -> bool {
+    served.is("", "namespaces") && namespace::waits_for_content(tree)
 }
 
 /// Puts the garbage collector's finalizers in or takes them out, keeping all others in order.

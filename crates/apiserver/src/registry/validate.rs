@@ -41,7 +41,7 @@ pub fn on_update(served: &Served, tree: &Tree, old_tree: &Tree, subresource: &st
     let changes = validate_update(&meta, &old_meta, PATH);
     errors.extend(changes.iter().cloned());
     errors.extend(changes);
-    if served.rules.update_checks_all_metadata {
+    if served.rules.update_checks_all_metadata && (subresource != "status" || served.rules.status_checks_all_metadata) {
         errors.extend(validate(&meta, rules(served, served.rules.name), PATH));
     }
     if let Some(strategy) = served.strategy {

@@ -9,6 +9,7 @@ use portcullis_gate::{
 };
 
 use super::*;
+use crate::admission::Selection;
 use crate::config::ServiceAccounts;
 use crate::node_graph::node_authorizer;
 
@@ -48,6 +49,13 @@ fn config() -> Config {
 impl Nodes {
     /// A server with the authorisers that `chosen` gives for its store.
     async fn with(chosen: impl FnOnce(Arc<dyn Engine>, Arc<Registry>) -> Vec<Arc<dyn Authorizer>>) -> Nodes {
+        Nodes::configured(config(), chosen).await
+    }
+
+    async fn configured(
+        config: Config,
+        chosen: impl FnOnce(Arc<dyn Engine>, Arc<Registry>) -> Vec<Arc<dyn Authorizer>>,
+    ) -> Nodes {
         let folder = tempfile::tempdir().unwrap();
         let registry = Arc::new(Registry::new());
         let catalog = Arc::new(Catalog::new(Arc::clone(&registry)));
@@ -55,15 +63,21 @@ impl Nodes {
         let engine = Arc::new(Embedded::open(options).unwrap()) as Arc<dyn Engine>;
         let env = Arc::new(FixedEnv { micros: AtomicU64::new(1_800_000_000_000_000), drawn: AtomicU64::new(1) });
         let authorizers = AuthorizerChain::new(chosen(Arc::clone(&engine), Arc::clone(&registry)));
-        let server = ApiServer::new(engine, registry, config(), env as Arc<dyn Env>);
+        let server = ApiServer::new(engine, registry, config, env as Arc<dyn Env>);
         server.bootstrap().await.unwrap();
+        make_account(&*server.engine).await;
         let guards = Guards { authorizers, ..Guards::default() };
         Nodes { gate: Gate::new(Answers { server }, guards, Limits::default()), _folder: folder }
     }
 
     /// Two nodes, each with a pod of its own that refers to what is named like it.
     async fn new() -> Nodes {
-        let nodes = Nodes::with(|engine, registry| vec![Arc::new(node_authorizer(engine, registry).unwrap())]).await;
+        Nodes::of(config()).await
+    }
+
+    async fn of(config: Config) -> Nodes {
+        let authorizers = |engine, registry| vec![Arc::new(node_authorizer(engine, registry).unwrap()) as _];
+        let nodes = Nodes::configured(config, authorizers).await;
         for name in ["n1", "n2"] {
             nodes.done(&node(name), "POST", "/api/v1/nodes", json!({"metadata": {"name": name}})).await;
             let secret = json!({"metadata": {"name": format!("tls-{name}")}, "stringData": {"a": "b"}});
@@ -265,7 +279,8 @@ async fn p8_a_node_makes_only_mirrors_of_its_own_pods() {
 
 #[tokio::test]
 async fn cve_2025_4563_a_mirror_pod_names_no_object() {
-    let nodes = Nodes::new().await;
+    let admission = Selection::new(&[], &["ServiceAccount".to_owned()]).unwrap();
+    let (both, alone) = (Nodes::new().await, Nodes::of(Config { admission, ..config() }).await);
     let volume = |source: Value| {
         let mut volume = json!({"name": "v"});
         volume.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
@@ -296,15 +311,29 @@ async fn cve_2025_4563_a_mirror_pod_names_no_object() {
     ];
     for (spec, what) in rows {
         let shown = spec.to_string();
-        let pod =
-            mirror(&nodes, |pod| pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone())).await;
-        let (code, answer) = nodes.ask(&node("n1"), "POST", PODS, pod).await;
-        let why = format!(r#"pods "mirror" is forbidden: node "n1" can not create pods that reference {what}"#);
-        assert_eq!((code, answer["message"].as_str()), (403, Some(why.as_str())), "{shown}");
+        let own = format!("node \"n1\" can not create pods that reference {what}");
+        // ServiceAccount speaks first, about what it knows of.
+        let first = match what {
+            "serviceaccounts" => "a mirror pod may not reference service accounts",
+            "secrets" => "a mirror pod may not reference secrets",
+            "serviceaccounts (via projected volumes)" => {
+                "a mirror pod may not use ServiceAccountToken volume projections"
+            }
+            _ => &own,
+        };
+        for (nodes, why) in [(&both, first), (&alone, &own)] {
+            let extend = |pod: &mut Value| {
+                pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+            };
+            let pod = mirror(nodes, extend).await;
+            let (code, answer) = nodes.ask(&node("n1"), "POST", PODS, pod).await;
+            let why = format!(r#"pods "mirror" is forbidden: {why}"#);
+            assert_eq!((code, answer["message"].as_str()), (403, Some(why.as_str())), "{shown}");
+        }
     }
     let harmless = volume(json!({"hostPath": {"path": "/etc"}}));
-    let pod = mirror(&nodes, |pod| pod["spec"]["volumes"] = harmless["volumes"].clone()).await;
-    nodes.done(&node("n1"), "POST", PODS, pod).await;
+    let pod = mirror(&both, |pod| pod["spec"]["volumes"] = harmless["volumes"].clone()).await;
+    both.done(&node("n1"), "POST", PODS, pod).await;
 }
 
 #[tokio::test]
@@ -547,7 +576,7 @@ async fn p9_a_node_has_tokens_only_of_its_pods_and_for_their_audiences() {
             "metadata": {"name": name},
             "spec": {
                 "nodeName": node, "serviceAccountName": account["metadata"]["name"], "volumes": volumes,
-                "containers": [{"name": "c", "image": "i"}],
+                "containers": [{"name": "c", "image": "i"}], "automountServiceAccountToken": false,
             },
         });
         uids.push(nodes.done(&admin(), "POST", PODS, pod).await["metadata"]["uid"].as_str().unwrap().to_owned());

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use portcullis_kinds::strategy::Requester;
 use portcullis_kinds::vocabulary::gates;
-use portcullis_model::status::{Status, StatusCause};
+use portcullis_model::status::Status;
 use portcullis_model::tree::Tree;
-use portcullis_store::{Change, Commit, CommitError, Condition, Entry, Operation, Snapshot};
+use portcullis_store::{Commit, CommitError, Entry, Operation, Snapshot};
 
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
@@ -22,8 +22,6 @@ use crate::server::{ApiServer, commit_failure};
 
 /// Names that are drawn for one object before its client is told to try again (upstream: 8).
 const NAME_ATTEMPTS_MAX: usize = 8;
-/// Where namespaces are, whose existence and life a write in them depends on.
-const NAMESPACES: (&str, &str, &str) = ("", "v1", "namespaces");
 
 /// Answers a POST to a collection.
 pub async fn create(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
@@ -54,7 +52,6 @@ pub async fn create_object(
     for attempt in 0..NAME_ATTEMPTS_MAX {
         let alongside = Alongside::default();
         let snapshot = server.newest().await?;
-        let namespace_check = living_namespace(server, request, &tree, &snapshot)?;
         // Once: what a plugin changed is still changed when another name is drawn.
         if is_admitted && attempt == 0 {
             admit(server, request, &mut tree, &snapshot, options, Phase::Admit, &alongside).await?;
@@ -64,6 +61,7 @@ pub async fn create_object(
             .map_err(|error| Box::new(Status::internal_error(&error.to_string())))?;
         gates::drop_disabled(&mut tree, None);
         if let Some(strategy) = served.strategy {
+            request.warn_all(|warnings| (strategy.warn_given)(&tree, warnings));
             (strategy.prepare_create)(&mut tree, &requester(request));
         }
         validate::on_create(served, &tree)?;
@@ -86,7 +84,6 @@ pub async fn create_object(
                 return Err(Box::new(Status::unexpected(why)));
             }
             let mut operations = vec![Operation::create(key.as_str(), value.clone())];
-            operations.extend(namespace_check);
             operations.extend(alongside.operations());
             match server.engine.commit(Commit::from(operations)).await {
                 Ok(committed) => {
@@ -189,44 +186,10 @@ pub fn check_namespace_matches(served: &Served, tree: &Tree, namespace: &str) ->
     Err(Box::new(Status::bad_request(why)))
 }
 
-/// The condition that the namespace still is what it was when it was looked at. Refuses one that is not there, or on its way out.
-fn living_namespace(
-    server: &ApiServer,
-    request: &Request<'_>,
-    tree: &Tree,
-    snapshot: &Snapshot,
-) -> Result<Option<Operation>, Failure> {
-    let served = request.served;
-    if !served.resource.namespaced {
-        return Ok(None);
-    }
-    let namespace = request.namespace();
-    let missing = || Box::new(Status::not_found("", "namespaces", namespace));
-    let (group, version, name) = NAMESPACES;
-    let namespaces = server.registry.find(group, version, name).ok_or_else(missing)?;
-    let key = namespaces.key("", namespace).ok_or_else(missing)?;
-    let entry = snapshot.get(&key).ok_or_else(missing)?;
-    if is_terminating(entry)? {
-        return Err(terminating(served, Metadata::of(served, tree).name(), namespace));
-    }
-    let condition = Condition::Version(entry.version);
-    Ok(Some(Operation { key: key.into(), condition, change: Change::Check }))
-}
-
 /// Whether a stored object is being deleted.
 fn is_terminating(entry: &Entry) -> Result<bool, Failure> {
     if entry.index.is_unreadable() {
         return Err(Unservable::Unreadable.into());
     }
     Ok(entry.index.is_deleting())
-}
-
-fn terminating(served: &Served, name: &str, namespace: &str) -> Failure {
-    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-    let cause = StatusCause {
-        reason: "NamespaceTerminating".into(),
-        message: format!("namespace {namespace} is being terminated"),
-        field: "metadata.namespace".to_owned(),
-    };
-    Box::new(Status::forbidden(served.resource.group, served.resource.name, name, &why).with_cause(cause))
 }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use portcullis_kinds::core::namespace;
 use portcullis_model::schema::FieldValidation;
 use portcullis_model::status::Status;
 use portcullis_model::tree::{NodeId, Tree};
@@ -27,8 +28,6 @@ const ATTEMPTS_MAX: usize = 5;
 const GRACE_SECONDS_DEFAULT: i64 = 30;
 /// What less than no time means.
 const GRACE_SECONDS_NEGATIVE: i64 = 1;
-/// Namespaces that the cluster cannot be without.
-const IMMORTAL_NAMESPACES: [&str; 3] = ["default", "kube-public", "kube-system"];
 
 /// What became of an object.
 pub struct Deleted {
@@ -47,9 +46,6 @@ pub async fn delete(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
     let options = read_options(request)?;
     let served = request.served;
     let name = request.path_name();
-    if is_namespaces(served) && IMMORTAL_NAMESPACES.contains(&name) {
-        return Err(Box::new(Status::forbidden("", "namespaces", name, "this namespace may not be deleted")));
-    }
     let missing = || Box::new(Status::not_found(served.resource.group, served.resource.name, name));
     let key = served.key(request.namespace(), name).ok_or_else(missing)?;
     let deleted = delete_one(server, request, &key, &options).await?.ok_or_else(missing)?;
@@ -80,11 +76,11 @@ pub fn read_options(request: &mut Request<'_>) -> Result<DeleteOptions, Failure>
     let expected = Expected { schema, ty, api_version: "", kind: "DeleteOptions" };
     let validation = FieldValidation::Ignore;
     let tree = input::receive(request, expected, format, validation)?;
-    fields_of(request.served, &tree).checked()
+    fields_at(request.served, &tree, tree.root()).checked()
 }
 
-fn fields_of(served: &Served, tree: &Tree) -> DeleteFields {
-    let root = tree.root();
+/// Reads `DeleteOptions` that stand somewhere in a body.
+pub fn fields_at(served: &Served, tree: &Tree, root: NodeId) -> DeleteFields {
     let at = |object: NodeId, name: &str| named(served.schema, tree, object, name);
     let text = |object: NodeId, name: &str| at(object, name).and_then(|node| tree.string(node)).map(str::to_owned);
     let preconditions = at(root, "preconditions");
@@ -103,7 +99,7 @@ fn fields_of(served: &Served, tree: &Tree) -> DeleteFields {
 }
 
 /// What deleting means for an object as it is now.
-enum Plan {
+pub enum Plan {
     /// It waits already, and nothing about it changes.
     Wait,
     /// It is marked, and waits.
@@ -133,7 +129,7 @@ pub async fn delete_one(
             admit(server, request, key, &tree, &snapshot, options).await?;
         }
         let (plan, uid) = plan(server, served, entry, tree, options)?;
-        match carry_out(server, key, entry, plan, uid, options.dry_run).await {
+        match carry_out(server, key, entry, plan, uid, options.dry_run, None).await {
             Ok(deleted) => return Ok(Some(deleted)),
             Err(CommitError::Conflict { .. }) if turn.is_none() => turn = turns::take(key).await,
             Err(CommitError::Conflict { .. }) => {}
@@ -168,13 +164,15 @@ async fn admit(
     server.admission.validate(&attempt).await
 }
 
-async fn carry_out(
+/// Commits what was planned, together with what must not happen without it.
+pub async fn carry_out(
     server: &ApiServer,
     key: &str,
     entry: &Entry,
     plan: Plan,
     uid: String,
     dry_run: bool,
+    alongside: Option<Operation>,
 ) -> Result<Deleted, CommitError> {
     let (value, marked, is_gone) = match plan {
         Plan::Wait => (entry.value.clone(), false, false),
@@ -185,8 +183,9 @@ async fn carry_out(
     let mut version = entry.version;
     if !dry_run {
         if marked {
-            let operation = Operation::update(key, version, value.clone());
-            version = server.engine.commit(Commit::from(operation)).await?.revision;
+            let mut operations = vec![Operation::update(key, version, value.clone())];
+            operations.extend(alongside);
+            version = server.engine.commit(Commit::from(operations)).await?.revision;
         }
         // A write between the two is a conflict; the next attempt finds the mark and removes what it marks.
         if is_gone {
@@ -196,8 +195,8 @@ async fn carry_out(
     Ok(Deleted { value, version, uid, is_gone })
 }
 
-/// Decides what deleting means, and says the uid of what is deleted.
-fn plan(
+/// Decides what deleting means, and says the uid of what is deleted. The tree is what is stored, or what it is to become on its way out.
+pub fn plan(
     server: &ApiServer,
     served: &Served,
     entry: &Entry,
@@ -214,11 +213,11 @@ fn plan(
             }
             prepare::mark_time(served, &mut tree, now);
             if is_namespaces(served) {
-                prepare::mark_terminating(served, &mut tree);
+                namespace::mark_terminating(&mut tree);
             }
             return Ok((Plan::Mark(served.store(&mut tree).map_err(unreadable)?), uid));
         }
-        if prepare::has_spec_finalizers(served, &tree) {
+        if prepare::waits_for_content(served, &tree) {
             return Ok((Plan::Wait, uid));
         }
     }
@@ -252,7 +251,13 @@ fn plan(
     Ok((plan, uid))
 }
 
-fn check_preconditions(served: &Served, tree: &Tree, version: u64, options: &DeleteOptions) -> Result<(), Failure> {
+/// The client may have said which object, and which state of it, it wants to go.
+pub fn check_preconditions(
+    served: &Served,
+    tree: &Tree,
+    version: u64,
+    options: &DeleteOptions,
+) -> Result<(), Failure> {
     let metadata = Metadata::of(served, tree);
     let version = version.to_string();
     let resource = served.resource;

@@ -14,10 +14,23 @@ const QUEUES: usize = 64;
 /// Fair: who waits longest is next. Not a lock around data: a writer without a turn may still commit.
 static TURNS: [Semaphore; QUEUES] = [const { Semaphore::const_new(1) }; QUEUES];
 
+/// The same for those who write something that a whole namespace shares (its quotas). Who waits here may have a turn at its object; who
+/// has a turn here waits for none, so that no two wait for each other.
+static TURNS_IN_NAMESPACES: [Semaphore; QUEUES] = [const { Semaphore::const_new(1) }; QUEUES];
+
 /// Waits for a turn to write a key; it lasts until it is dropped.
 pub async fn take(key: &str) -> Option<SemaphorePermit<'static>> {
+    take_of(&TURNS, key).await
+}
+
+/// Waits for a turn to write what a namespace shares; it lasts until it is dropped.
+pub async fn take_in_namespace(namespace: &str) -> Option<SemaphorePermit<'static>> {
+    take_of(&TURNS_IN_NAMESPACES, namespace).await
+}
+
+async fn take_of(turns: &'static [Semaphore; QUEUES], key: &str) -> Option<SemaphorePermit<'static>> {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
-    let queue = TURNS.get(hasher.finish() as usize % QUEUES)?;
+    let queue = turns.get(hasher.finish() as usize % QUEUES)?;
     queue.acquire().await.ok()
 }

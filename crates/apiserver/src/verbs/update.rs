@@ -26,6 +26,8 @@ use crate::server::{ApiServer, commit_failure};
 /// object, so that they are only lost to first attempts of others; who loses all is told that the object was modified, as if it had named
 /// a version: every client knows to read again then.
 const ATTEMPTS_MAX: usize = 5;
+/// Doors to a part of the spec: the kind's rules let that part in, and nothing else.
+const PARTS: [&str; 2] = ["ephemeralcontainers", "resize"];
 
 /// What is stored now.
 pub struct Old {
@@ -160,7 +162,10 @@ pub async fn replace(
         };
         let mut operations = vec![operation];
         operations.extend(alongside.operations());
-        match server.engine.commit(Commit::from(operations)).await {
+        let committed = server.engine.commit(Commit::from(operations)).await;
+        // What plugins hold ends with the attempt: whoever waits for its turn at the object must not keep others from theirs.
+        drop(alongside);
+        match committed {
             Ok(committed) => return answer(served, &value, committed.revision).map(Some),
             Err(CommitError::Conflict { .. }) if turn.is_none() => turn = turns::take(&key).await,
             Err(CommitError::Conflict { .. }) => {}
@@ -218,7 +223,26 @@ impl Change<'_> {
     fn account(&self, tree: &mut Tree) {
         let now = self.server.now_seconds();
         let manager = &self.options.field_manager;
-        managed::account(&self.server.registry, self.request, manager, tree, Some(&self.old.tree), now);
+        let account = |tree: &mut Tree| {
+            managed::account(&self.server.registry, self.request, manager, tree, Some(&self.old.tree), now);
+        };
+        let (served, subresource) = (self.request.served, self.request.info.subresource);
+        let Some(strategy) = served.strategy.filter(|_| PARTS.contains(&subresource)) else { return account(tree) };
+        // Only what this door lets in is anybody's (upstream: a filter of paths, `GetResetFieldsFilter`).
+        let mut let_in = tree.clone();
+        (strategy.prepare_update)(&mut let_in, &self.old.tree, subresource, now);
+        account(&mut let_in);
+        let source = let_in.field(let_in.root(), served.fields.metadata);
+        let managers = source.and_then(|metadata| let_in.field(metadata, served.meta.managed_fields));
+        let metadata = metadata_of(served, tree);
+        match managers {
+            Some(managers) => {
+                tree.graft(metadata, served.meta.managed_fields, &let_in, managers);
+            }
+            None => {
+                tree.remove(metadata, served.meta.managed_fields);
+            }
+        }
     }
 
     fn prepare(&self, tree: &mut Tree) -> Result<(), Failure> {

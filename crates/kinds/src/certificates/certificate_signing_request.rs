@@ -29,6 +29,7 @@ use crate::views::{self, Edit};
 pub const STRATEGY: Strategy = Strategy {
     rest: Rest {
         name: NameRule::PathSegment,
+        status_checks_all_metadata: true,
         fields: &[SelectableField::new("spec.signerName", &["spec.signerName"])],
         ..Rest::PLAIN
     },

@@ -5,7 +5,7 @@ use portcullis_model::schema::{Presence, TypeRef};
 use portcullis_model::tree::{Kind, NodeId, Tree};
 
 use super::{Errors, Path};
-use crate::views::{At, shown};
+use crate::views::{At, Field, shown};
 
 /// What is said of a field that may not change.
 pub const IMMUTABLE: &str = "field is immutable";
@@ -21,8 +21,28 @@ pub fn frozen(new: At<'_>, old: At<'_>, at: &Path<'_>, errors: &mut Errors) {
 /// one, a zero value as an absent one where Go has no pointer.
 #[must_use]
 pub fn is_same(new: At<'_>, old: At<'_>) -> bool {
+    let open = vec![Pair { new: new.id(), old: old.id(), ty: TypeRef::Json, is_pointer: true }];
+    are_same(new.tree(), old.tree(), open)
+}
+
+/// Whether two structs of one type mean the same but for some of their fields. An absent one is as one that has none.
+#[must_use]
+pub fn is_same_but_for(new: At<'_>, old: At<'_>, except: &[Field]) -> bool {
     let (left, right) = (new.tree(), old.tree());
-    let mut open = vec![Pair { new: new.id(), old: old.id(), ty: TypeRef::Json, is_pointer: true }];
+    let ty_of = |at: At<'_>| at.id().and_then(|node| at.tree().object_type(node));
+    let Some(ty) = ty_of(new).or_else(|| ty_of(old)) else { return is_same(new, old) };
+    let fields = (0u16..).zip(&crate::schema().ty(ty).fields);
+    let compared = fields.filter(|(number, _)| except.iter().all(|field| field.number() != *number));
+    let open = compared.map(|(number, field)| Pair {
+        new: new.id().and_then(|node| left.field(node, number)),
+        old: old.id().and_then(|node| right.field(node, number)),
+        ty: field.ty,
+        is_pointer: is_pointer(field.presence),
+    });
+    are_same(left, right, open.collect())
+}
+
+fn are_same(left: &Tree, right: &Tree, mut open: Vec<Pair>) -> bool {
     while let Some(pair) = open.pop() {
         let is_same = match (pair.new, pair.old) {
             (None, None) => true,

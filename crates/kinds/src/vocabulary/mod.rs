@@ -7,14 +7,28 @@
 //! Facts that need no code (enums, ranges, formats, frozen fields, gates) stand in `facts/rules/*.rules`; for each the build makes a method
 //! of the view: `spec.check_restart_policy(&path, errors)`. A rule that names no field fails the build.
 
+pub mod conditions;
+pub mod cron;
+pub mod duration;
+pub mod environment;
 pub mod errors;
 pub mod frozen;
 pub mod gates;
+pub mod images;
+pub mod int_or_percent;
 pub mod labels;
+pub mod local_paths;
 pub mod names;
+pub mod network;
+pub mod node_selectors;
 pub mod number;
 pub mod path;
+pub mod ports;
+pub mod resource_names;
+pub mod replicas;
 pub mod selectors;
+pub mod time_zone;
+pub mod tolerations;
 
 pub use errors::Errors;
 pub use path::Path;

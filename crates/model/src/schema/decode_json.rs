@@ -427,6 +427,7 @@ impl<'a> Decoder<'a> {
                 scanner.at += 1;
                 if drop_zero && scanner.next_token()? == b'}' {
                     scanner.at += 1;
+                    self.tree.emptied.push((frame.open.node, field));
                     return Ok(Read::Nothing);
                 }
                 self.tree.nodes.push(Node::new(Kind::Map, field));

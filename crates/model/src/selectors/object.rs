@@ -58,6 +58,8 @@ impl LabelSelector {
             let requirement = Requirement::new(&expression.key, operator, expression.values.clone());
             requirements.push(requirement.map_err(failed)?);
         }
+        // The text of a selector has its keys in order, wherever they stood.
+        requirements.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(Selector { requirements, is_nothing: false })
     }
 }

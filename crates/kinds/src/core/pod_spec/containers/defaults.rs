@@ -1,0 +1,250 @@
+//! What a container gets that its author left out (upstream: `SetDefaults_Container`, `SetDefaults_Probe`,
+//! `SetDefaults_HTTPGetAction`, `SetDefaults_ObjectFieldSelector`, `SetDefaults_ResourceList`, and the parts of `SetDefaults_Pod` about
+//! containers). What depends on nothing stands in the facts.
+
+use portcullis_model::quantity::{Format, Quantity};
+
+use super::resources::{aggregate, is_of_pods};
+use crate::views::core_v1::{
+    ContainerEdit, ContainerPortEdit, EnvVarEdit, HTTPGetActionEdit, LifecycleHandlerEdit, PodSpecEdit, ProbeEdit,
+    ResourceRequirements, ResourceRequirementsEdit,
+};
+use crate::views::{Edit as _, Map, MapEdit, Place};
+use crate::vocabulary::images;
+use crate::vocabulary::resource_names::HUGE_PAGES_PREFIX;
+
+/// What of a pod's fields is named by the first version of the API.
+const FIELD_VERSION: &str = "v1";
+const TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
+const TIMEOUT_SECONDS: i64 = 1;
+const PERIOD_SECONDS: i64 = 10;
+const SUCCESS_THRESHOLD: i64 = 1;
+const FAILURE_THRESHOLD: i64 = 3;
+
+/// Gives every container of a pod or template what depends on its other fields.
+pub fn default(spec: &mut PodSpecEdit<'_>) {
+    each(spec, container);
+    if spec.view().resources().is_some() {
+        round_up(&mut spec.resources_mut());
+    }
+}
+
+/// Gives the containers of a pod what a template leaves open: requests are what the limits are, ports of the host's network are the
+/// host's, and the pod as a whole asks for what its containers do.
+pub fn default_pod(spec: &mut PodSpecEdit<'_>) {
+    let is_on_host_network = spec.view().host_network();
+    let mut of_pod = |place: Place<'_>| {
+        let mut container = ContainerEdit::at(place);
+        default_requests(&mut container);
+        if is_on_host_network && !container.view().ports().is_empty() {
+            container.ports_mut().each(|place| default_host_port(ContainerPortEdit::at(place)));
+        }
+    };
+    if !spec.view().containers().is_empty() {
+        spec.containers_mut().each(&mut of_pod);
+    }
+    if !spec.view().init_containers().is_empty() {
+        spec.init_containers_mut().each(&mut of_pod);
+    }
+    default_pod_resources(spec);
+}
+
+/// Changes every container. To open a list is to have one, so only those that are there are opened.
+fn each(spec: &mut PodSpecEdit<'_>, mut change: impl FnMut(ContainerEdit<'_>)) {
+    let mut change = |place: Place<'_>| change(ContainerEdit::at(place));
+    if !spec.view().init_containers().is_empty() {
+        spec.init_containers_mut().each(&mut change);
+    }
+    if !spec.view().containers().is_empty() {
+        spec.containers_mut().each(&mut change);
+    }
+    if !spec.view().ephemeral_containers().is_empty() {
+        // An ephemeral container has a container's fields under the same numbers.
+        spec.ephemeral_containers_mut().each(&mut change);
+    }
+}
+
+fn container(mut container: ContainerEdit<'_>) {
+    if container.view().image_pull_policy().is_empty() {
+        let policy = if images::is_latest(container.view().image()) { "Always" } else { "IfNotPresent" };
+        container.set_image_pull_policy(policy);
+    }
+    if container.view().termination_message_path().is_empty() {
+        container.set_termination_message_path(TERMINATION_MESSAGE_PATH);
+    }
+    if container.view().termination_message_policy().is_empty() {
+        container.set_termination_message_policy("File");
+    }
+    if container.view().liveness_probe().is_some() {
+        probe(container.liveness_probe_mut());
+    }
+    if container.view().readiness_probe().is_some() {
+        probe(container.readiness_probe_mut());
+    }
+    if container.view().startup_probe().is_some() {
+        probe(container.startup_probe_mut());
+    }
+    if container.view().lifecycle().is_some() {
+        let mut lifecycle = container.lifecycle_mut();
+        if lifecycle.view().post_start().is_some() {
+            event(lifecycle.post_start_mut());
+        }
+        if lifecycle.view().pre_stop().is_some() {
+            event(lifecycle.pre_stop_mut());
+        }
+    }
+    if !container.view().env().is_empty() {
+        container.env_mut().each(|place| variable(EnvVarEdit::at(place)));
+    }
+    let resources = container.view().resources();
+    if !resources.limits().is_empty() || !resources.requests().is_empty() {
+        round_up(&mut container.resources_mut());
+    }
+}
+
+fn probe(mut probe: ProbeEdit<'_>) {
+    if probe.view().timeout_seconds() == 0 {
+        probe.set_timeout_seconds(TIMEOUT_SECONDS);
+    }
+    if probe.view().period_seconds() == 0 {
+        probe.set_period_seconds(PERIOD_SECONDS);
+    }
+    if probe.view().success_threshold() == 0 {
+        probe.set_success_threshold(SUCCESS_THRESHOLD);
+    }
+    if probe.view().failure_threshold() == 0 {
+        probe.set_failure_threshold(FAILURE_THRESHOLD);
+    }
+    if probe.view().http_get().is_some() {
+        http_get(probe.http_get_mut());
+    }
+}
+
+fn event(mut event: LifecycleHandlerEdit<'_>) {
+    if event.view().http_get().is_some() {
+        http_get(event.http_get_mut());
+    }
+}
+
+fn http_get(mut get: HTTPGetActionEdit<'_>) {
+    if get.view().path().is_empty() {
+        get.set_path("/");
+    }
+    if get.view().scheme().is_empty() {
+        get.set_scheme("HTTP");
+    }
+}
+
+fn variable(mut variable: EnvVarEdit<'_>) {
+    let field = variable.view().value_from().and_then(|source| source.field_ref());
+    if field.is_some_and(|field| field.api_version().is_empty()) {
+        variable.value_from_mut().field_ref_mut().set_api_version(FIELD_VERSION);
+    }
+}
+
+fn default_requests(container: &mut ContainerEdit<'_>) {
+    let resources = container.view().resources();
+    let (limits, requests) = (resources.limits(), resources.requests());
+    let missing: Vec<(String, String)> =
+        limits.iter().filter(|(name, _)| requests.get(name).is_none()).map(owned).collect();
+    if !missing.is_empty() {
+        insert(&mut container.resources_mut().requests_mut(), &missing);
+    }
+}
+
+fn default_host_port(mut port: ContainerPortEdit<'_>) {
+    let number = port.view().container_port();
+    if port.view().host_port() == 0 && number != 0 {
+        port.set_host_port(number.into());
+    }
+}
+
+/// What a pod that says something of its resources as a whole did not say. Huge pages that its containers may use, it may; what they
+/// ask for, it does; of the rest it asks for as much as it may use.
+fn default_pod_resources(spec: &mut PodSpecEdit<'_>) {
+    let Some(resources) = spec.view().resources() else { return };
+    let limits: Vec<(String, String)> = aggregate(spec.view(), ResourceRequirements::limits)
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(HUGE_PAGES_PREFIX) && resources.limits().get(name).is_none())
+        .map(|(name, sum)| (name.to_owned(), sum.to_string()))
+        .collect();
+    if !limits.is_empty() {
+        insert(&mut spec.resources_mut().limits_mut(), &limits);
+    }
+    let Some(resources) = spec.view().resources() else { return };
+    let (limits, requests) = (resources.limits(), resources.requests());
+    if limits.is_empty() && requests.is_empty() {
+        return;
+    }
+    let is_open = |requests: Map<'_, &str>, name: &str| is_of_pods(name) && requests.get(name).is_none();
+    let mut missing: Vec<(String, String)> = aggregate(spec.view(), ResourceRequirements::requests)
+        .into_iter()
+        .filter(|(name, _)| is_open(requests, name) && !name.starts_with(HUGE_PAGES_PREFIX))
+        .map(|(name, sum)| (name.to_owned(), sum.to_string()))
+        .collect();
+    for (name, limit) in limits.iter().filter(|(name, _)| is_open(requests, name)) {
+        if missing.iter().all(|(of, _)| of != name) {
+            missing.push(owned((name, limit)));
+        }
+    }
+    if !missing.is_empty() {
+        insert(&mut spec.resources_mut().requests_mut(), &missing);
+    }
+}
+
+fn owned((name, amount): (&str, &str)) -> (String, String) {
+    (name.to_owned(), amount.to_owned())
+}
+
+fn insert(amounts: &mut MapEdit<'_>, missing: &[(String, String)]) {
+    for (name, amount) in missing {
+        amounts.insert(name, amount);
+    }
+}
+
+/// Amounts are kept in thousandths at the finest: what is finer is rounded up.
+fn round_up(requirements: &mut ResourceRequirementsEdit<'_>) {
+    let finer = |amounts: Map<'_, &str>| -> Vec<(String, String)> {
+        amounts.iter().filter_map(|(name, amount)| Some((name.to_owned(), rounded_up(amount)?))).collect()
+    };
+    let limits = finer(requirements.view().limits());
+    if !limits.is_empty() {
+        insert(&mut requirements.limits_mut(), &limits);
+    }
+    let requests = finer(requirements.view().requests());
+    if !requests.is_empty() {
+        insert(&mut requirements.requests_mut(), &requests);
+    }
+}
+
+/// The amount in thousandths, if it is finer than that.
+pub fn rounded_up(amount: &str) -> Option<String> {
+    // What is written without a fraction or one of the smallest units is no finer, and that is nearly everything.
+    if !amount.contains(['.', 'n', 'u', 'e', 'E']) {
+        return None;
+    }
+    let amount = Quantity::parse(amount).ok()?;
+    let rounded = Quantity::from_milli(amount.milli_value(), amount.format());
+    let is_finer = rounded != amount && amount.milli_value().unsigned_abs() < i64::MAX.unsigned_abs();
+    let format = if amount.format() == Format::BinarySi { Format::DecimalSi } else { amount.format() };
+    is_finer.then(|| Quantity::from_milli(amount.milli_value(), format).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousandths_are_the_finest() {
+        let check = |amount: &str, expected: Option<&str>| {
+            assert_eq!(rounded_up(amount).as_deref(), expected, "{amount}");
+        };
+        for fine in ["1", "100m", "1.5", "1Gi", "0.001", "1e3", "1E", "9E"] {
+            check(fine, None);
+        }
+        check("100u", Some("1m"));
+        check("1n", Some("1m"));
+        check("0.0015", Some("2m"));
+        check("1.0001", Some("1001m"));
+    }
+}

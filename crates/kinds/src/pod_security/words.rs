@@ -1,0 +1,102 @@
+//! What checks have in common: the containers of a pod in upstream's order, and how those to blame are listed.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Display, Write as _};
+
+use super::Subject;
+use crate::views::List;
+use crate::views::core_v1::{ContainerPort, Lifecycle, PodSecurityContext, Probe, SecurityContext};
+
+/// What checks look at in a container, of whichever sort.
+#[derive(Clone, Copy)]
+pub(super) struct Visited<'t> {
+    pub(super) name: &'t str,
+    pub(super) security: Option<SecurityContext<'t>>,
+    pub(super) ports: List<'t, ContainerPort<'t>>,
+    pub(super) probes: [Option<Probe<'t>>; 3],
+    pub(super) lifecycle: Option<Lifecycle<'t>>,
+}
+
+macro_rules! visited {
+    ($container:expr) => {{
+        let container = $container;
+        Visited {
+            name: container.name(),
+            security: container.security_context(),
+            ports: container.ports(),
+            probes: [container.liveness_probe(), container.readiness_probe(), container.startup_probe()],
+            lifecycle: container.lifecycle(),
+        }
+    }};
+}
+
+impl<'t> Subject<'t> {
+    /// Returns all containers: those that run before, those that run, those that were put in later.
+    pub(super) fn containers(self) -> impl Iterator<Item = Visited<'t>> {
+        let spec = self.spec;
+        let first = spec.init_containers().iter().map(|container| visited!(container));
+        let then = spec.containers().iter().map(|container| visited!(container));
+        first.chain(then).chain(spec.ephemeral_containers().iter().map(|container| visited!(container)))
+    }
+
+    /// Returns the names of containers that do something.
+    pub(super) fn names_where(self, does: impl Fn(Visited<'t>) -> bool) -> Vec<&'t str> {
+        self.containers().filter(|container| does(*container)).map(|container| container.name).collect()
+    }
+
+    /// Returns the names of containers whose security context says something.
+    pub(super) fn saying(self, says: impl Fn(SecurityContext<'t>) -> bool) -> Vec<&'t str> {
+        self.names_where(|container| container.security.is_some_and(&says))
+    }
+
+    /// Whether the pod's own security context says something.
+    pub(super) fn itself_says(self, says: impl Fn(PodSecurityContext<'t>) -> bool) -> bool {
+        self.spec.security_context().is_some_and(says)
+    }
+}
+
+/// Who says something forbidden: `pod and containers "a", "b"`; none if nobody does.
+pub(super) fn setters(does_pod: bool, containers: &[&str]) -> Option<String> {
+    match (does_pod, containers.is_empty()) {
+        (false, true) => None,
+        (true, true) => Some("pod".to_owned()),
+        (false, false) => Some(named("container", containers)),
+        (true, false) => Some(format!("pod and {}", named("container", containers))),
+    }
+}
+
+/// Things with their names: `container "a"`, `containers "a", "b"`.
+pub(super) fn named(word: &str, names: &[&str]) -> String {
+    format!("{} {}", plural(word, names.len()), quoted(names.iter()))
+}
+
+/// A word for one or many.
+pub(super) fn plural(word: &str, count: usize) -> String {
+    if count == 1 { word.to_owned() } else { format!("{word}s") }
+}
+
+/// Texts between quotation marks, as they are.
+pub(super) fn quoted(texts: impl IntoIterator<Item = impl Display>) -> String {
+    joined(texts.into_iter().map(Quoted), ", ")
+}
+
+struct Quoted<T>(T);
+
+impl<T: Display> Display for Quoted<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "\"{}\"", self.0)
+    }
+}
+
+/// Texts with something between them.
+pub(super) fn joined(texts: impl IntoIterator<Item = impl Display>, between: &str) -> String {
+    let mut all = String::new();
+    for (at, text) in texts.into_iter().enumerate() {
+        // Writing to a string does not fail.
+        let _ = write!(all, "{}{text}", if at == 0 { "" } else { between });
+    }
+    all
+}
+
+/// Values that somebody should not have set: each once, sorted.
+pub(super) type Values<'t> = BTreeSet<&'t str>;
