@@ -22,24 +22,14 @@ use crate::registry::Served;
 use crate::request::Request;
 use crate::server::ApiServer;
 use crate::verbs::{
-    binding, component_status, create, delete, delete_collection, eviction, get, list, patch, review, scale, token_request,
-    update, watch, watch_socket,
+    binding, component_status, create, delete, delete_collection, eviction, get, list, patch, review, scale,
+    token_request, update, watch, watch_socket,
 };
 use crate::{debug, health, openid, permission, version};
 
 /// Subresources that are served: doors to the object itself or a part of it, its scale, its binding to a node, its eviction from there.
-const DOORS: [&str; 10] = [
-    "",
-    "approval",
-    "binding",
-    "ephemeralcontainers",
-    "eviction",
-    "finalize",
-    "resize",
-    "scale",
-    "status",
-    "token",
-];
+const DOORS: [&str; 10] =
+    ["", "approval", "binding", "ephemeralcontainers", "eviction", "finalize", "resize", "scale", "status", "token"];
 
 /// Answers what passed the gate.
 pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Body> {

@@ -5,6 +5,7 @@ mod admission;
 mod audit;
 mod bootstrap;
 mod chains;
+mod evictions;
 mod lists;
 mod managed;
 mod namespaces;
@@ -378,7 +379,12 @@ async fn a_namespace_goes_after_its_content() {
 async fn status_has_its_own_door() {
     let cluster = Cluster::new().await;
     let deployments = "/apis/apps/v1/namespaces/default/deployments";
-    let deployment = |replicas: u64, seen: u64| json!({"metadata": {"name": "d"}, "spec": {"replicas": replicas, "selector": {}, "template": {}}, "status": {"replicas": seen}});
+    let labels = json!({"app": "a"});
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
+    let deployment = |replicas: u64, seen: u64| {
+        let spec = json!({"replicas": replicas, "selector": {"matchLabels": labels}, "template": template});
+        json!({"metadata": {"name": "d"}, "spec": spec, "status": {"replicas": seen}})
+    };
     let created = cluster.post(deployments, deployment(1, 5)).await;
     assert_eq!((created.at("/status"), created.at("/metadata/generation")), (json!({}), json!(1)));
     let by_status = cluster.put(&format!("{deployments}/d/status"), deployment(9, 4)).await;

@@ -17,6 +17,8 @@ pub mod descriptions;
 pub mod flow_control;
 pub mod pod_security;
 pub mod policy;
+#[cfg(test)]
+mod properties;
 pub mod quota;
 pub mod rbac;
 pub mod resources;

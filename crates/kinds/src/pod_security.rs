@@ -160,28 +160,56 @@ impl Policy {
     };
 
     /// Puts the labels of a namespace over `defaults`, and says which of them mean nothing. A level that means nothing forbids as much as
-    /// can be, and neither warns nor records: whoever mistypes a label loses no protection and is not flooded either.
+    /// can be, and neither warns nor records: whoever mistypes a label loses no protection and is not flooded either. What is enforced is
+    /// also warned of and recorded where no label says otherwise.
     pub fn of_labels<'l>(label: impl Fn(&str) -> Option<&'l str>, defaults: Policy) -> (Policy, Vec<FieldError>) {
-        let (mut policy, mut errors) = (defaults, Vec::new());
-        let standards = [
-            (&mut policy.enforce, Level::Restricted),
-            (&mut policy.audit, Level::Privileged),
-            (&mut policy.warn, Level::Privileged),
-        ];
-        for ([level, version], (standard, otherwise)) in LABELS.into_iter().zip(standards) {
-            if let Some(read) = read(&label, level, Level::parse, &mut errors) {
-                standard.level = read.unwrap_or(otherwise);
+        let mut errors = Vec::new();
+        let mut read = |[level, version]: [&str; 2], otherwise: Level| Said {
+            level: read(&label, level, Level::parse, &mut errors),
+            version: read(&label, version, Version::parse, &mut errors),
+            otherwise,
+        };
+        let [enforce, audit, warn] = LABELS;
+        let enforce = read(enforce, Level::Restricted);
+        let (audit, warn) = (read(audit, Level::Privileged), read(warn, Level::Privileged));
+        let enforced = enforce.over(defaults.enforce);
+        // Only what a label that means something enforces.
+        let is_enforced = matches!(enforce.level, Some(Some(_)));
+        let beside = |said: Said, default: Standard| {
+            let mut standard = said.over(default);
+            if is_enforced && said.level.is_none() && enforced.level > standard.level {
+                standard.level = enforced.level;
+                if said.version.is_none() {
+                    standard.version = enforced.version;
+                }
             }
-            if let Some(read) = read(&label, version, Version::parse, &mut errors) {
-                standard.version = read.unwrap_or(Version::Latest);
-            }
-        }
+            standard
+        };
+        let policy =
+            Policy { enforce: enforced, audit: beside(audit, defaults.audit), warn: beside(warn, defaults.warn) };
         (policy, errors)
     }
 
     /// Whether nothing is forbidden, recorded or warned of.
     pub fn is_privileged(&self) -> bool {
         [self.enforce, self.audit, self.warn].iter().all(|standard| standard.level == Level::Privileged)
+    }
+}
+
+/// What the labels of one mode say; the inner option is none for what means nothing.
+#[derive(Clone, Copy)]
+struct Said {
+    level: Option<Option<Level>>,
+    version: Option<Option<Version>>,
+    /// The level in the place of one that means nothing.
+    otherwise: Level,
+}
+
+impl Said {
+    fn over(self, default: Standard) -> Standard {
+        let level = self.level.map_or(default.level, |level| level.unwrap_or(self.otherwise));
+        let version = self.version.map_or(default.version, |version| version.unwrap_or(Version::Latest));
+        Standard { level, version }
     }
 }
 

@@ -194,7 +194,16 @@ fn invent(ty: TypeRef, depth: usize, random: &mut Random) -> Value {
     }
 }
 
+/// The object as the server has it when it asks for rules: with a uid, not being deleted, without a status.
 fn decode(ty: TypeId, value: &Value) -> Option<Tree> {
+    let mut value = value.clone();
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|name, _| !name.starts_with("deletion"));
+        metadata.insert("uid".to_owned(), json!("6f1d6c2e-5d0a-4c55-9d5a-0f6a3f1f9d01"));
+    }
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("status");
+    }
     let text = value.to_string().into_bytes();
     decode_json::decode(crate::schema(), ty, text, FieldValidation::Ignore).ok().map(|decoded| decoded.tree)
 }

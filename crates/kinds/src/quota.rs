@@ -158,7 +158,9 @@ fn count_of(group: &str, resource: &str) -> String {
 
 fn is_count_of(name: &str, group: &str, resource: &str) -> bool {
     let rest = name.strip_prefix(COUNT_PREFIX).and_then(|name| name.strip_prefix(resource));
-    rest.is_some_and(|rest| rest == group && group.is_empty() || rest.strip_prefix('.') == Some(group) && !group.is_empty())
+    rest.is_some_and(|rest| {
+        rest == group && group.is_empty() || rest.strip_prefix('.') == Some(group) && !group.is_empty()
+    })
 }
 
 fn is_plain_count(name: &str, resource: &str) -> bool {

@@ -91,7 +91,7 @@ impl Strategy {
 }
 
 /// What the defaults of kinds are: to be changed with what any [`Strategy::default`] does, so that objects in a store get it too.
-pub const DEFAULTS: &str = "secrets are Opaque; roleRef and subjects have their group";
+pub const DEFAULTS: &str = "secrets are Opaque; roleRef and subjects have their group; pods, their templates and what keeps them running have all of v1's";
 
 /// The kinds that have rules of their own: group, resource, rules. A kind is a line here; `cargo xtask new kind` adds it.
 const STRATEGIES: &[(&str, &str, &Strategy)] = &[

@@ -55,6 +55,17 @@ pub fn shown(at: At<'_>) -> BadValue {
     }
 }
 
+/// What is in a field, as a complaint shows it. A map or list that was written empty is `{}` or `[]`, one that was not written `null`.
+pub fn shown_field(object: At<'_>, field: Field) -> BadValue {
+    let (tree, number) = (object.tree(), field.number());
+    let Some(node) = object.id().filter(|node| tree.was_emptied(*node, number)) else {
+        return shown(object.get(field));
+    };
+    let ty = tree.object_type(node).and_then(|ty| crate::schema().ty(ty).fields.get(usize::from(number)));
+    let is_list = ty.is_some_and(|field| matches!(field.ty, TypeRef::List(_)));
+    BadValue::Json(if is_list { "[]" } else { "{}" }.to_owned())
+}
+
 /// What the generated code is made of.
 mod support {
     pub use portcullis_model::schema::TypeId;
@@ -389,10 +400,16 @@ mod support {
             let node = self.0.tree.append_object(self.0.node, E::TYPE.unwrap_or(TypeId(0)));
             E::at(Place { tree: self.0.tree, node })
         }
-        /// The structs in order.
-        pub fn each(&mut self, mut change: impl FnMut(Place<'_>)) {
+        /// The structs in order. One that was given as `null` is made first.
+        pub fn each<'e>(&mut self, mut change: impl FnMut(Place<'_>))
+        where
+            E: Edit<'e>,
+        {
             let nodes: Vec<NodeId> = self.0.tree.children(self.0.node).collect();
             for node in nodes {
+                if let Some(ty) = E::TYPE {
+                    self.0.tree.fill_null(node, ty);
+                }
                 change(Place { tree: self.0.tree, node });
             }
         }

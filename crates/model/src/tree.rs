@@ -416,6 +416,14 @@ impl Tree {
         }
     }
 
+    /// Makes a struct's zero value of the `null` that stands for it in a list; what is no `null` stays.
+    pub fn fill_null(&mut self, element: NodeId, ty: TypeId) {
+        if self.kind(element) == Kind::Null {
+            let node = &mut self.nodes[element.0 as usize];
+            *node = Node { next: node.next, b: u32::from(ty.0), ..Node::new(Kind::Object, node.field) };
+        }
+    }
+
     /// Appends an empty struct to a list.
     pub fn append_object(&mut self, list: NodeId, ty: TypeId) -> NodeId {
         let mut node = Node::new(Kind::Object, 0);

@@ -72,4 +72,31 @@ mod tests {
             &["NodeRestriction", "CertificateSigning"],
         );
     }
+
+    #[test]
+    fn a_configuration_file_is_checked_before_anything_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admission.yaml");
+        let check = |text: &str, expected: Result<(), &str>| {
+            let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\n";
+            std::fs::write(&path, format!("{head}{text}")).unwrap();
+            let line = format!("--admission-control-config-file {}", path.display());
+            let checked = flags::parse::<AdmissionArguments>(&line).unwrap().check();
+            let got = checked.map_err(|error| error.to_string());
+            let as_expected = match (&got, expected) {
+                (Ok(()), Ok(())) => true,
+                (Err(error), Err(part)) => error.contains(part),
+                _ => false,
+            };
+            assert!(as_expected, "{text}: {got:?}");
+        };
+        check("", Ok(()));
+        check(
+            "plugins: [{name: NodeRestriction, configuration: {}}]",
+            Err("\"NodeRestriction\": it takes no configuration"),
+        );
+        check("plugin: []", Err("unknown field \"plugin\""));
+        let missing = flags::parse::<AdmissionArguments>("--admission-control-config-file /nowhere/a").unwrap().check();
+        assert!(missing.unwrap_err().to_string().contains("unable to read"));
+    }
 }

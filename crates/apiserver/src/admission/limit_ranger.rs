@@ -8,9 +8,7 @@ mod tests;
 
 use portcullis_kinds::core::limit_range::{CONTAINER, PERSISTENT_VOLUME_CLAIM, POD};
 use portcullis_kinds::core::pod_requests::{self, Amounts, Count, Side, amounts};
-use portcullis_kinds::views::core_v1::{
-    Container, ContainerEdit, LimitRange, PersistentVolumeClaim, Pod, PodEdit,
-};
+use portcullis_kinds::views::core_v1::{Container, ContainerEdit, LimitRange, PersistentVolumeClaim, Pod, PodEdit};
 use portcullis_kinds::views::{self, Edit as _, List, ListEdit, View as _};
 use portcullis_model::tree::Tree;
 

@@ -32,15 +32,15 @@ pub mod pod_resize;
 pub mod pod_security;
 pub mod pod_toleration_restriction;
 pub mod pod_topology_labels;
+mod pods;
 pub mod priority;
 pub mod resource_quota;
+mod role_escalation;
 pub mod runtime_class;
 pub mod service_account;
-pub mod taint_nodes_by_condition;
-mod pods;
-mod role_escalation;
 mod signer;
 mod stored;
+pub mod taint_nodes_by_condition;
 mod tolerations;
 
 use std::borrow::Cow;

@@ -42,7 +42,7 @@ impl Plugin for NamespaceLifecycle {
                 false => Ok(()),
             });
         }
-        check(attempt, |attempt, namespace| judge(attempt, namespace))
+        check(attempt, judge)
     }
 
     fn validate<'a>(&'a self, attempt: &'a Attempt<'_>) -> Pass<'a> {

@@ -14,8 +14,11 @@ use super::{Attempt, Operation, Pass, Plugin};
 use crate::answer::Failure;
 use crate::registry::Served;
 
+/// Whether the change from the second to the first needs a feature.
+type Needs = fn(PodSpec<'_>, PodSpec<'_>) -> bool;
+
 /// Features that nodes declare, in the order of their names, and which change of a pod needs them.
-const FEATURES: &[(&str, fn(PodSpec<'_>, PodSpec<'_>) -> bool)] = &[
+const FEATURES: &[(&str, Needs)] = &[
     ("InPlacePodLevelResourcesVerticalScaling", resizes_pod),
     ("InPlacePodVerticalScalingInitContainers", resizes_init_containers),
 ];

@@ -144,7 +144,32 @@ fn check(what: &str, text: &str, complaints: Complaints) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use portcullis_client::DialRule;
+    use portcullis_gate::Document;
+
     use super::*;
+
+    #[test]
+    fn the_operator_says_it_by_namespace() {
+        let make = |text: &str| {
+            let configuration = Some(Document::parse(text.as_bytes()).unwrap());
+            PodNodeSelector::of(Given { configuration, dial: &DialRule::default() })
+        };
+        let text = "podNodeSelectorPluginConfig: {clusterDefaultNodeSelector: a=b, quay: 'c=d,e=f', pier: ''}";
+        let made = make(text).unwrap();
+        let labels = |text: &str| parse(text).unwrap();
+        assert_eq!(made.for_all, labels("a=b"));
+        assert_eq!(made.allowed, [("pier".to_owned(), labels("")), ("quay".to_owned(), labels("c=d,e=f"))].into());
+        let check = |text: &str, why: &str| {
+            assert_eq!(make(text).err().map(|fault| fault.to_string()), Some(why.to_owned()), "{text}");
+        };
+        check(
+            "podNodeSelectorPluginConfig: {quay: x}",
+            "podNodeSelectorPluginConfig[quay]: Invalid value: \"x\": invalid selector: [x]",
+        );
+        check("selectors: {}", "strict decoding error: unknown field \"selectors\"");
+    }
 
     #[test]
     fn a_selector_is_labels_with_values() {

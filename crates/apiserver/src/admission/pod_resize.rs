@@ -21,6 +21,12 @@ const OS: &str = "kubernetes.io/os";
 const CAUSE_PLATFORM: &str = "UnsupportedPlatform";
 const CAUSE_CAPACITY: &str = "NodeCapacity";
 
+/// How much of a resource a quantity is, in the unit in which refusals count it.
+type Measure = fn(&Quantity) -> i64;
+
+/// What of a node is looked at.
+const MEASURES: [(&str, Measure); 2] = [("cpu", Quantity::milli_value), ("memory", Quantity::value)];
+
 /// The plugin.
 pub struct PodResizeValidator;
 
@@ -56,9 +62,8 @@ fn judge(attempt: &Attempt<'_>, pod: Pod<'_>) -> Result<(), Failure> {
         let why = format!("pod resize is only supported on linux nodes, node {name} is {}", quoted(os));
         return refuse(&why, CAUSE_PLATFORM);
     }
-    let measures: [(&str, fn(&Quantity) -> i64); 2] = [("cpu", Quantity::milli_value), ("memory", Quantity::value)];
     let mut short = Vec::new();
-    for (resource, measure) in measures {
+    for (resource, measure) in MEASURES {
         let allocatable = amount(node.status().allocatable(), resource, measure).unwrap_or_default();
         let requested = requested(pod, resource, measure);
         if requested > allocatable {
@@ -72,12 +77,12 @@ fn judge(attempt: &Attempt<'_>, pod: Pod<'_>) -> Result<(), Failure> {
     refuse(&why, CAUSE_CAPACITY)
 }
 
-fn amount(list: Map<'_, &str>, resource: &str, measure: fn(&Quantity) -> i64) -> Option<i64> {
+fn amount(list: Map<'_, &str>, resource: &str, measure: Measure) -> Option<i64> {
     Some(measure(&Quantity::parse(list.get(resource)?).ok()?))
 }
 
 /// What the scheduler would find room for: all that run together, or more where more is needed before they begin.
-fn requested(pod: Pod<'_>, resource: &str, measure: fn(&Quantity) -> i64) -> i64 {
+fn requested(pod: Pod<'_>, resource: &str, measure: Measure) -> i64 {
     let spec = pod.spec();
     let of = |list: Map<'_, &str>| amount(list, resource, measure);
     let overhead = of(spec.overhead()).unwrap_or_default();

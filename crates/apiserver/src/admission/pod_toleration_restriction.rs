@@ -199,7 +199,34 @@ fn is_best_effort(pod: Pod<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use portcullis_client::DialRule;
+    use portcullis_gate::Document;
+
     use super::*;
+
+    #[test]
+    fn the_operator_says_it_for_all() {
+        let make = |lists: &str| {
+            let head = "apiVersion: podtolerationrestriction.admission.k8s.io/v1alpha1\nkind: Configuration\n";
+            let configuration = Some(Document::parse(format!("{head}{lists}").as_bytes()).unwrap());
+            PodTolerationRestriction::of(Given { configuration, dial: &DialRule::default() })
+        };
+        let made = make("default: [{key: a, operator: Exists, tolerationSeconds: 5}]\nwhitelist: [{operator: Exists}]")
+            .unwrap();
+        let [key, operator] = ["a", "Exists"].map(str::to_owned);
+        let exists = Toleration { operator, ..Toleration::default() };
+        assert_eq!(made.allowed, [exists.clone()]);
+        assert_eq!(made.default, [Toleration { key, seconds: Some(5), ..exists }]);
+        let check = |lists: &str, why: &str| {
+            assert_eq!(make(lists).err().map(|fault| fault.to_string()), Some(why.to_owned()), "{lists}");
+        };
+        check(
+            "whitelist: [{operator: Above}]",
+            "whitelist[0].operator: Unsupported value: \"Above\": supported values: \"Equal\", \"Exists\"",
+        );
+        check("allowed: []", "strict decoding error: unknown field \"allowed\"");
+    }
 
     #[test]
     fn an_annotation_is_a_list_of_tolerations() {

@@ -51,7 +51,12 @@ impl ResourceQuota {
     }
 
     /// Decides by the quotas of a state, and says which of them are charged what.
-    fn decide(&self, attempt: &Attempt<'_>, evaluator: Evaluator<'_>, state: &Snapshot) -> Result<Vec<Charge>, Failure> {
+    fn decide(
+        &self,
+        attempt: &Attempt<'_>,
+        evaluator: Evaluator<'_>,
+        state: &Snapshot,
+    ) -> Result<Vec<Charge>, Failure> {
         let Some(object) = attempt.new() else { return Ok(Vec::new()) };
         let quotas = stored::all(attempt, RESOURCE_QUOTAS, attempt.namespace(), state)?;
         if quotas.is_empty() && self.limited.is_empty() {

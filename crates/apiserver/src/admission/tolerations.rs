@@ -67,14 +67,17 @@ pub(super) fn set(pod: &mut PodEdit<'_>, tolerations: &[Toleration]) {
     for given in tolerations {
         let mut list = spec.tolerations_mut();
         let mut toleration = list.push();
-        let texts: [(&str, fn(&mut core_v1::TolerationEdit<'_>, &str)); 4] = [
-            (&given.key, |to, text| to.set_key(text)),
-            (&given.operator, |to, text| to.set_operator(text)),
-            (&given.value, |to, text| to.set_value(text)),
-            (&given.effect, |to, text| to.set_effect(text)),
-        ];
-        for (text, set) in texts.into_iter().filter(|(text, _)| !text.is_empty()) {
-            set(&mut toleration, text);
+        if !given.key.is_empty() {
+            toleration.set_key(&given.key);
+        }
+        if !given.operator.is_empty() {
+            toleration.set_operator(&given.operator);
+        }
+        if !given.value.is_empty() {
+            toleration.set_value(&given.value);
+        }
+        if !given.effect.is_empty() {
+            toleration.set_effect(&given.effect);
         }
         if let Some(seconds) = given.seconds {
             toleration.set_toleration_seconds(seconds);

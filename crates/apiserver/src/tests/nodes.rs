@@ -331,7 +331,7 @@ async fn cve_2025_4563_a_mirror_pod_names_no_object() {
             assert_eq!((code, answer["message"].as_str()), (403, Some(why.as_str())), "{shown}");
         }
     }
-    let harmless = volume(json!({"hostPath": {"path": "/etc"}}));
+    let harmless = volume(json!({"emptyDir": {}}));
     let pod = mirror(&both, |pod| pod["spec"]["volumes"] = harmless["volumes"].clone()).await;
     both.done(&node("n1"), "POST", PODS, pod).await;
 }

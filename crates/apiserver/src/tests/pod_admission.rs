@@ -170,18 +170,12 @@ async fn an_account_may_limit_the_secrets_of_its_pods() {
         container["name"] = json!("j");
         container
     };
-    let rows: [(fn(&str) -> Value, &str); 2] = [
-        (
-            |secret| json!({"volumes": [{"name": "v", "secret": {"secretName": secret}}]}),
-            r#"volume with secret.secretName="other" is"#,
-        ),
-        (
-            |secret| json!({"imagePullSecrets": [{"name": if secret == "own" { "registry" } else { secret }}]}),
-            r#"imagePullSecrets[0].name="other" is"#,
-        ),
+    let volume = |secret: &str| json!({"volumes": [{"name": "v", "secret": {"secretName": secret}}]});
+    let pull = |secret: &str| json!({"imagePullSecrets": [{"name": secret}]});
+    let mut rows = vec![
+        (volume("own"), volume("other"), r#"volume with secret.secretName="other" is"#),
+        (pull("registry"), pull("other"), r#"imagePullSecrets[0].name="other" is"#),
     ];
-    let mut rows: Vec<(Value, Value, &str)> =
-        rows.into_iter().map(|(make, why)| (make("own"), make("other"), why)).collect();
     rows.push((
         json!({"containers": [variable("own")]}),
         json!({"containers": [variable("other")]}),

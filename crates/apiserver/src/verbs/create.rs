@@ -15,7 +15,7 @@ use crate::admission::{Alongside, Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, ObjectAnswer, Unservable, unreadable};
 use crate::audit;
 use crate::negotiate;
-use crate::registry::metadata::{Metadata, metadata_of};
+use crate::registry::metadata::Metadata;
 use crate::registry::{Served, managed, prepare, validate};
 use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
@@ -49,14 +49,21 @@ pub async fn create_object(
     let is_generated = Metadata::of(served, &tree).name().is_empty();
     let is_admitted = server.admission.concerns(served, Admitted::Create, request.permitted.identity());
     let mut taken = None;
+    // As it was admitted: what is made of it depends on its uid and its name, which another attempt gives anew (selectors of jobs).
+    let mut draft: Option<Tree> = None;
     for attempt in 0..NAME_ATTEMPTS_MAX {
+        if let Some(draft) = &draft {
+            tree = draft.clone();
+        }
         let alongside = Alongside::default();
         let snapshot = server.newest().await?;
         // Once: what a plugin changed is still changed when another name is drawn.
         if is_admitted && attempt == 0 {
             admit(server, request, &mut tree, &snapshot, options, Phase::Admit, &alongside).await?;
         }
-        // Preparing again what was prepared before gives it another uid and nothing else.
+        if draft.is_none() {
+            draft = Some(tree.clone());
+        }
         prepare::for_create(served, &mut tree, namespace, &*server.env)
             .map_err(|error| Box::new(Status::internal_error(&error.to_string())))?;
         gates::drop_disabled(&mut tree, None);
@@ -95,7 +102,12 @@ pub async fn create_object(
                 Err(CommitError::Conflict { key: lost, current }) if *lost == *key => current,
                 // What was to be true of something else is no longer: the namespace may have gone, or a quota was charged.
                 Err(CommitError::Conflict { .. }) => continue,
-                Err(error) if update::is_too_large(&error) && update::drop_managers(served, &mut tree) => continue,
+                Err(error)
+                    if update::is_too_large(&error)
+                        && draft.as_mut().is_some_and(|draft| update::drop_managers(served, draft)) =>
+                {
+                    continue;
+                }
                 Err(error) => return Err(commit_failure(error)),
             }
         };
@@ -104,8 +116,6 @@ pub async fn create_object(
             return Err(failure);
         }
         taken = Some(failure);
-        let metadata = metadata_of(served, &mut tree);
-        tree.remove(metadata, served.meta.name);
     }
     let (group, resource) = (served.resource.group, served.resource.name);
     Err(taken.unwrap_or_else(|| Box::new(Status::server_timeout(group, resource, "create", 1))))

@@ -252,12 +252,7 @@ pub fn plan(
 }
 
 /// The client may have said which object, and which state of it, it wants to go.
-pub fn check_preconditions(
-    served: &Served,
-    tree: &Tree,
-    version: u64,
-    options: &DeleteOptions,
-) -> Result<(), Failure> {
+pub fn check_preconditions(served: &Served, tree: &Tree, version: u64, options: &DeleteOptions) -> Result<(), Failure> {
     let metadata = Metadata::of(served, tree);
     let version = version.to_string();
     let resource = served.resource;

@@ -39,7 +39,8 @@ const BUDGETS: (&str, &str, &str) = ("policy", "v1", "poddisruptionbudgets");
 /// What a refusal calls the resource.
 const BUDGET: &str = "poddisruptionbudget";
 const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
-const SEVERAL: &str = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+const SEVERAL: &str =
+    "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
 
 /// Answers a POST to `pods/NAME/eviction`.
 pub async fn create(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
@@ -140,8 +141,7 @@ async fn evict(server: &ApiServer, request: &Request<'_>, options: &DeleteOption
 
 /// A pod that has ended, that never ran or that is going anyway is missed by nobody.
 fn needs_no_budget(pod: Pod<'_>) -> bool {
-    matches!(pod.status().phase(), "Failed" | "Pending" | "Succeeded")
-        || pod.metadata().deletion_timestamp().is_some()
+    matches!(pod.status().phase(), "Failed" | "Pending" | "Succeeded") || pod.metadata().deletion_timestamp().is_some()
 }
 
 /// What the eviction costs: nothing, or one of the disruptions that the pod's budget allows.

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`options`] and [`input`] (what the client says), [`create`], [`get`], [`list`] with [`select`], [`update`] with `turns`, [`patch`] with [`strategic`],
 //! [`delete`], [`delete_collection`], [`watch`] with [`watch_socket`], [`scale`], [`binding`],
-//! [`token_request`], [`review`], [`component_status`].
+//! [`eviction`], [`token_request`], [`review`], [`component_status`].
 
 pub mod binding;
 pub mod component_status;

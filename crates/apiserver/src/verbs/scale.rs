@@ -19,7 +19,7 @@ use super::{get, options, patch};
 use crate::answer::{Answer, Failure, Made, ObjectAnswer, unreadable};
 use crate::negotiate;
 use crate::registry::Served;
-use crate::registry::metadata::Metadata;
+use crate::registry::metadata::{Metadata, set_string};
 use crate::registry::validate::named;
 use crate::request::Request;
 use crate::server::ApiServer;
@@ -108,11 +108,7 @@ fn rescaled(request: &Request<'_>, old: &Old, scale: &Tree) -> Result<Tree, Fail
         at(metadata, name).and_then(|node| scale.string(node))
     };
     let given = text("name").unwrap_or_default();
-    if given != request.path_name() {
-        let name = request.path_name();
-        let why = format!("the name of the object ({given}) does not match the name on the URL ({name})");
-        return Err(Box::new(Status::bad_request(why)));
-    }
+    check_identity(request, given, text("namespace").unwrap_or_default())?;
     let replicas = at(scale.root(), "spec").and_then(|spec| at(spec, "replicas")).and_then(|node| scale.int(node));
     let replicas = replicas.unwrap_or_default();
     if replicas < 0 {
@@ -129,10 +125,32 @@ fn rescaled(request: &Request<'_>, old: &Old, scale: &Tree) -> Result<Tree, Fail
             tree.set(spec, number, Scalar::Int(replicas));
         }
     }
+    // What a client says of the scale it has seen is true of the object: that is compared with what is stored.
     if let Some(version) = options::resource_version(text("resourceVersion").unwrap_or_default())? {
         set_version(served, &mut tree, version);
     }
+    if let Some(uid) = text("uid").filter(|uid| !uid.is_empty()) {
+        set_string(served, &mut tree, served.meta.uid, uid);
+    }
     Ok(tree)
+}
+
+/// A scale must be of the object that the path names.
+fn check_identity(request: &Request<'_>, name: &str, namespace: &str) -> Result<(), Failure> {
+    let wanted = request.path_name();
+    if name.is_empty() {
+        let why = format!("the name of the object ({wanted} based on URL) was undeterminable: name must be provided");
+        return Err(Box::new(Status::bad_request(why)));
+    }
+    if name != wanted {
+        let why = format!("the name of the object ({name}) does not match the name on the URL ({wanted})");
+        return Err(Box::new(Status::bad_request(why)));
+    }
+    if !namespace.is_empty() && namespace != request.namespace() {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Box::new(Status::bad_request(why)));
+    }
+    Ok(())
 }
 
 /// The scale of an object.

@@ -16,7 +16,7 @@ use crate::admission::{Alongside, Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
 use crate::negotiate;
 use crate::permission;
-use crate::registry::metadata::{Metadata, metadata_of};
+use crate::registry::metadata::{Metadata, copy_field, metadata_of};
 use crate::registry::prepare::{self, Door};
 use crate::registry::{Served, managed, validate};
 use crate::request::Request;
@@ -232,17 +232,7 @@ impl Change<'_> {
         let mut let_in = tree.clone();
         (strategy.prepare_update)(&mut let_in, &self.old.tree, subresource, now);
         account(&mut let_in);
-        let source = let_in.field(let_in.root(), served.fields.metadata);
-        let managers = source.and_then(|metadata| let_in.field(metadata, served.meta.managed_fields));
-        let metadata = metadata_of(served, tree);
-        match managers {
-            Some(managers) => {
-                tree.graft(metadata, served.meta.managed_fields, &let_in, managers);
-            }
-            None => {
-                tree.remove(metadata, served.meta.managed_fields);
-            }
-        }
+        copy_field(served, tree, &let_in, served.meta.managed_fields);
     }
 
     fn prepare(&self, tree: &mut Tree) -> Result<(), Failure> {

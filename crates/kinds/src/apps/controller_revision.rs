@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn a_revision_holds_an_object() {
-        let check = |fields: &str, expected: &[&str]| assert_eq!(complaints(&STRATEGY, &of(fields)), expected, "{fields}");
+        let check =
+            |fields: &str, expected: &[&str]| assert_eq!(complaints(&STRATEGY, &of(fields)), expected, "{fields}");
         check(r#"{"revision":1,"data":{}}"#, &[]);
         check(r#"{"revision":1,"data":{"spec":{"a":[1]}}}"#, &[]);
         check(r#"{"revision":1}"#, &["data: Required value: data is mandatory"]);

@@ -120,33 +120,7 @@ fn validate_update(tree: &Tree, old: &Tree, subresource: &str, errors: &mut Erro
 fn validate(tree: &Tree, old: Option<&Tree>, errors: &mut Errors) {
     let at = Path::new("spec");
     let spec = views::read::<StatefulSet<'_>>(tree).spec();
-    match spec.pod_management_policy() {
-        "" => errors.required(&at.field("podManagementPolicy"), ""),
-        ORDERED_READY | PARALLEL => {}
-        other => errors.invalid(&at.field("podManagementPolicy"), other, "must be 'OrderedReady' or 'Parallel'"),
-    }
-    validate_update_strategy(spec.update_strategy(), &at.field("updateStrategy"), errors);
-    if let Some(policy) = spec.persistent_volume_claim_retention_policy() {
-        let at = at.field("persistentVolumeClaimRetentionPolicy");
-        policy.check_when_deleted(&at, errors);
-        policy.check_when_scaled(&at, errors);
-    }
-    // What an update may not change is only looked at once.
-    if old.is_none() {
-        for (index, claim) in spec.volume_claim_templates().iter().enumerate() {
-            let list = at.field("volumeClaimTemplates");
-            claim_spec::validate(claim.spec(), &list.index(index).field("spec"), errors);
-        }
-    }
-    spec.check_replicas(&at, errors);
-    spec.check_min_ready_seconds(&at, errors);
-    if let Some(ordinals) = spec.ordinals() {
-        number::non_negative(ordinals.start().into(), &at.field("ordinals.start"), errors);
-    }
-    if old.is_none() && !spec.service_name().is_empty() {
-        names::dns_label(spec.service_name(), &at.field("serviceName"), errors);
-    }
-    replicas::selector(spec.selector(), "statefulset", &at.field("selector"), errors);
+    validate_fields(spec, old.is_none(), &at, errors);
     match Selects::of(spec.selector(), spec.template()) {
         Selects::Unusable => {
             let selector = spec.place().get(StatefulSetSpec::SELECTOR);
@@ -160,6 +134,36 @@ fn validate(tree: &Tree, old: Option<&Tree>, errors: &mut Errors) {
         }
     }
     replicas::runs_for_ever(spec.template().spec(), "StatefulSet", &at.field("template"), errors);
+}
+
+/// All but the template. What an update may not change is only looked at when the set is new.
+fn validate_fields(spec: StatefulSetSpec<'_>, is_new: bool, at: &Path<'_>, errors: &mut Errors) {
+    match spec.pod_management_policy() {
+        "" => errors.required(&at.field("podManagementPolicy"), ""),
+        ORDERED_READY | PARALLEL => {}
+        other => errors.invalid(&at.field("podManagementPolicy"), other, "must be 'OrderedReady' or 'Parallel'"),
+    }
+    validate_update_strategy(spec.update_strategy(), &at.field("updateStrategy"), errors);
+    if let Some(policy) = spec.persistent_volume_claim_retention_policy() {
+        let at = at.field("persistentVolumeClaimRetentionPolicy");
+        policy.check_when_deleted(&at, errors);
+        policy.check_when_scaled(&at, errors);
+    }
+    if is_new {
+        for (index, claim) in spec.volume_claim_templates().iter().enumerate() {
+            let list = at.field("volumeClaimTemplates");
+            claim_spec::validate(claim.spec(), &list.index(index).field("spec"), errors);
+        }
+    }
+    spec.check_replicas(at, errors);
+    spec.check_min_ready_seconds(at, errors);
+    if let Some(ordinals) = spec.ordinals() {
+        number::non_negative(ordinals.start().into(), &at.field("ordinals.start"), errors);
+    }
+    if is_new && !spec.service_name().is_empty() {
+        names::dns_label(spec.service_name(), &at.field("serviceName"), errors);
+    }
+    replicas::selector(spec.selector(), "statefulset", &at.field("selector"), errors);
 }
 
 fn validate_update_strategy(strategy: StatefulSetUpdateStrategy<'_>, at: &Path<'_>, errors: &mut Errors) {
@@ -224,10 +228,7 @@ fn was_refused(old: &Tree) -> bool {
     let spec = views::read::<StatefulSet<'_>>(old).spec();
     let mut errors = Errors::new();
     let at = Path::new("spec");
-    replicas::selector(spec.selector(), "statefulset", &at, &mut errors);
-    validate_update_strategy(spec.update_strategy(), &at, &mut errors);
-    spec.check_replicas(&at, &mut errors);
-    spec.check_min_ready_seconds(&at, &mut errors);
+    validate_fields(spec, false, &at, &mut errors);
     replicas::runs_for_ever(spec.template().spec(), "StatefulSet", &at, &mut errors);
     !errors.is_empty()
         || Selects::of(spec.selector(), spec.template()) != Selects::Template

@@ -14,11 +14,9 @@ use portcullis_model::tree::Tree;
 
 use crate::rest::Rest;
 use crate::strategy::{Cell, Requester, Strategy};
-use crate::views::autoscaling_v1 as v1;
-use crate::views::autoscaling_v2::{
-    HorizontalPodAutoscaler, HorizontalPodAutoscalerEdit, HorizontalPodAutoscalerSpec,
-};
 use crate::views;
+use crate::views::autoscaling_v1 as v1;
+use crate::views::autoscaling_v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerEdit, HorizontalPodAutoscalerSpec};
 use crate::vocabulary::{Errors, Path, number};
 use metrics::Version;
 use versions::annotations;
@@ -107,7 +105,8 @@ fn validate_create(tree: &Tree, errors: &mut Errors) {
 
 fn validate_update(tree: &Tree, old: &Tree, subresource: &str, errors: &mut Errors) {
     let (tree, old) = (newer(tree), newer(old));
-    let (new, old): (HorizontalPodAutoscaler<'_>, HorizontalPodAutoscaler<'_>) = (views::read(&tree), views::read(&old));
+    let (new, old): (HorizontalPodAutoscaler<'_>, HorizontalPodAutoscaler<'_>) =
+        (views::read(&tree), views::read(&old));
     if subresource == "status" {
         let at = Path::new("status");
         new.status().check_current_replicas(&at, errors);
@@ -162,7 +161,8 @@ fn target_version(spec: HorizontalPodAutoscalerSpec<'_>, old: Option<HorizontalP
 /// What is measured may be of any group; an autoscaler that has one that makes no sense may have more.
 fn object_version(old: Option<HorizontalPodAutoscalerSpec<'_>>) -> Version {
     let is_wrong = |old: HorizontalPodAutoscalerSpec<'_>| {
-        let objects = old.metrics().iter().filter(|metric| metric.type_() == "Object").filter_map(|metric| metric.object());
+        let objects =
+            old.metrics().iter().filter(|metric| metric.type_() == "Object").filter_map(|metric| metric.object());
         let mut versions = objects.map(|source| source.described_object().api_version());
         versions.any(|version| metrics::is_no_version(version, Version::AnyGroup).is_some())
     };

@@ -106,12 +106,7 @@ fn schedule(spec: CronJobSpec<'_>, old: Option<CronJobSpec<'_>>, at: &Path<'_>, 
 }
 
 /// The selector of each job that is made is its own.
-fn job_template(
-    template: JobTemplateSpec<'_>,
-    old: Option<JobTemplateSpec<'_>>,
-    at: &Path<'_>,
-    errors: &mut Errors,
-) {
+fn job_template(template: JobTemplateSpec<'_>, old: Option<JobTemplateSpec<'_>>, at: &Path<'_>, errors: &mut Errors) {
     let spec = template.spec();
     job_spec::without_selector(spec, old.map(JobTemplateSpec::spec), at, errors);
     if let Some(selector) = spec.selector() {
@@ -192,7 +187,8 @@ mod tests {
 
     #[test]
     fn what_a_cron_job_may_want() {
-        let check = |fields: &str, expected: &[&str]| assert_eq!(complaints(&STRATEGY, &of(fields)), expected, "{fields}");
+        let check =
+            |fields: &str, expected: &[&str]| assert_eq!(complaints(&STRATEGY, &of(fields)), expected, "{fields}");
         check(r#""schedule":"*/5 * * * *""#, &[]);
         check(r#""schedule":"@hourly","timeZone":"Europe/Lisbon""#, &[]);
         check(r#""suspend":true"#, &["spec.schedule: Required value"]);

@@ -7,15 +7,18 @@ mod status;
 mod update;
 
 use portcullis_model::names;
+use portcullis_model::status::BadValue;
 use portcullis_model::tree::Tree;
 
 use crate::core::pod_spec::{self, cells};
 use crate::rest::{Dependents, Rest, SelectableField};
 use crate::strategy::{Cell, Requester, Strategy};
-use crate::views::batch_v1::{Job, JobEdit, JobSpec, JobSpecEdit, JobStatus, PodFailurePolicyOnPodConditionsPatternEdit};
+use crate::views::batch_v1::{
+    Job, JobEdit, JobSpec, JobSpecEdit, JobStatus, PodFailurePolicyOnPodConditionsPatternEdit,
+};
 use crate::views::core_v1::PodTemplateSpec;
 use crate::views::meta_v1::ObjectMeta;
-use crate::views::{self, At, Edit, shown};
+use crate::views::{self, Edit, shown, shown_field};
 use crate::vocabulary::{Errors, Path, replicas, selectors};
 
 /// The modes of completion: any so many pods, or one pod for each index.
@@ -126,8 +129,7 @@ fn copy_labels(tree: &mut Tree) {
         return;
     }
     let labels = job.spec().template().metadata().labels();
-    let labels: Vec<(String, String)> =
-        labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let labels: Vec<(String, String)> = labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     if labels.is_empty() {
         return;
     }
@@ -232,15 +234,15 @@ fn has_label(job: Job<'_>, key: &str, expected: &str, errors: &mut Errors) {
     match template.metadata().labels().get(key) {
         None => errors.required(&at.key(key), format!("must be '{expected}'")),
         Some(value) if value != expected => {
-            errors.invalid(&at.key(key), shown(template_labels(template)), format!("must be '{expected}'"));
+            errors.invalid(&at.key(key), shown_labels(template), format!("must be '{expected}'"));
         }
         Some(_) => {}
     }
 }
 
-/// The labels of a template, as they were written.
-fn template_labels(template: PodTemplateSpec<'_>) -> At<'_> {
-    template.metadata().place().get(ObjectMeta::LABELS)
+/// The labels of a template, as a complaint shows them.
+fn shown_labels(template: PodTemplateSpec<'_>) -> BadValue {
+    shown_field(template.metadata().place(), ObjectMeta::LABELS)
 }
 
 /// Whether a job has a pod for each index.

@@ -163,7 +163,11 @@ mod tests {
                 expected.iter().map(|why| format!("{at}: Invalid value: {finalizer:?}: {why}")).collect()
             };
             assert_eq!(complaints(&STRATEGY, &tree), lines("spec.finalizers"), "{finalizer}");
-            assert_eq!(update_complaints(&STRATEGY, &tree, &tree, FINALIZE), lines("spec.finalizers[1]"), "{finalizer}");
+            assert_eq!(
+                update_complaints(&STRATEGY, &tree, &tree, FINALIZE),
+                lines("spec.finalizers[1]"),
+                "{finalizer}"
+            );
         };
         check("orphan", &[]);
         check("example.com/hold", &[]);
@@ -196,7 +200,8 @@ mod tests {
         let deletion = r#","deletionTimestamp":"2026-01-01T00:00:00Z""#;
         check("", "Active", &[]);
         check(deletion, "Terminating", &[]);
-        let active = r#"status.Phase: Invalid value: "Terminating": may only be 'Active' if `deletionTimestamp` is empty"#;
+        let active =
+            r#"status.Phase: Invalid value: "Terminating": may only be 'Active' if `deletionTimestamp` is empty"#;
         check("", "Terminating", &[active]);
         let terminating =
             r#"status.Phase: Invalid value: "Active": may only be 'Terminating' if `deletionTimestamp` is not empty"#;

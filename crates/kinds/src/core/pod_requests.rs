@@ -162,7 +162,8 @@ mod tests {
         check(&pod(&two, &init, ""), Side::Requests, Count::Spec, "cpu=3");
         let init = format!("{},{}", one("i", "2", ""), one("s", "1", always));
         check(&pod(&two, &init, ""), Side::Requests, Count::Spec, "cpu=2500m");
-        let whole = r#","resources":{"requests":{"cpu":"4","example.com/crane":"1"}},"overhead":{"cpu":"1","memory":"1Mi"}"#;
+        let whole =
+            r#","resources":{"requests":{"cpu":"4","example.com/crane":"1"}},"overhead":{"cpu":"1","memory":"1Mi"}"#;
         check(&pod(&two, "", whole), Side::Requests, Count::Spec, "cpu=4");
         check(&pod(&two, "", whole), Side::Requests, Count::Held, "cpu=5,memory=1Mi");
         check(&pod(&two, "", whole), Side::Limits, Count::Held, "");

@@ -53,3 +53,40 @@ fn cell(tree: &Tree, column: &str, _: i64) -> Option<Cell> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{complaints, created, json, update_complaints};
+
+    fn of(template: &str) -> Tree {
+        let text = format!(r#"{{"metadata":{{"name":"t"}},"template":{template}}}"#);
+        created(&STRATEGY, "v1", "PodTemplate", &text)
+    }
+
+    #[test]
+    fn a_template_is_that_of_any_pod() {
+        let check = |template: &str, expected: &[&str]| {
+            assert_eq!(complaints(&STRATEGY, &of(template)), expected, "{template}");
+            assert_eq!(update_complaints(&STRATEGY, &of(template), &of(template), ""), expected, "{template}");
+        };
+        let once = r#"{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}"#;
+        check(once, &[]);
+        check("{}", &["template.spec.containers: Required value"]);
+        let shown = json(&of(once));
+        assert_eq!(shown.pointer("/template/spec/dnsPolicy"), Some(&"ClusterFirst".into()));
+    }
+
+    #[test]
+    fn a_table_shows_the_template() {
+        let check = |template: &str, column: &str, expected: Option<&str>| {
+            assert_eq!(cell(&of(template), column, 0), expected.map(|text| Cell::Text(text.to_owned())), "{column}");
+        };
+        let one = r#"{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
+        check(one, "Containers", Some("c"));
+        check(one, "Images", Some("i"));
+        check(one, "Pod Labels", Some("a=b"));
+        check("{}", "Pod Labels", Some("<none>"));
+        check(one, "Age", None);
+    }
+}

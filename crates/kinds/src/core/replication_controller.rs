@@ -182,9 +182,8 @@ mod tests {
 
     #[test]
     fn a_status_counts() {
-        let of = |status: &str| {
-            crate::testing::read("v1", "ReplicationController", &format!(r#"{{"status":{status}}}"#))
-        };
+        let of =
+            |status: &str| crate::testing::read("v1", "ReplicationController", &format!(r#"{{"status":{status}}}"#));
         let check = |status: &str, expected: &[&str]| {
             assert_eq!(update_complaints(&STRATEGY, &of(status), &of("{}"), "status"), expected, "{status}");
         };

@@ -89,7 +89,11 @@ fn validate_update(tree: &Tree, old: &Tree, subresource: &str, errors: &mut Erro
     let (scopes, held) = (quota.spec().scopes(), old.spec().scopes());
     let is_within = |some: List<'_, &str>, all: List<'_, &str>| some.iter().all(|one| all.iter().any(|two| one == two));
     if !is_within(scopes, held) || !is_within(held, scopes) {
-        errors.invalid(&Path::new("spec.scopes"), shown(quota.spec().place().get(ResourceQuotaSpec::SCOPES)), IMMUTABLE);
+        errors.invalid(
+            &Path::new("spec.scopes"),
+            shown(quota.spec().place().get(ResourceQuotaSpec::SCOPES)),
+            IMMUTABLE,
+        );
     }
 }
 

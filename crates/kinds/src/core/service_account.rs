@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn who_begins_to_enforce_secrets_is_warned() {
-        let of = |annotations: &str| read("v1", "ServiceAccount", &format!(r#"{{"metadata":{{"annotations":{annotations}}}}}"#));
+        let of = |annotations: &str| {
+            read("v1", "ServiceAccount", &format!(r#"{{"metadata":{{"annotations":{annotations}}}}}"#))
+        };
         let (plain, enforcing) = (of("{}"), of(&format!(r#"{{"{ENFORCE_MOUNTABLE_SECRETS}":"true"}}"#)));
         let check = |tree: &Tree, old: Option<&Tree>, count: usize| {
             let mut warnings = Vec::new();

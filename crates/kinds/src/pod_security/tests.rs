@@ -281,7 +281,18 @@ fn labels_make_a_policy() {
     let none = "privileged:latest";
     check(json!({}), [none; 3], &[]);
     check(json!({"enforce": "baseline"}), [none; 3], &[]);
-    check(json!({label("enforce"): "baseline"}), ["baseline:latest", none, none], &[]);
+    check(json!({label("enforce"): "baseline"}), ["baseline:latest"; 3], &[]);
+    check(
+        json!({label("enforce"): "baseline", label("enforce-version"): "v1.30", label("warn"): "privileged", label("audit-version"): "v1.2"}),
+        ["baseline:v1.30", "baseline:v1.2", none],
+        &[],
+    );
+    check(
+        json!({label("enforce"): "baseline", label("enforce-version"): "v1.30", label("warn"): "restricted"}),
+        ["baseline:v1.30", "baseline:v1.30", "restricted:latest"],
+        &[],
+    );
+    check(json!({label("enforce-version"): "v1.30"}), ["privileged:v1.30", none, none], &[]);
     check(
         json!({label("audit"): "restricted", label("audit-version"): "v1.20", label("warn-version"): "v1.1"}),
         [none, "restricted:v1.20", "privileged:v1.1"],

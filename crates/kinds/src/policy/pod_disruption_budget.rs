@@ -1,5 +1,6 @@
 //! `PodDisruptionBudget` (upstream: `registry/policy/poddisruptionbudget`, `apis/policy/validation`; eviction of unhealthy pods KEP-3017).
 
+use portcullis_model::names::NameRule;
 use portcullis_model::tree::Tree;
 
 use crate::rest::Rest;
@@ -11,7 +12,14 @@ use crate::vocabulary::{Errors, Path, conditions, int_or_percent, selectors};
 
 /// The rules of `PodDisruptionBudget`.
 pub const STRATEGY: Strategy = Strategy {
-    rest: Rest { generation: true, needs_version: true, update_checks_all_metadata: false, ..Rest::PLAIN },
+    rest: Rest {
+        generation: true,
+        needs_version: true,
+        update_checks_all_metadata: false,
+        // Its own validation does not look at the name: any that a path can have is one.
+        name: NameRule::PathSegment,
+        ..Rest::PLAIN
+    },
     validate_create,
     validate_update,
     columns: &[("Allowed Disruptions", Column::Field("status.disruptionsAllowed", "0"))],
@@ -51,9 +59,7 @@ fn spec(
     }
     // What is wrong with a selector that is stored was let in once.
     if let Some(selector) = spec.selector()
-        && old
-            .and_then(PodDisruptionBudgetSpec::selector)
-            .is_none_or(|old| !is_same(selector.place(), old.place()))
+        && old.and_then(PodDisruptionBudgetSpec::selector).is_none_or(|old| !is_same(selector.place(), old.place()))
     {
         selectors::label_selector(selector, &at.field("selector"), errors);
     }
@@ -100,28 +106,41 @@ mod tests {
             assert_eq!(found, expected, "{spec}");
         };
         check("", &[]);
-        check(r#""minAvailable":"50%","selector":{"matchLabels":{"app":"web"}},"unhealthyPodEvictionPolicy":"AlwaysAllow""#, &[]);
+        check(
+            r#""minAvailable":"50%","selector":{"matchLabels":{"app":"web"}},"unhealthyPodEvictionPolicy":"AlwaysAllow""#,
+            &[],
+        );
         check(r#""maxUnavailable":0"#, &[]);
         check(
             r#""minAvailable":1,"maxUnavailable":1"#,
-            &[r#"spec: Invalid value: {"minAvailable":1,"maxUnavailable":1}: minAvailable and maxUnavailable cannot be both set"#],
+            &[
+                r#"spec: Invalid value: {"minAvailable":1,"maxUnavailable":1}: minAvailable and maxUnavailable cannot be both set"#,
+            ],
         );
         check(r#""minAvailable":-1"#, &["spec.minAvailable: Invalid value: -1: must be greater than or equal to 0"]);
-        check(r#""maxUnavailable":"101%""#, &[r#"spec.maxUnavailable: Invalid value: "101%": must not be greater than 100%"#]);
+        check(
+            r#""maxUnavailable":"101%""#,
+            &[r#"spec.maxUnavailable: Invalid value: "101%": must not be greater than 100%"#],
+        );
         check(
             r#""unhealthyPodEvictionPolicy":"other""#,
-            &[r#"spec.unhealthyPodEvictionPolicy: Unsupported value: "other": supported values: "AlwaysAllow", "IfHealthyBudget""#],
+            &[
+                r#"spec.unhealthyPodEvictionPolicy: Unsupported value: "other": supported values: "AlwaysAllow", "IfHealthyBudget""#,
+            ],
         );
         check(
             r#""selector":{"matchExpressions":[{"key":"a","operator":"In"}]}"#,
-            &["spec.selector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"],
+            &[
+                "spec.selector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+            ],
         );
     }
 
     #[test]
     fn what_its_controller_may_say() {
         let check = |status: &str, expected: &[&str]| {
-            let found = update_complaints(&STRATEGY, &of(&format!(r#""status":{{{status}}}"#)), &of(r#""spec":{}"#), "status");
+            let found =
+                update_complaints(&STRATEGY, &of(&format!(r#""status":{{{status}}}"#)), &of(r#""spec":{}"#), "status");
             assert_eq!(found, expected, "{status}");
         };
         check(r#""disruptionsAllowed":1,"currentHealthy":2,"desiredHealthy":1,"expectedPods":2"#, &[]);

@@ -34,11 +34,8 @@ pub fn is_in(object: &Tree, requirement: Requirement<'_>) -> bool {
     }
     let claim: PersistentVolumeClaim<'_> = views::read(object);
     let changing = claim.status().modify_volume_status().map(|status| status.target_volume_attributes_class_name());
-    let all = [
-        claim.spec().volume_attributes_class_name(),
-        claim.status().current_volume_attributes_class_name(),
-        changing,
-    ];
+    let all =
+        [claim.spec().volume_attributes_class_name(), claim.status().current_volume_attributes_class_name(), changing];
     let classes: BTreeSet<&str> = all.into_iter().flatten().filter(|class| !class.is_empty()).collect();
     if classes.is_empty() {
         return requirement.takes(None);

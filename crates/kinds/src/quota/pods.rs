@@ -48,9 +48,7 @@ pub fn is_in(object: &Tree, requirement: Requirement<'_>) -> bool {
         NOT_TERMINATING => !ends_itself(),
         BEST_EFFORT => asks_for_nothing(),
         NOT_BEST_EFFORT => !asks_for_nothing(),
-        PRIORITY_CLASS => {
-            requirement.takes(Some(pod.spec().priority_class_name()).filter(|class| !class.is_empty()))
-        }
+        PRIORITY_CLASS => requirement.takes(Some(pod.spec().priority_class_name()).filter(|class| !class.is_empty())),
         CROSS_NAMESPACE_POD_AFFINITY => looks_at_other_namespaces(pod),
         _ => false,
     }
@@ -83,9 +81,8 @@ fn looks_at_other_namespaces(pod: Pod<'_>) -> bool {
 pub fn unsaid(object: &Tree, names: &[&str]) -> Option<String> {
     let pod: Pod<'_> = views::read(object);
     let of_pod = pod.spec().resources();
-    let is_said_above = |name: &str| {
-        of_pod.is_some_and(|all| says(name, &amounts(all.requests()), &amounts(all.limits())))
-    };
+    let is_said_above =
+        |name: &str| of_pod.is_some_and(|all| says(name, &amounts(all.requests()), &amounts(all.limits())));
     let mut missing: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let required = || names.iter().copied().filter(|name| MUST_BE_SAID.contains(name) && !is_said_above(name));
     let containers = pod.spec().containers().iter().chain(pod.spec().init_containers().iter());

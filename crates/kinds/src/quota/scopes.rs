@@ -1,7 +1,7 @@
 //! Which objects a quota is about (upstream: `getScopeSelectorsFromQuota`, `ScopedResourceSelectorRequirementsAsSelector`).
 
-use crate::views::core_v1::ResourceQuotaSpec;
 use crate::views::List;
+use crate::views::core_v1::ResourceQuotaSpec;
 
 /// One condition on the objects that a quota is about.
 #[derive(Clone, Copy, Debug)]

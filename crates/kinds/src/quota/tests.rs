@@ -30,7 +30,8 @@ fn an_object_costs_its_place() {
 #[test]
 fn a_pod_costs_what_it_asks_for_until_it_ends() {
     let pod = |rest: &str| {
-        let resources = r#"{"requests":{"cpu":"1","example.com/crane":"2","hugepages-2Mi":"4Mi"},"limits":{"memory":"1Gi"}}"#;
+        let resources =
+            r#"{"requests":{"cpu":"1","example.com/crane":"2","hugepages-2Mi":"4Mi"},"limits":{"memory":"1Gi"}}"#;
         let spec = format!(r#"{{"containers":[{{"name":"a","resources":{resources}}}]}}"#);
         read("v1", "Pod", &format!(r#"{{"spec":{spec}{rest}}}"#))
     };
@@ -68,8 +69,10 @@ fn a_claim_costs_storage_of_its_class() {
     check(Evaluator::Claims, &claim("{}"), "count/persistentvolumeclaims=1,persistentvolumeclaims=1");
     check(
         Evaluator::Claims,
-        &claim(r#"{"spec":{"storageClassName":"gold","resources":{"requests":{"storage":"1500m"}}},
-            "status":{"allocatedResources":{"storage":"1"}}}"#),
+        &claim(
+            r#"{"spec":{"storageClassName":"gold","resources":{"requests":{"storage":"1500m"}}},
+            "status":{"allocatedResources":{"storage":"1"}}}"#,
+        ),
         "count/persistentvolumeclaims=1,gold.storageclass.storage.k8s.io/persistentvolumeclaims=1,\
          gold.storageclass.storage.k8s.io/requests.storage=2,persistentvolumeclaims=1,requests.storage=2",
     );

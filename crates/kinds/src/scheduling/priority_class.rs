@@ -3,7 +3,7 @@
 use portcullis_model::tree::Tree;
 
 use crate::rest::Rest;
-use crate::strategy::{Column, Strategy};
+use crate::strategy::{Column, Requester, Strategy};
 use crate::views;
 use crate::views::scheduling_v1::{PriorityClass, PriorityClassEdit};
 use crate::vocabulary::frozen::frozen;
@@ -21,8 +21,9 @@ const PREEMPTION_POLICIES: &[&str] = &["PreemptLowerPriority", "Never"];
 
 /// The rules of `PriorityClass`.
 pub const STRATEGY: Strategy = Strategy {
-    rest: Rest { generation: true, update_checks_all_metadata: false, ..Rest::PLAIN },
+    rest: Rest { update_checks_all_metadata: false, ..Rest::PLAIN },
     default,
+    prepare_create,
     validate_create,
     validate_update,
     columns: &[
@@ -40,12 +41,18 @@ fn default(tree: &mut Tree) {
     }
 }
 
+/// A class has a generation that counts nothing.
+fn prepare_create(tree: &mut Tree, _: &Requester<'_>) {
+    views::write::<PriorityClassEdit<'_>>(tree).metadata_mut().set_generation(1);
+}
+
 fn validate_create(tree: &Tree, errors: &mut Errors) {
     let class: PriorityClass<'_> = views::read(tree);
     if class.metadata().name().starts_with(SYSTEM_PREFIX) {
         if let Some(why) = is_no_system_class(class) {
-            let why =
-                format!("priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {why}");
+            let why = format!(
+                "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {why}"
+            );
             errors.forbidden(&Path::new("metadata.name"), why);
         }
     } else if class.value() > HIGHEST_OF_USERS {
@@ -99,7 +106,11 @@ mod tests {
         };
         check("high", r#""value":1000000000"#, &[]);
         check("low", r#""value":-2000000000,"preemptionPolicy":"Never""#, &[]);
-        check("high", r#""value":1000000001"#, &["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"]);
+        check(
+            "high",
+            r#""value":1000000001"#,
+            &["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"],
+        );
         let words = r#"supported values: "PreemptLowerPriority", "Never""#;
         check("a", r#""preemptionPolicy":"x""#, &[&format!(r#"preemptionPolicy: Unsupported value: "x": {words}"#)]);
         check("a", r#""preemptionPolicy":"""#, &["preemptionPolicy: Required value"]);

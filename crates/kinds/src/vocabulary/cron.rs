@@ -146,9 +146,7 @@ fn number(text: &str) -> Result<u64, String> {
         return Err(format!("failed to parse int from {text}: strconv.Atoi: parsing {quoted}: invalid syntax"));
     }
     match text.parse::<i64>() {
-        Ok(value) => {
-            u64::try_from(value).map_err(|_| format!("negative number ({value}) not allowed: {text}"))
-        }
+        Ok(value) => u64::try_from(value).map_err(|_| format!("negative number ({value}) not allowed: {text}")),
         Err(_) => Err(format!("failed to parse int from {text}: strconv.Atoi: parsing {quoted}: value out of range")),
     }
 }

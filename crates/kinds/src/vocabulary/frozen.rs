@@ -47,8 +47,8 @@ fn are_same(left: &Tree, right: &Tree, mut open: Vec<Pair>) -> bool {
         let is_same = match (pair.new, pair.old) {
             (None, None) => true,
             (Some(a), Some(b)) => is_same_here((left, a), (right, b), pair.ty, &mut open),
-            (Some(only), None) => is_nothing(left, only, pair.is_pointer),
-            (None, Some(only)) => is_nothing(right, only, pair.is_pointer),
+            (Some(only), None) => is_nothing(left, only, pair.ty, pair.is_pointer),
+            (None, Some(only)) => is_nothing(right, only, pair.ty, pair.is_pointer),
         };
         if !is_same {
             return false;
@@ -66,18 +66,22 @@ struct Pair {
 }
 
 /// Whether what is there says no more than its absence does.
-fn is_nothing(tree: &Tree, node: NodeId, is_pointer: bool) -> bool {
-    let mut open = vec![(node, is_pointer)];
-    while let Some((node, is_pointer)) = open.pop() {
+fn is_nothing(tree: &Tree, node: NodeId, ty: TypeRef, is_pointer: bool) -> bool {
+    let mut open = vec![(node, ty, is_pointer)];
+    while let Some((node, ty, is_pointer)) = open.pop() {
         match tree.kind(node) {
             Kind::List | Kind::Map if tree.len(node) == 0 => {}
             Kind::Null => {}
             _ if is_pointer => return false,
-            Kind::Object => open.extend(tree.children(node).map(|child| (child, is_pointer_in(tree, node, child)))),
+            Kind::Object => open.extend(tree.children(node).map(|child| {
+                let (ty, is_pointer) = declared_in(tree, node, child);
+                (child, ty, is_pointer)
+            })),
             Kind::String if tree.string(node) == Some("") => {}
             Kind::Int if tree.int(node) == Some(0) => {}
             Kind::Bool if tree.bool(node) == Some(false) => {}
             Kind::Float if tree.float(node) == Some(0.0) => {}
+            _ if ty == TypeRef::Quantity && is_same_quantity(tree.text(node), Some("0")) => {}
             _ => return false,
         }
     }
@@ -88,17 +92,18 @@ fn is_pointer(presence: Presence) -> bool {
     matches!(presence, Presence::Optional | Presence::Nullable)
 }
 
-fn is_pointer_in(tree: &Tree, object: NodeId, child: NodeId) -> bool {
+/// The type of a field, and whether Go has a pointer there.
+fn declared_in(tree: &Tree, object: NodeId, child: NodeId) -> (TypeRef, bool) {
     let field = tree
         .object_type(object)
         .and_then(|ty| crate::schema().ty(ty).fields.get(usize::from(tree.field_number(child))));
-    field.is_none_or(|field| is_pointer(field.presence))
+    field.map_or((TypeRef::Json, true), |field| (field.ty, is_pointer(field.presence)))
 }
 
 /// Compares two nodes, and leaves what is below them for later.
 fn is_same_here((left, a): (&Tree, NodeId), (right, b): (&Tree, NodeId), ty: TypeRef, open: &mut Vec<Pair>) -> bool {
     if left.kind(a) != right.kind(b) {
-        return is_nothing(left, a, true) && is_nothing(right, b, true);
+        return is_nothing(left, a, ty, true) && is_nothing(right, b, ty, true);
     }
     let element = match ty {
         TypeRef::List(element) | TypeRef::Map(element) => crate::schema().element(element),
@@ -178,7 +183,34 @@ mod tests {
         };
         check(&of("1"), &of("1000m"), true);
         check(&of("1"), &of("1001m"), false);
+        let divided = |divisor: &str| {
+            let of = format!(r#"{{"resource":"limits.cpu"{divisor}}}"#);
+            format!(
+                r#"{{"spec":{{"volumes":[{{"name":"v","downwardAPI":{{"items":[{{"path":"p","resourceFieldRef":{of}}}]}}}}]}}}}"#
+            )
+        };
+        check(&divided(""), &divided(r#","divisor":"0""#), true);
+        check(&divided(""), &divided(r#","divisor":"1""#), false);
+        let shown = |more: &str| {
+            format!(
+                r#"{{"spec":{{"volumes":[{{"name":"v","downwardAPI":{{"items":[{{"resourceFieldRef":{{"resource":"limits.cpu"{more}}}}}]}}}}]}}}}"#
+            )
+        };
+        check(&shown(""), &shown(r#","divisor":"0""#), true);
+        check(&shown(""), &shown(r#","divisor":"1""#), false);
         check(r#"{"metadata":{"labels":{"a":"b"}}}"#, r#"{"metadata":{"labels":{"a":"c"}}}"#, false);
         check(r#"{"metadata":{"labels":{"a":"b"}}}"#, r#"{"metadata":{"labels":{"b":"b"}}}"#, false);
+    }
+
+    #[test]
+    fn some_fields_may_differ() {
+        let check = |a: &str, b: &str, expected: bool| {
+            let (left, right) = (tree(a), tree(b));
+            let found = is_same_but_for(At::root(&left), At::root(&right), &[Pod::SPEC]);
+            assert_eq!(found, expected, "{a} {b}");
+        };
+        check("{}", r#"{"spec":{"nodeName":"a"}}"#, true);
+        check(r#"{"spec":{"hostname":"b"}}"#, r#"{"spec":{"nodeName":"a"}}"#, true);
+        check("{}", r#"{"status":{"phase":"Running"}}"#, false);
     }
 }

@@ -84,7 +84,7 @@ mod tests {
         check(Int(-7), false, &["n: Invalid value: -7: must be greater th"]);
         check(String("0%"), true, &[]);
         check(String("100%"), false, &[]);
-        check(String("101%"), false, &["n: Invalid value: \"101%\": must not be g"]);
+        check(String("101%"), false, &["n: Invalid value: \"101%\": must not be gr"]);
         check(String("99999999999999999999%"), false, &["n: Invalid value: \"99999999999999999999%"]);
         check(String(""), true, &["n: Invalid value: \"\": a valid percent st"]);
         check(String("%"), true, &["n: Invalid value: \"%\": a valid percent s"]);

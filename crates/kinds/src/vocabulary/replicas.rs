@@ -6,7 +6,7 @@ use portcullis_model::names;
 use super::{Errors, Path, selectors};
 use crate::views::core_v1::{PodSpec, PodTemplateSpec};
 use crate::views::meta_v1::{LabelSelector, ObjectMeta};
-use crate::views::shown;
+use crate::views::{shown, shown_field};
 
 /// The one restart policy of pods that are kept running.
 const RESTART_ALWAYS: &str = "Always";
@@ -53,8 +53,8 @@ pub fn not_empty(selector: LabelSelector<'_>, kind: &str, at: &Path<'_>, errors:
 
 /// The template's pods must be among those selected. `at` is where the template stands.
 pub fn labels_not_selected(template: PodTemplateSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
-    let labels = template.metadata().place().get(ObjectMeta::LABELS);
-    errors.invalid(&at.field("metadata.labels"), shown(labels), "`selector` does not match template `labels`");
+    let labels = shown_field(template.metadata().place(), ObjectMeta::LABELS);
+    errors.invalid(&at.field("metadata.labels"), labels, "`selector` does not match template `labels`");
 }
 
 /// Pods that are kept running are restarted whenever they end, and do not end for having run long enough. `kind` is the kind that keeps

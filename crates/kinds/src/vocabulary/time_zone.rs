@@ -74,12 +74,16 @@ mod tests {
             time_zone(name, &Path::new("at"), &mut errors);
             assert_eq!(lines(errors), expected, "{name}");
         };
-        for name in ["UTC", "Europe/Lisbon", "America/Argentina/La_Rioja", "Etc/GMT+12", "US/Eastern", "EST5EDT", "GB-Eire"] {
+        for name in
+            ["UTC", "Europe/Lisbon", "America/Argentina/La_Rioja", "Etc/GMT+12", "US/Eastern", "EST5EDT", "GB-Eire"]
+        {
             check(name, &[]);
         }
         check("", &[r#"at: Invalid value: "": timeZone must be nil or non-empty string"#]);
         let unknown = |name: &str| format!("at: Invalid value: \"{name}\": unknown time zone {name}");
-        for name in ["europe/lisbon", "Lisbon", "/UTC", "UTC/", "a//b", "../UTC", "-UTC", "A_name_that_is_long", "UTC UTC"] {
+        for name in
+            ["europe/lisbon", "Lisbon", "/UTC", "UTC/", "a//b", "../UTC", "-UTC", "A_name_that_is_long", "UTC UTC"]
+        {
             check(name, &[&unknown(name)]);
         }
         let local = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";

@@ -416,9 +416,12 @@ impl<'a> Decoder<'a> {
             }
             TypeRef::List(element) if token == b'[' => {
                 scanner.at += 1;
-                if drop_zero && scanner.next_token()? == b']' {
-                    scanner.at += 1;
-                    return Ok(Read::Nothing);
+                if scanner.next_token()? == b']' {
+                    self.tree.emptied.push((NodeId(frame.open.node), field));
+                    if drop_zero {
+                        scanner.at += 1;
+                        return Ok(Read::Nothing);
+                    }
                 }
                 self.tree.nodes.push(Node::new(Kind::List, field));
                 return Ok(Read::Open(Shape::List(self.schema.element(element))));
@@ -427,7 +430,7 @@ impl<'a> Decoder<'a> {
                 scanner.at += 1;
                 if drop_zero && scanner.next_token()? == b'}' {
                     scanner.at += 1;
-                    self.tree.emptied.push((frame.open.node, field));
+                    self.tree.emptied.push((NodeId(frame.open.node), field));
                     return Ok(Read::Nothing);
                 }
                 self.tree.nodes.push(Node::new(Kind::Map, field));

@@ -20,7 +20,12 @@ pub fn apply(schema: &Schema, tree: &mut Tree) {
             }
             Kind::List if reaches(schema, ty) => {
                 let element = super::encode_json::element(schema, ty);
+                let first = open.len();
                 open.extend(tree.children(node).map(|child| (child, element)));
+                if let TypeRef::Object(id) = element {
+                    // An element that is `null` is the zero value of its struct, and has defaults as any other has.
+                    open.iter().skip(first).for_each(|(child, _)| tree.fill_null(*child, id));
+                }
             }
             Kind::Map if reaches(schema, ty) => {
                 let value = super::encode_json::element(schema, ty);

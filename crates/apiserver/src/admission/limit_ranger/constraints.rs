@@ -29,7 +29,9 @@ impl Asked<'_> {
         found.extend(amounts(item.min()).iter().filter_map(|(name, min)| self.below(ty, name, *min)));
         found.extend(amounts(item.max()).iter().filter_map(|(name, max)| {
             let begin = format!("maximum {name} usage per {ty} is {max}");
-            let Some(request) = self.requests.get(name) else { return Some(format!("{begin}.  No request is specified")) };
+            let Some(request) = self.requests.get(name) else {
+                return Some(format!("{begin}.  No request is specified"));
+            };
             let [asked, allowed] = exact([*request, *max]);
             (asked > allowed).then(|| format!("{begin}, but request is {request}"))
         }));

@@ -16,7 +16,12 @@ fn range(item: &str) -> Tree {
 }
 
 fn pod(resources: &str) -> Tree {
-    read("Pod", &format!(r#"{{"spec":{{"containers":[{{"name":"a","resources":{resources}}}],"initContainers":[{{"name":"i"}}]}}}}"#))
+    read(
+        "Pod",
+        &format!(
+            r#"{{"spec":{{"containers":[{{"name":"a","resources":{resources}}}],"initContainers":[{{"name":"i"}}]}}}}"#
+        ),
+    )
 }
 
 #[test]
@@ -49,7 +54,7 @@ fn containers_get_what_they_do_not_say() {
         "LimitRanger plugin set: cpu request for container a; cpu request for init container i; \
          cpu, memory limit for init container i",
     );
-    check("{}", r#"{"type":"Pod","max":{"cpu":"2"}}"#, "{}", "null", "");
+    check("{}", r#"{"type":"Pod","max":{"cpu":"2"}}"#, "{}", "{}", "");
 }
 
 #[test]

@@ -105,8 +105,7 @@ impl Decision<'_> {
         let limited = self.limited.iter().filter(|one| one.group == self.group && one.resource == self.resource);
         let parts: Vec<&str> = limited.flat_map(|one| &one.contains).map(String::as_str).collect();
         let usage = if parts.is_empty() { Usage::new() } else { self.evaluator.usage(self.object, self.now) };
-        let is_uncovered =
-            |name: &&str| !covered.contains(name) && parts.iter().any(|part| name.contains(part));
+        let is_uncovered = |name: &&str| !covered.contains(name) && parts.iter().any(|part| name.contains(part));
         let uncovered: Vec<&str> = usage.keys().map(String::as_str).filter(is_uncovered).collect();
         if !uncovered.is_empty() {
             return Err(Refusal::Forbidden(format!("insufficient quota to consume: {}", uncovered.join(","))));

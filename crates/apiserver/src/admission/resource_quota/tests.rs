@@ -30,9 +30,8 @@ fn decide(object: &Tree, old: Option<&Tree>, quotas: &[&Tree], limited: &[Limite
         Err(Refusal::Forbidden(why)) => format!("forbidden: {why}"),
         Err(Refusal::Plain(why)) => why,
         Ok(charges) => {
-            let show = |usage: &Usage| {
-                usage.iter().map(|(name, used)| format!("{name}={used}")).collect::<Vec<_>>().join(",")
-            };
+            let show =
+                |usage: &Usage| usage.iter().map(|(name, used)| format!("{name}={used}")).collect::<Vec<_>>().join(",");
             charges.iter().map(show).collect::<Vec<_>>().join(" | ")
         }
     }
@@ -67,7 +66,12 @@ fn what_there_is_room_for_is_charged() {
         "forbidden: failed quota: q: must specify requests.cpu for: a",
     );
     check(hard, r#"{"pods":"0"}"#, "1m", "forbidden: status unknown for quota: q, resources: pods,requests.cpu");
-    check(hard, r#"{"pods":"0","requests.cpu":"0"}"#, "-1", "forbidden: quota usage is negative for resource(s): cpu,requests.cpu");
+    check(
+        hard,
+        r#"{"pods":"0","requests.cpu":"0"}"#,
+        "-1",
+        "forbidden: quota usage is negative for resource(s): cpu,requests.cpu",
+    );
 }
 
 #[test]
@@ -149,7 +153,10 @@ fn a_configuration_names_resources() {
     check(&format!("{{{new}}}"), Ok(0));
     check(r#"{"apiVersion":"resourcequota.admission.k8s.io/v1beta1","kind":"Configuration"}"#, Ok(0));
     check(&format!(r#"{{{new},"limitedResources":[{{"resource":"pods"}}]}}"#), Ok(1));
-    check(&format!(r#"{{{new},"limitedResources":[{{"apiGroup":"a"}}]}}"#), Err("limitedResources[0].resource: Required value"));
+    check(
+        &format!(r#"{{{new},"limitedResources":[{{"apiGroup":"a"}}]}}"#),
+        Err("limitedResources[0].resource: Required value"),
+    );
     check(&format!(r#"{{{new},"limited":[]}}"#), Err("limited"));
     check(r#"{"apiVersion":"v1","kind":"ResourceQuotaConfiguration"}"#, Err("ResourceQuotaConfiguration"));
 }

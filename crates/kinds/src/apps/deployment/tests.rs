@@ -11,7 +11,8 @@ fn with(more: &str) -> Tree {
 fn of(selector: &str, metadata: &str, more: &str) -> Tree {
     let spec = r#"{"containers":[{"name":"c","image":"i"}],"restartPolicy":"Always"}"#;
     let template = format!(r#"{{"metadata":{metadata},"spec":{spec}}}"#);
-    let text = format!(r#"{{"metadata":{{"name":"web"}},"spec":{{"selector":{selector},"template":{template}{more}}}}}"#);
+    let text =
+        format!(r#"{{"metadata":{{"name":"web"}},"spec":{{"selector":{selector},"template":{template}{more}}}}}"#);
     created(&STRATEGY, "apps/v1", "Deployment", &text)
 }
 
@@ -167,7 +168,10 @@ fn a_name_that_is_no_hostname_is_warned_of() {
         views::write::<DeploymentEdit<'_>>(&mut tree).metadata_mut().set_name(name);
         let mut warnings = Vec::new();
         warn_create(&tree, &mut warnings);
-        assert_eq!(warnings.iter().filter(|text| text.starts_with("metadata.name: this is used in Pod names")).count(), expected);
+        assert_eq!(
+            warnings.iter().filter(|text| text.starts_with("metadata.name: this is used in Pod names")).count(),
+            expected
+        );
     };
     check("web", 0);
     check("web.v2", 1);

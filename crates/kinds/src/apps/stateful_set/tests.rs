@@ -140,7 +140,11 @@ fn a_status_counts() {
     let check = |status: &str, old: &str, expected: &[&str]| {
         assert_eq!(update_complaints(&STRATEGY, &of(status), &of(old), "status"), expected, "{status}");
     };
-    check(r#"{"replicas":2,"updatedReplicas":2,"readyReplicas":1,"currentReplicas":1,"availableReplicas":1}"#, "{}", &[]);
+    check(
+        r#"{"replicas":2,"updatedReplicas":2,"readyReplicas":1,"currentReplicas":1,"availableReplicas":1}"#,
+        "{}",
+        &[],
+    );
     check(
         r#"{"replicas":1,"readyReplicas":2,"currentReplicas":-1,"updatedReplicas":2,"availableReplicas":3,"collisionCount":1}"#,
         r#"{"collisionCount":2}"#,
@@ -170,4 +174,25 @@ fn what_is_taken_may_be_warned_of() {
             "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended",
         ],
     );
+}
+
+#[test]
+fn a_set_that_was_let_in_wrongly_can_be_scaled() {
+    let broken = r#"{"restartPolicy":"Always"}"#;
+    let check = |old: &str, new: &str, expected: &[&str]| {
+        let (old, new) = (of(old, ""), of(new, r#","replicas":2"#));
+        assert_eq!(update_complaints(&STRATEGY, &new, &old, ""), expected);
+    };
+    check(PODS, PODS, &[]);
+    check(broken, broken, &[]);
+    check(PODS, broken, &["spec.template.spec.containers: Required value"]);
+}
+
+#[test]
+fn what_is_wrong_with_labels_is_said_twice() {
+    let text = r#"{"spec":{"selector":{"matchLabels":{"app":"db"}},
+        "template":{"metadata":{"labels":{"app":"db","b":"!"}},"spec":{"containers":[{"name":"db","image":"i"}]}}}}"#;
+    let found = complaints(&STRATEGY, &created(&STRATEGY, "apps/v1", "StatefulSet", text));
+    assert_eq!(found.iter().filter(|line| line.starts_with("spec.template.labels: Invalid value: \"!\"")).count(), 2);
+    assert_eq!(found.len(), 2);
 }

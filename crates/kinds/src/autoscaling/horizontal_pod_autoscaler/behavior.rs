@@ -43,7 +43,9 @@ fn default_rules(rules: &mut HPAScalingRulesEdit<'_>, policies: &[Policy]) {
         rules.set_select_policy("Max");
     }
     // A list that is there and empty was written so, and is refused.
-    if rules.view().place().get(HPAScalingRules::POLICIES).is_present() {
+    let (at, field) = (rules.view().place(), HPAScalingRules::POLICIES);
+    let was_emptied = at.id().is_some_and(|node| at.tree().was_emptied(node, field.number()));
+    if was_emptied || at.get(field).is_present() {
         return;
     }
     for (of, value, period) in policies {

@@ -2,11 +2,11 @@
 
 use portcullis_model::quantity::Quantity;
 
+use crate::views::List;
 use crate::views::autoscaling_v2::{
     ContainerResourceMetricSource, CrossVersionObjectReference, ExternalMetricSource, MetricIdentifier, MetricSpec,
     MetricTarget, ObjectMetricSource, PodsMetricSource, ResourceMetricSource,
 };
-use crate::views::List;
 use crate::vocabulary::{Errors, Path, names};
 
 const TYPES: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];

@@ -67,11 +67,7 @@ fn value(target: Option<MetricTarget<'_>>, current: Option<MetricValueStatus<'_>
 }
 
 /// What is used of a resource: so much, or a part of what was asked for.
-fn used(
-    name: Option<&str>,
-    target: Option<MetricTarget<'_>>,
-    current: Option<MetricValueStatus<'_>>,
-) -> String {
+fn used(name: Option<&str>, target: Option<MetricTarget<'_>>, current: Option<MetricValueStatus<'_>>) -> String {
     let name = name.unwrap_or_default();
     if let Some(average) = target.and_then(MetricTarget::average_value) {
         let current = current.and_then(MetricValueStatus::average_value).unwrap_or(UNKNOWN);

@@ -103,7 +103,10 @@ fn what_is_scaled_has_a_group() {
     assert!(complaints(&STRATEGY, &of("Deployment", "apps/v1")).is_empty());
     assert_eq!(complaints(&STRATEGY, &of("Deployment", "v1")), [why("v1", no_group)]);
     assert!(complaints(&STRATEGY, &of("ReplicationController", "v1")).is_empty());
-    assert_eq!(complaints(&STRATEGY, &of("Deployment", "a/b/c")), [why("a/b/c", "unexpected GroupVersion string: a/b/c")]);
+    assert_eq!(
+        complaints(&STRATEGY, &of("Deployment", "a/b/c")),
+        [why("a/b/c", "unexpected GroupVersion string: a/b/c")]
+    );
     // What was let in once stays until it is changed.
     assert!(update_complaints(&STRATEGY, &of("Deployment", "v1"), &of("Deployment", "v1"), "").is_empty());
     assert_eq!(

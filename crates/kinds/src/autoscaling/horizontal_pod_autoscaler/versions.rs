@@ -134,7 +134,10 @@ pub fn to_v2(given: &Tree) -> Tree {
         let mut reference = spec.scale_target_ref_mut();
         reference.set_kind(from.spec().scale_target_ref().kind());
         reference.set_name(from.spec().scale_target_ref().name());
-        reference.set_api_version(from.spec().scale_target_ref().api_version());
+        let version = from.spec().scale_target_ref().api_version();
+        if !version.is_empty() {
+            reference.set_api_version(version);
+        }
         if let Some(least) = from.spec().min_replicas() {
             spec.set_min_replicas(least.into());
         }
@@ -192,7 +195,9 @@ fn status_to_v2(to: &mut v2::HorizontalPodAutoscalerEdit<'_>, from: v1::Horizont
     if let Some(time) = given.last_scale_time().flatten() {
         status.set_last_scale_time(time);
     }
-    status.set_current_replicas(given.current_replicas().into());
+    if given.current_replicas() != 0 {
+        status.set_current_replicas(given.current_replicas().into());
+    }
     status.set_desired_replicas(given.desired_replicas().into());
     if let Some(part) = &metrics {
         status.place().keep(v2::HorizontalPodAutoscalerStatus::CURRENT_METRICS, status_of(part));
@@ -310,7 +315,9 @@ mod tests {
 
     #[test]
     fn annotations_that_cannot_be_read_are_forgotten() {
-        for text in ["", "{", "[1]", r#"{"a":1}"#, r#"[{"type":1}]"#, r#"[{"type":"Pods","pods":{"targetAverageValue":"x"}}]"#] {
+        for text in
+            ["", "{", "[1]", r#"{"a":1}"#, r#"[{"type":1}]"#, r#"[{"type":"Pods","pods":{"targetAverageValue":"x"}}]"#]
+        {
             let given = json!({"metadata": {"annotations": {annotations::METRICS: text, "other": "stays"}}, "spec": {"maxReplicas": 1}});
             let mut tree = testing::read("autoscaling/v1", "HorizontalPodAutoscaler", &given.to_string());
             normalize(&mut tree);

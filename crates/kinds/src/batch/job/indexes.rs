@@ -27,14 +27,19 @@ pub fn count(text: &str, completions: i32) -> Result<i64, String> {
 
 /// The first index that two texts both name. Parts that make no sense are passed over: they are complained about where they stand.
 pub fn overlap(one: &str, other: &str, completions: i32) -> Option<i64> {
-    let read = |text: &str| -> Vec<Interval> { text.split(',').filter_map(|part| interval(part, completions).ok()).collect() };
+    let read =
+        |text: &str| -> Vec<Interval> { text.split(',').filter_map(|part| interval(part, completions).ok()).collect() };
     let (one, other) = (read(one), read(other));
     let (mut ones, mut others) = (one.iter().peekable(), other.iter().peekable());
     while let (Some((first, last)), Some((other_first, other_last))) = (ones.peek(), others.peek()) {
         if first <= other_last && other_first <= last {
             return Some(*first.max(other_first));
         }
-        if first <= other_first { ones.next() } else { others.next() };
+        if first <= other_first {
+            ones.next()
+        } else {
+            others.next()
+        };
     }
     None
 }

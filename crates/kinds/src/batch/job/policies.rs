@@ -8,7 +8,7 @@ use crate::views::batch_v1::{
     JobSpec, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
     SuccessPolicyRule,
 };
-use crate::views::{List, shown};
+use crate::views::{List, shown, shown_field};
 use crate::vocabulary::{Errors, Path, names, number};
 
 /// Rules of a pod failure policy, and patterns of conditions in a rule.
@@ -82,9 +82,9 @@ fn exit_codes(
         }
     }
     let (values, at) = (codes.values(), at.field("values"));
-    let place = codes.place().get(PodFailurePolicyOnExitCodesRequirement::VALUES);
+    let shown = || shown_field(codes.place(), PodFailurePolicyOnExitCodesRequirement::VALUES);
     if values.is_empty() {
-        errors.invalid(&at, shown(place), "at least one value is required");
+        errors.invalid(&at, shown(), "at least one value is required");
     } else if values.len() > EXIT_CODES_MAX {
         errors.too_many(&at, values.len(), EXIT_CODES_MAX);
     }
@@ -98,15 +98,11 @@ fn exit_codes(
         }
     }
     if values.iter().zip(values.iter().skip(1)).any(|(one, next)| one > next) {
-        errors.invalid(&at, shown(place), "must be ordered");
+        errors.invalid(&at, shown(), "must be ordered");
     }
 }
 
-fn pod_conditions(
-    patterns: List<'_, PodFailurePolicyOnPodConditionsPattern<'_>>,
-    at: &Path<'_>,
-    errors: &mut Errors,
-) {
+fn pod_conditions(patterns: List<'_, PodFailurePolicyOnPodConditionsPattern<'_>>, at: &Path<'_>, errors: &mut Errors) {
     if patterns.len() > PATTERNS_MAX {
         errors.too_many(at, patterns.len(), PATTERNS_MAX);
     }
@@ -185,7 +181,6 @@ fn success_rule(spec: JobSpec<'_>, rule: SuccessPolicyRule<'_>, at: &Path<'_>, e
 /// When pods are replaced.
 pub fn pod_replacement(spec: JobSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
     let Some(policy) = spec.pod_replacement_policy() else { return };
-    let known =
-        if spec.pod_failure_policy().is_some() { REPLACEMENTS_WITH_FAILURE_POLICY } else { REPLACEMENTS };
+    let known = if spec.pod_failure_policy().is_some() { REPLACEMENTS_WITH_FAILURE_POLICY } else { REPLACEMENTS };
     names::one_of(policy, known, at, errors);
 }

@@ -9,7 +9,6 @@ use super::{INDEXED, NEEDS_INDEXES, NON_INDEXED, is_indexed};
 use crate::core::pod_spec;
 use crate::views::batch_v1::JobSpec;
 use crate::views::core_v1::PodTemplateSpec;
-use crate::views::shown;
 use crate::vocabulary::frozen::is_same;
 use crate::vocabulary::{Errors, Path, names, selectors};
 
@@ -30,7 +29,8 @@ pub fn whole(spec: JobSpec<'_>, old: Option<JobSpec<'_>>, at: &Path<'_>, errors:
     match spec.selector() {
         None => errors.required(&at_selector, ""),
         // What is wrong with it was let in once.
-        Some(selector) if old.and_then(JobSpec::selector).is_some_and(|old| is_same(selector.place(), old.place())) => {}
+        Some(selector) if old.and_then(JobSpec::selector).is_some_and(|old| is_same(selector.place(), old.place())) => {
+        }
         Some(selector) => selectors::label_selector(selector, &at_selector, errors),
     }
     let labels = spec.template().metadata().labels();
@@ -41,8 +41,8 @@ pub fn whole(spec: JobSpec<'_>, old: Option<JobSpec<'_>>, at: &Path<'_>, errors:
         Some(Err(_)) => true,
     };
     if !is_selected {
-        let labels = super::template_labels(spec.template());
-        errors.invalid(&at.field("template.metadata.labels"), shown(labels), "`selector` does not match template `labels`");
+        let labels = super::shown_labels(spec.template());
+        errors.invalid(&at.field("template.metadata.labels"), labels, "`selector` does not match template `labels`");
     }
 }
 
@@ -175,7 +175,9 @@ fn template(spec: JobSpec<'_>, old: Option<PodTemplateSpec<'_>>, at: &Path<'_>, 
 
 /// The name must leave room for what an indexed job's pods are called.
 pub fn host_name(name: &str, spec: JobSpec<'_>, errors: &mut Errors) {
-    let Some(completions) = spec.completions().filter(|completions| is_indexed(spec) && *completions > 0) else { return };
+    let Some(completions) = spec.completions().filter(|completions| is_indexed(spec) && *completions > 0) else {
+        return;
+    };
     let last = format!("{name}-{}", completions - 1);
     if !texts::dns1123_label(&last).is_empty() {
         let why = format!("will not able to create pod with invalid DNS label: {last}");

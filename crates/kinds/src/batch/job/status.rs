@@ -136,7 +136,9 @@ fn finished(new: Said<'_>, old: Said<'_>, at: &Path<'_>, errors: &mut Errors) {
     }
     let (field, uncounted) = (JobStatus::UNCOUNTED_TERMINATED_PODS, status.uncounted_terminated_pods());
     let changes = || !is_same(status.place().get(field), was.place().get(field));
-    if uncounted.is_some_and(|pods| !pods.succeeded().is_empty() || !pods.failed().is_empty()) && (finishes || changes()) {
+    if uncounted.is_some_and(|pods| !pods.succeeded().is_empty() || !pods.failed().is_empty())
+        && (finishes || changes())
+    {
         let why = "uncountedTerminatedPods needs to be empty for finished job";
         errors.invalid(&at.field(field.name()), shown(status.place().get(field)), why);
     }

@@ -48,10 +48,8 @@ fn what_is_not_said_is_as_upstream_has_it() {
     let labels = serde_json::json!({UID_LABEL: UID, UID_LABEL_OLD: UID, NAME_LABEL: "tide", NAME_LABEL_OLD: "tide"});
     assert_eq!(spec["template"]["metadata"]["labels"], labels);
     assert_eq!(shown["metadata"]["labels"], labels);
-    let indexed = testing::json(&of(
-        r#""parallelism":3,"completionMode":"Indexed","backoffLimitPerIndex":1,
-            "podFailurePolicy":{"rules":[{"action":"Ignore","onPodConditions":[{"type":"A"}]}]}"#,
-    ));
+    let indexed = testing::json(&of(r#""parallelism":3,"completionMode":"Indexed","backoffLimitPerIndex":1,
+            "podFailurePolicy":{"rules":[{"action":"Ignore","onPodConditions":[{"type":"A"}]}]}"#));
     assert_eq!(indexed["spec"].get("completions"), None);
     assert_eq!(indexed["spec"]["backoffLimit"], i32::MAX);
     assert_eq!(indexed["spec"]["podReplacementPolicy"], "Failed");
@@ -62,9 +60,15 @@ fn what_is_not_said_is_as_upstream_has_it() {
 fn what_a_job_may_want() {
     let check = |fields: &str, expected: &[&str]| assert_eq!(complaints(&STRATEGY, &of(fields)), expected, "{fields}");
     check("", &[]);
-    check(r#""parallelism":0,"completions":0,"backoffLimit":0,"ttlSecondsAfterFinished":0,"activeDeadlineSeconds":0"#, &[]);
+    check(
+        r#""parallelism":0,"completions":0,"backoffLimit":0,"ttlSecondsAfterFinished":0,"activeDeadlineSeconds":0"#,
+        &[],
+    );
     check(r#""managedBy":"example.com/runner""#, &[]);
-    check(r#""managedBy":"runner""#, &[r#"spec.managedBy: Invalid value: "runner": must be a domain-prefixed path (such as "acme.io/foo")"#]);
+    check(
+        r#""managedBy":"runner""#,
+        &[r#"spec.managedBy: Invalid value: "runner": must be a domain-prefixed path (such as "acme.io/foo")"#],
+    );
     check(
         r#""parallelism":-7,"ttlSecondsAfterFinished":-7"#,
         &[
@@ -85,7 +89,9 @@ fn what_a_job_may_want() {
     );
     check(
         r#""podReplacementPolicy":"Other""#,
-        &[r#"spec.podReplacementPolicy: Unsupported value: "Other": supported values: "Failed", "TerminatingOrFailed""#],
+        &[
+            r#"spec.podReplacementPolicy: Unsupported value: "Other": supported values: "Failed", "TerminatingOrFailed""#,
+        ],
     );
     check(
         r#""completionMode":"Indexed","completions":100001,"parallelism":10001,"backoffLimitPerIndex":1"#,
@@ -114,7 +120,8 @@ fn an_index_backoff_without_completions_is_refused() {
 fn what_becomes_of_pods_that_end() {
     let check = |rules: &str, expected: &[&str]| {
         let fields = format!(r#""podFailurePolicy":{{"rules":[{rules}]}}"#);
-        let expected: Vec<String> = expected.iter().map(|line| format!("spec.podFailurePolicy.rules[0]{line}")).collect();
+        let expected: Vec<String> =
+            expected.iter().map(|line| format!("spec.podFailurePolicy.rules[0]{line}")).collect();
         assert_eq!(complaints(&STRATEGY, &of(&fields)), expected, "{rules}");
     };
     check(r#"{"action":"Count","onExitCodes":{"operator":"NotIn","values":[0,1],"containerName":"work"}}"#, &[]);
@@ -178,7 +185,10 @@ fn pods_of_a_job_end() {
     };
     check("OnFailure", &[]);
     check("Always", &[r#"spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never""#]);
-    check("other", &[r#"spec.template.spec.restartPolicy: Unsupported value: "other": supported values: "OnFailure", "Never""#]);
+    check(
+        "other",
+        &[r#"spec.template.spec.restartPolicy: Unsupported value: "other": supported values: "OnFailure", "Never""#],
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{is_indexed, is_true};
 use crate::views::batch_v1::{Job, JobEdit, JobSpec};
 use crate::views::core_v1::{Affinity, AffinityEdit, Container, PodSpec, PodSpecEdit};
 use crate::views::meta_v1::ObjectMeta;
-use crate::views::{self, List, ListEdit};
+use crate::views::{self, Edit, List, ListEdit};
 use crate::vocabulary::frozen::{frozen, is_same};
 use crate::vocabulary::{Errors, Path};
 
@@ -30,7 +30,9 @@ fn completions(new: JobSpec<'_>, old: JobSpec<'_>, at: &Path<'_>, errors: &mut E
         new.check_frozen_completions(old, at, errors);
         return;
     }
-    let Some(completions) = new.completions().filter(|completions| Some(*completions) != old.completions()) else { return };
+    let Some(completions) = new.completions().filter(|completions| Some(*completions) != old.completions()) else {
+        return;
+    };
     if Some(completions) != new.parallelism() {
         let why = "can only be modified in tandem with spec.parallelism";
         errors.invalid(&at.field("completions"), completions, why);
@@ -106,7 +108,7 @@ fn allow_node_affinity(old: &mut PodSpecEdit<'_>, new: PodSpec<'_>) {
     }
 }
 
-fn allow_resources<E>(mut old: ListEdit<'_, E>, new: List<'_, Container<'_>>) {
+fn allow_resources<'e, E: Edit<'e>>(mut old: ListEdit<'_, E>, new: List<'_, Container<'_>>) {
     let mut containers = new.iter();
     old.each(|mut place| {
         if let Some(container) = containers.next() {

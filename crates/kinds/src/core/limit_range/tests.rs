@@ -13,7 +13,8 @@ fn a_container_gets_what_follows_from_the_rest() {
         let mut tree = range(&format!("[{item}]"));
         for _ in 0..2 {
             let found = json(&tree);
-            let at = |name: &str| found.pointer(&format!("/spec/limits/0/{name}")).cloned().unwrap_or_default().to_string();
+            let at =
+                |name: &str| found.pointer(&format!("/spec/limits/0/{name}")).cloned().unwrap_or_default().to_string();
             assert_eq!((at("default").as_str(), at("defaultRequest").as_str()), (limits, requests), "{item}");
             default_all(&STRATEGY, &mut tree);
         }
@@ -21,7 +22,8 @@ fn a_container_gets_what_follows_from_the_rest() {
     check(r#"{"type":"Container","max":{"cpu":"2"}}"#, r#"{"cpu":"2"}"#, r#"{"cpu":"2"}"#);
     check(r#"{"type":"Container","min":{"cpu":"1"}}"#, "null", r#"{"cpu":"1"}"#);
     check(r#"{"type":"Container","min":{"cpu":"1"},"max":{"cpu":"2"}}"#, r#"{"cpu":"2"}"#, r#"{"cpu":"2"}"#);
-    let some = r#"{"type":"Container","max":{"cpu":"4"},"default":{"cpu":"3","memory":"1Gi"},"defaultRequest":{"cpu":"1"}}"#;
+    let some =
+        r#"{"type":"Container","max":{"cpu":"4"},"default":{"cpu":"3","memory":"1Gi"},"defaultRequest":{"cpu":"1"}}"#;
     check(some, r#"{"cpu":"3","memory":"1Gi"}"#, r#"{"cpu":"1","memory":"1Gi"}"#);
     check(r#"{"type":"Pod","max":{"cpu":"2"}}"#, "null", "null");
 }

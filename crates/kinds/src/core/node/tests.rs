@@ -41,11 +41,15 @@ fn ranges_are_one_of_each_family() {
     check(r#"["10.0.0.0/24","fd00::/64"]"#, &[]);
     check(
         r#"["10.0.0.0/24","10.0.1.0/24"]"#,
-        &[r#"spec.podCIDRs: Invalid value: ["10.0.0.0/24","10.0.1.0/24"]: may specify no more than one CIDR for each IP family"#],
+        &[
+            r#"spec.podCIDRs: Invalid value: ["10.0.0.0/24","10.0.1.0/24"]: may specify no more than one CIDR for each IP family"#,
+        ],
     );
     check(
         r#"["berth"]"#,
-        &[r#"spec.podCIDRs[0]: Invalid value: "berth": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"#],
+        &[
+            r#"spec.podCIDRs[0]: Invalid value: "berth": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"#,
+        ],
     );
 }
 

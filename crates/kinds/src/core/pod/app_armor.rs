@@ -4,9 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::views::core_v1::{
-    AppArmorProfile, Container, ContainerEdit, EphemeralContainer, Pod, PodEdit, PodSpec,
-};
+use crate::views::core_v1::{AppArmorProfile, Container, ContainerEdit, EphemeralContainer, Pod, PodEdit, PodSpec};
 use crate::views::{Edit as _, Map};
 use crate::vocabulary::{Errors, Path};
 

@@ -8,8 +8,8 @@ use portcullis_model::tree::Tree;
 use super::{app_armor, qos};
 use crate::strategy::Requester;
 use crate::views::core_v1::{
-    Container, ContainerEdit, Pod, PodAffinityTerm, PodAffinityTermEdit, PodConditionEdit, PodEdit,
-    PodSpec, PodSpecEdit, PodStatus, TopologySpreadConstraintEdit, WeightedPodAffinityTermEdit,
+    Container, ContainerEdit, Pod, PodAffinityTerm, PodAffinityTermEdit, PodConditionEdit, PodEdit, PodSpec,
+    PodSpecEdit, PodStatus, TopologySpreadConstraintEdit, WeightedPodAffinityTermEdit,
 };
 use crate::views::meta_v1::{LabelSelectorEdit, LabelSelectorRequirement, ObjectMeta};
 use crate::views::{self, Edit as _, List, ListEdit};
@@ -116,7 +116,10 @@ fn each_affinity_term(spec: &mut PodSpecEdit<'_>, change: &mut dyn FnMut(PodAffi
     }
 }
 
-fn each_weighted(mut list: ListEdit<'_, WeightedPodAffinityTermEdit<'_>>, change: &mut dyn FnMut(PodAffinityTermEdit<'_>)) {
+fn each_weighted(
+    mut list: ListEdit<'_, WeightedPodAffinityTermEdit<'_>>,
+    change: &mut dyn FnMut(PodAffinityTermEdit<'_>),
+) {
     list.each(|place| {
         let mut weighted = WeightedPodAffinityTermEdit::at(place);
         change(weighted.pod_affinity_term_mut());

@@ -147,12 +147,7 @@ fn claims(
 }
 
 /// The claim that the scheduler made for resources that are devices: which container's resource is which of its requests.
-fn extended_claim(
-    status: PodExtendedResourceClaimStatus<'_>,
-    spec: PodSpec<'_>,
-    at: &Path<'_>,
-    errors: &mut Errors,
-) {
+fn extended_claim(status: PodExtendedResourceClaimStatus<'_>, spec: PodSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
     let name = status.resource_claim_name();
     errors.complain(&at.field("resourceClaimName"), name, names::dns1123_subdomain(name));
     if status.request_mappings().is_empty() {
@@ -263,7 +258,10 @@ fn users(list: List<'_, ContainerStatus<'_>>, spec: PodSpec<'_>, at: &Path<'_>, 
 fn no_devices(list: List<'_, ContainerStatus<'_>>, at: &Path<'_>, errors: &mut Errors) {
     for (index, status) in list.iter().enumerate() {
         if !status.allocated_resources_status().is_empty() {
-            errors.forbidden(&at.index(index).field("allocatedResourcesStatus"), "must not be specified in container status");
+            errors.forbidden(
+                &at.index(index).field("allocatedResourcesStatus"),
+                "must not be specified in container status",
+            );
         }
     }
 }

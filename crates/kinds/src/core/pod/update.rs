@@ -7,8 +7,8 @@ use portcullis_model::status::BadValue;
 
 use super::{annotations, validate};
 use crate::views::core_v1::{
-    Affinity, Container, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSchedulingGate, PodSpec,
-    Toleration,
+    Affinity, Container, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSchedulingGate,
+    PodSpec, Toleration,
 };
 use crate::views::{Field, List, shown};
 use crate::vocabulary::frozen::{is_same, is_same_but_for};

@@ -35,7 +35,9 @@ fn tokens_have_an_account(spec: PodSpec<'_>, at: &Path<'_>, errors: &mut Errors)
     }
     for (index, volume) in spec.volumes().iter().enumerate() {
         let Some(projected) = volume.projected() else { continue };
-        for (source, _) in projected.sources().iter().enumerate().filter(|(_, one)| one.service_account_token().is_some()) {
+        for (source, _) in
+            projected.sources().iter().enumerate().filter(|(_, one)| one.service_account_token().is_some())
+        {
             let (at, why) = (at.field("volumes"), "must not be specified when serviceAccountName is not set");
             let at = at.index(index);
             let at = at.field("projected.sources");

@@ -67,10 +67,7 @@ fn has_container(spec: PodSpec<'_>, name: &str) -> bool {
 
 /// A 32 bit number without a plus and without zeros before it.
 fn is_cost(text: &str) -> bool {
-    let starts_well = match text.as_bytes() {
-        [b'-' | b'1'..=b'9', ..] | [b'0'] => true,
-        _ => false,
-    };
+    let starts_well = matches!(text.as_bytes(), [b'-' | b'1'..=b'9', ..] | [b'0']);
     starts_well && text.parse::<i32>().is_ok()
 }
 

@@ -24,7 +24,7 @@ use crate::views::core_v1::{Container, EphemeralContainer, PodSpec, Volume};
 use crate::views::{Field, View};
 use crate::vocabulary::{Errors, Path};
 
-pub use defaults::{default, default_pod, rounded_up};
+pub use defaults::{default, rounded_up};
 pub use ports::validate_host_network;
 pub use systems::{validate_linux, validate_windows};
 pub use warnings::{warn, warn_of_fraction};

@@ -19,7 +19,7 @@ fn pod(more: &str) -> portcullis_model::tree::Tree {
 
 fn complaints(more: &str, old: Option<&str>) -> Vec<String> {
     let (tree, old) = (pod(more), old.map(pod));
-    let (new, old) = (views::read::<Pod<'_>>(&tree), old.as_ref().map(|old| views::read::<Pod<'_>>(old)));
+    let (new, old) = (views::read::<Pod<'_>>(&tree), old.as_ref().map(views::read::<Pod<'_>>));
     let mut errors = Errors::new();
     validate(new.spec(), Context::of_pod(new, old), &Path::new("spec"), &mut errors);
     lines(errors)
@@ -56,6 +56,9 @@ fn a_spec_is_filled_in() {
     let volumes: Vec<Volume<'_>> = spec.volumes().iter().collect();
     assert!(volumes[0].empty_dir().is_some());
     assert_eq!(volumes[1].secret().unwrap().default_mode(), Some(0o644));
+    let tree = pod(r#""volumes":[{"name":"a","azureDisk":{"diskName":"a","diskURI":"b"}}]"#);
+    let disk = views::read::<Pod<'_>>(&tree).spec().volumes().iter().next().unwrap().azure_disk().unwrap();
+    assert_eq!((disk.kind(), disk.read_only()), (Some("Shared"), Some(false)));
 }
 
 #[test]

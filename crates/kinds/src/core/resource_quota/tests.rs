@@ -76,11 +76,9 @@ fn a_scope_selector_makes_sense() {
     );
     check(
         r#"{"scopeName":"Terminating","operator":"In","values":["a"]}"#,
-        &[
-            ".operator: Invalid value: \"In\": must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, \
+        &[".operator: Invalid value: \"In\": must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, \
              ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or \
-             ResourceQuotaScopeCrossNamespacePodAffinity",
-        ],
+             ResourceQuotaScopeCrossNamespacePodAffinity"],
     );
     check(
         r#"{"scopeName":"BestEffort","operator":"Exists"},{"scopeName":"NotBestEffort","operator":"Exists"}"#,
@@ -102,7 +100,9 @@ fn scopes_stay() {
 
 #[test]
 fn a_status_is_checked_at_its_own_door() {
-    let of = |used: &str| read("v1", "ResourceQuota", &format!(r#"{{"spec":{{"hard":{{"x":"1"}}}},"status":{{"used":{used}}}}}"#));
+    let of = |used: &str| {
+        read("v1", "ResourceQuota", &format!(r#"{{"spec":{{"hard":{{"x":"1"}}}},"status":{{"used":{used}}}}}"#))
+    };
     let old = of("{}");
     assert_eq!(update_complaints(&STRATEGY, &of(r#"{"pods":"1"}"#), &old, "status"), [""; 0]);
     assert_eq!(
@@ -113,7 +113,8 @@ fn a_status_is_checked_at_its_own_door() {
 
 #[test]
 fn a_table_shows_requests_and_limits_apart() {
-    let status = r#"{"hard":{"limits.memory":"1Gi","pods":"2","requests.cpu":"1"},"used":{"limits.memory":"100Mi","pods":"1"}}"#;
+    let status =
+        r#"{"hard":{"limits.memory":"1Gi","pods":"2","requests.cpu":"1"},"used":{"limits.memory":"100Mi","pods":"1"}}"#;
     let tree = read("v1", "ResourceQuota", &format!(r#"{{"status":{status}}}"#));
     assert_eq!(cell(&tree, "Request"), Some(Cell::Text("pods: 1/2, requests.cpu: 0/1".to_owned())));
     assert_eq!(cell(&tree, "Limit"), Some(Cell::Text("limits.memory: 100Mi/1Gi".to_owned())));

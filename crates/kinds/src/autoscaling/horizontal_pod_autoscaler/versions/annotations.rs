@@ -366,9 +366,9 @@ fn read_list(text: &str, read: impl Fn(&Value) -> Option<Value>) -> Option<Vec<V
 /// A member by its name, in whatever case, as Go reads JSON; a null is none.
 fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
     let members = value.as_object()?;
-    let found = members.get(name).or_else(|| {
-        members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    });
+    let found = members
+        .get(name)
+        .or_else(|| members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value));
     found.filter(|value| !value.is_null())
 }
 

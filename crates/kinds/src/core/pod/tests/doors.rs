@@ -128,9 +128,12 @@ fn ephemeral_containers_are_added_and_stay() {
 
 #[test]
 fn processor_and_memory_are_resized() {
-    let of = |resources: Value| pod(&json!({}), &json!({"containers": [{"name": "c", "image": "img:1", "resources": resources}]}));
+    let of = |resources: Value| {
+        pod(&json!({}), &json!({"containers": [{"name": "c", "image": "img:1", "resources": resources}]}))
+    };
     let requests = |requests: Value| of(json!({"requests": requests}));
-    let check = |old: &Value, new: &Value, expected: &[&str]| assert_eq!(refusals("resize", new, old), expected, "{new}");
+    let check =
+        |old: &Value, new: &Value, expected: &[&str]| assert_eq!(refusals("resize", new, old), expected, "{new}");
     let half = requests(json!({"cpu": "500m"}));
     check(&half, &half, &[]);
     check(&half, &requests(json!({"cpu": "1"})), &[]);
@@ -170,9 +173,14 @@ fn init_containers_and_the_pod_as_a_whole_are_resized() {
     };
     let init = |cpu: &str| json!({"name": "i", "image": "a", "resources": {"requests": {"cpu": cpu}}});
     let whole = |cpu: &str| json!({"requests": {"cpu": cpu}});
-    let check = |old: &Value, new: &Value, expected: &[&str]| assert_eq!(refusals("resize", new, old), expected, "{new}");
+    let check =
+        |old: &Value, new: &Value, expected: &[&str]| assert_eq!(refusals("resize", new, old), expected, "{new}");
     check(&of(init("1"), whole("2")), &of(init("2"), whole("3")), &[]);
-    check(&of(init("1"), whole("2")), &of(init("1"), json!(null)), &["spec.resources: Forbidden: pod-level resources cannot be removed"]);
+    check(
+        &of(init("1"), whole("2")),
+        &of(init("1"), json!(null)),
+        &["spec.resources: Forbidden: pod-level resources cannot be removed"],
+    );
     let memory = json!({"requests": {"cpu": "2", "memory": "1Gi"}});
     let gone = "spec.resources.requests: Forbidden: pod-level resource requests cannot be removed";
     check(&of(init("1"), memory), &of(init("1"), whole("2")), &[gone]);
@@ -235,13 +243,17 @@ fn nodes_write_the_status() {
         asks.clone(),
         none.clone(),
         device("example.com/fpga", "Healthy"),
-        &[&format!("{at}.name: Invalid value: \"example.com/fpga\": must match one of the container's resource requests")],
+        &[&format!(
+            "{at}.name: Invalid value: \"example.com/fpga\": must match one of the container's resource requests"
+        )],
     );
     check(
         asks,
         none,
         device("example.com/gpu", "Fine"),
-        &[&format!("{at}.resources[0].health: Unsupported value: \"Fine\": supported values: \"Healthy\", \"Unhealthy\", \"Unknown\"")],
+        &[&format!(
+            "{at}.resources[0].health: Unsupported value: \"Fine\": supported values: \"Healthy\", \"Unhealthy\", \"Unknown\""
+        )],
     );
 }
 
@@ -252,13 +264,19 @@ fn a_status_does_not_forget_generations() {
         held["status"] = status;
         sent(&held)
     };
-    let condition = |of: &str, generation: Value| json!({"type": of, "status": "True", "observedGeneration": generation});
-    let old = of(json!({"observedGeneration": 4, "qosClass": "BestEffort", "conditions": [condition("Ready", json!(3)), condition("A", json!(2))]}));
-    let mut tree = of(json!({"conditions": [condition("A", json!(null)), condition("Ready", json!(5)), condition("B", json!(null))]}));
+    let condition =
+        |of: &str, generation: Value| json!({"type": of, "status": "True", "observedGeneration": generation});
+    let old = of(
+        json!({"observedGeneration": 4, "qosClass": "BestEffort", "conditions": [condition("Ready", json!(3)), condition("A", json!(2))]}),
+    );
+    let mut tree = of(
+        json!({"conditions": [condition("A", json!(null)), condition("Ready", json!(5)), condition("B", json!(null))]}),
+    );
     (STRATEGY.prepare_update)(&mut tree, &old, "status", 0);
     let status = &shown(&tree)["status"];
     assert_eq!(status["observedGeneration"], json!(4));
     assert_eq!(status["qosClass"], json!("BestEffort"));
-    let generations: Vec<_> = status["conditions"].as_array().unwrap().iter().map(|held| held["observedGeneration"].clone()).collect();
+    let generations: Vec<_> =
+        status["conditions"].as_array().unwrap().iter().map(|held| held["observedGeneration"].clone()).collect();
     assert_eq!(generations, [json!(2), json!(5), json!(null)]);
 }

@@ -4,7 +4,8 @@ use super::*;
 
 #[test]
 fn a_new_pod_waits() {
-    let check = |spec: Value, expected: Value| assert_eq!(stored(&pod(&json!({}), &spec))["status"], expected, "{spec}");
+    let check =
+        |spec: Value, expected: Value| assert_eq!(stored(&pod(&json!({}), &spec))["status"], expected, "{spec}");
     check(json!({}), json!({"phase": "Pending", "qosClass": "BestEffort"}));
     let limited = json!([{"name": "c", "image": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]);
     check(json!({"containers": limited}), json!({"phase": "Pending", "qosClass": "Guaranteed"}));
@@ -86,7 +87,8 @@ fn ports_on_the_hosts_network_are_the_hosts() {
     let ports = json!([{"containerPort": 80}, {"containerPort": 81, "hostPort": 81}]);
     let spec = json!({"hostNetwork": true, "containers": [{"name": "c", "image": "a", "ports": ports}]});
     let held = stored(&pod(&json!({}), &spec));
-    let ports: Vec<_> = held["spec"]["containers"][0]["ports"].as_array().unwrap().iter().map(|port| &port["hostPort"]).collect();
+    let ports: Vec<_> =
+        held["spec"]["containers"][0]["ports"].as_array().unwrap().iter().map(|port| &port["hostPort"]).collect();
     assert_eq!(ports, [80, 81]);
 }
 
@@ -164,13 +166,18 @@ fn annotations_have_rules() {
     check(
         json!({format!("{profile}c"): "strict"}),
         json!({}),
-        &[&format!("metadata.annotations[{profile}c]: Invalid value: \"strict\": invalid AppArmor profile name: \"strict\"")],
+        &[&format!(
+            "metadata.annotations[{profile}c]: Invalid value: \"strict\": invalid AppArmor profile name: \"strict\""
+        )],
     );
-    let field = json!([{"name": "c", "image": "a", "securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}]);
+    let field =
+        json!([{"name": "c", "image": "a", "securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}]);
     check(
         json!({format!("{profile}c"): "unconfined"}),
         json!({"containers": field}),
-        &["spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match"],
+        &[
+            "spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match",
+        ],
     );
     let seccomp = "seccomp.security.alpha.kubernetes.io/pod";
     check(json!({seccomp: "localhost/a"}), json!({}), &[]);
@@ -205,7 +212,13 @@ fn a_name_that_is_no_host_name_is_warned_of() {
     let check = |name: &str, expected: usize| {
         let mut warnings = Vec::new();
         (STRATEGY.warn_create)(&new(&pod(&json!({"name": name}), &json!({}))), &mut warnings);
-        assert_eq!(warnings.iter().filter(|line| line.starts_with("metadata.name: this is used in the Pod's hostname")).count(), expected);
+        assert_eq!(
+            warnings
+                .iter()
+                .filter(|line| line.starts_with("metadata.name: this is used in the Pod's hostname"))
+                .count(),
+            expected
+        );
     };
     check("p", 0);
     check("p.q", 1);

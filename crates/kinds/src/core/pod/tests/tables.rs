@@ -21,7 +21,8 @@ fn a_row_says_how_the_pod_is() {
     check(none(), container(json!({"terminated": {"exitCode": 3}})), ["0/1", "ExitCode:3", "2"]);
     check(none(), container(json!({"terminated": {"exitCode": 3, "signal": 9}})), ["0/1", "Signal:9", "2"]);
     let mut restarted = container(json!({"running": {}}));
-    restarted["containerStatuses"][0]["lastState"] = json!({"terminated": {"exitCode": 1, "finishedAt": "1970-01-01T00:15:00Z"}});
+    restarted["containerStatuses"][0]["lastState"] =
+        json!({"terminated": {"exitCode": 1, "finishedAt": "1970-01-01T00:15:00Z"}});
     check(none(), restarted, ["1/1", "Running", "2 (100s ago)"]);
     let done = json!({"phase": "Running", "containerStatuses": [
         {"name": "c", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}},

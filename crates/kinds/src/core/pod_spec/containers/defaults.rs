@@ -1,17 +1,15 @@
 //! What a container gets that its author left out (upstream: `SetDefaults_Container`, `SetDefaults_Probe`,
-//! `SetDefaults_HTTPGetAction`, `SetDefaults_ObjectFieldSelector`, `SetDefaults_ResourceList`, and the parts of `SetDefaults_Pod` about
-//! containers). What depends on nothing stands in the facts.
+//! `SetDefaults_HTTPGetAction`, `SetDefaults_ObjectFieldSelector`, `SetDefaults_ResourceList`). What depends on nothing stands in the facts,
+//! and what only a pod gets, not a template, in `pod/defaults.rs`.
 
 use portcullis_model::quantity::{Format, Quantity};
 
-use super::resources::{aggregate, is_of_pods};
 use crate::views::core_v1::{
-    ContainerEdit, ContainerPortEdit, EnvVarEdit, HTTPGetActionEdit, LifecycleHandlerEdit, PodSpecEdit, ProbeEdit,
-    ResourceRequirements, ResourceRequirementsEdit,
+    ContainerEdit, EnvVarEdit, HTTPGetActionEdit, LifecycleHandlerEdit, PodSpecEdit, ProbeEdit,
+    ResourceRequirementsEdit,
 };
 use crate::views::{Edit as _, Map, MapEdit, Place};
 use crate::vocabulary::images;
-use crate::vocabulary::resource_names::HUGE_PAGES_PREFIX;
 
 /// What of a pod's fields is named by the first version of the API.
 const FIELD_VERSION: &str = "v1";
@@ -27,26 +25,6 @@ pub fn default(spec: &mut PodSpecEdit<'_>) {
     if spec.view().resources().is_some() {
         round_up(&mut spec.resources_mut());
     }
-}
-
-/// Gives the containers of a pod what a template leaves open: requests are what the limits are, ports of the host's network are the
-/// host's, and the pod as a whole asks for what its containers do.
-pub fn default_pod(spec: &mut PodSpecEdit<'_>) {
-    let is_on_host_network = spec.view().host_network();
-    let mut of_pod = |place: Place<'_>| {
-        let mut container = ContainerEdit::at(place);
-        default_requests(&mut container);
-        if is_on_host_network && !container.view().ports().is_empty() {
-            container.ports_mut().each(|place| default_host_port(ContainerPortEdit::at(place)));
-        }
-    };
-    if !spec.view().containers().is_empty() {
-        spec.containers_mut().each(&mut of_pod);
-    }
-    if !spec.view().init_containers().is_empty() {
-        spec.init_containers_mut().each(&mut of_pod);
-    }
-    default_pod_resources(spec);
 }
 
 /// Changes every container. To open a list is to have one, so only those that are there are opened.
@@ -118,6 +96,10 @@ fn probe(mut probe: ProbeEdit<'_>) {
     if probe.view().http_get().is_some() {
         http_get(probe.http_get_mut());
     }
+    // No service's name is a name here: the server as a whole.
+    if probe.view().grpc().is_some_and(|call| call.service().is_none()) {
+        probe.grpc_mut().set_service("");
+    }
 }
 
 fn event(mut event: LifecycleHandlerEdit<'_>) {
@@ -140,60 +122,6 @@ fn variable(mut variable: EnvVarEdit<'_>) {
     if field.is_some_and(|field| field.api_version().is_empty()) {
         variable.value_from_mut().field_ref_mut().set_api_version(FIELD_VERSION);
     }
-}
-
-fn default_requests(container: &mut ContainerEdit<'_>) {
-    let resources = container.view().resources();
-    let (limits, requests) = (resources.limits(), resources.requests());
-    let missing: Vec<(String, String)> =
-        limits.iter().filter(|(name, _)| requests.get(name).is_none()).map(owned).collect();
-    if !missing.is_empty() {
-        insert(&mut container.resources_mut().requests_mut(), &missing);
-    }
-}
-
-fn default_host_port(mut port: ContainerPortEdit<'_>) {
-    let number = port.view().container_port();
-    if port.view().host_port() == 0 && number != 0 {
-        port.set_host_port(number.into());
-    }
-}
-
-/// What a pod that says something of its resources as a whole did not say. Huge pages that its containers may use, it may; what they
-/// ask for, it does; of the rest it asks for as much as it may use.
-fn default_pod_resources(spec: &mut PodSpecEdit<'_>) {
-    let Some(resources) = spec.view().resources() else { return };
-    let limits: Vec<(String, String)> = aggregate(spec.view(), ResourceRequirements::limits)
-        .into_iter()
-        .filter(|(name, _)| name.starts_with(HUGE_PAGES_PREFIX) && resources.limits().get(name).is_none())
-        .map(|(name, sum)| (name.to_owned(), sum.to_string()))
-        .collect();
-    if !limits.is_empty() {
-        insert(&mut spec.resources_mut().limits_mut(), &limits);
-    }
-    let Some(resources) = spec.view().resources() else { return };
-    let (limits, requests) = (resources.limits(), resources.requests());
-    if limits.is_empty() && requests.is_empty() {
-        return;
-    }
-    let is_open = |requests: Map<'_, &str>, name: &str| is_of_pods(name) && requests.get(name).is_none();
-    let mut missing: Vec<(String, String)> = aggregate(spec.view(), ResourceRequirements::requests)
-        .into_iter()
-        .filter(|(name, _)| is_open(requests, name) && !name.starts_with(HUGE_PAGES_PREFIX))
-        .map(|(name, sum)| (name.to_owned(), sum.to_string()))
-        .collect();
-    for (name, limit) in limits.iter().filter(|(name, _)| is_open(requests, name)) {
-        if missing.iter().all(|(of, _)| of != name) {
-            missing.push(owned((name, limit)));
-        }
-    }
-    if !missing.is_empty() {
-        insert(&mut spec.resources_mut().requests_mut(), &missing);
-    }
-}
-
-fn owned((name, amount): (&str, &str)) -> (String, String) {
-    (name.to_owned(), amount.to_owned())
 }
 
 fn insert(amounts: &mut MapEdit<'_>, missing: &[(String, String)]) {

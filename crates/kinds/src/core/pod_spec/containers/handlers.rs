@@ -64,10 +64,9 @@ pub(super) fn validate_lifecycle(lifecycle: Lifecycle<'_>, spec: PodSpec<'_>, at
 /// One action. A second one is refused unread.
 pub(super) fn validate(handler: Handler<'_>, grace: Option<i64>, at: &Path<'_>, errors: &mut Errors) {
     let mut one = One { is_taken: false };
-    if let Some(exec) = one.take(handler.exec, &at.field("exec"), errors) {
-        if exec.command().is_empty() {
-            errors.required(&at.field("exec").field("command"), "");
-        }
+    let exec = one.take(handler.exec, &at.field("exec"), errors);
+    if exec.is_some_and(|exec| exec.command().is_empty()) {
+        errors.required(&at.field("exec").field("command"), "");
     }
     if let Some(get) = one.take(handler.http_get, &at.field("httpGet"), errors) {
         http_get(get, &at.field("httpGet"), errors);

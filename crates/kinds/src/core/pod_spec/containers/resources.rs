@@ -160,7 +160,7 @@ fn validate_claims(list: List<'_, ResourceClaim<'_>>, scope: &Scope<'_>, at: &Pa
                 why.push_str(": ");
                 why.push_str(&known.join(", "));
             }
-            errors.push(FieldError::new(FieldReason::NotFound, &at, BadValue::from(name), why));
+            errors.push(FieldError::new(FieldReason::NotFound, at, BadValue::from(name), why));
         }
     }
 }

@@ -5,8 +5,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::{lines, read};
-use crate::views::core_v1::{Pod, PodEdit};
+use crate::core::pod::STRATEGY;
+use crate::testing::{default_all, lines, read};
+use crate::views::core_v1::Pod;
 use crate::views::{self};
 
 /// A spec with one container that has these fields beside what every container has.
@@ -19,10 +20,7 @@ fn with(fields: Value) -> Value {
 /// A pod of a spec, with the defaults of its containers.
 fn pod(spec: &Value) -> portcullis_model::tree::Tree {
     let mut tree = read("v1", "Pod", &json!({"spec": spec}).to_string());
-    portcullis_model::schema::default::apply(crate::schema(), &mut tree);
-    let mut pod: PodEdit<'_> = views::write(&mut tree);
-    default(&mut pod.spec_mut());
-    default_pod(&mut pod.spec_mut());
+    default_all(&STRATEGY, &mut tree);
     tree
 }
 

@@ -107,6 +107,9 @@ fn disks(volume: &mut VolumeEdit<'_>) {
     {
         volume.iscsi_mut().set_iscsi_interface("default");
     }
+    if volume.view().azure_disk().is_some_and(|disk| disk.read_only().is_none()) {
+        volume.azure_disk_mut().set_read_only(false);
+    }
     if volume.view().rbd().is_some() {
         let mut disk = volume.rbd_mut();
         if disk.view().pool().is_empty() {
