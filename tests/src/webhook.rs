@@ -43,9 +43,7 @@ impl Webhook {
                         return;
                     }
                     // Whoever hangs up in the handshake has asked nothing.
-                    if let Ok(request) = stream.map_err(Into::into).and_then(|stream| serve(stream, &config, &answer)) {
-                        requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-                    }
+                    let _ = stream.map_err(Into::into).and_then(|stream| serve(stream, &config, &answer, &requests));
                 }
             })
         };
@@ -88,7 +86,7 @@ impl Drop for Webhook {
 }
 
 /// Reads one request to its end and answers it. Returns its content.
-fn serve(stream: TcpStream, config: &Arc<ServerConfig>, answer: &str) -> Result<String> {
+fn serve(stream: TcpStream, config: &Arc<ServerConfig>, answer: &str, requests: &Mutex<Vec<String>>) -> Result<()> {
     let mut reader = BufReader::new(StreamOwned::new(ServerConnection::new(Arc::clone(config))?, stream));
     let mut len = 0;
     loop {
@@ -105,11 +103,13 @@ fn serve(stream: TcpStream, config: &Arc<ServerConfig>, answer: &str) -> Result<
     }
     let mut content = vec![0; len];
     reader.read_exact(&mut content)?;
+    // Before it is answered: whoever asked may look as soon as it is.
+    requests.lock().unwrap_or_else(PoisonError::into_inner).push(String::from_utf8_lossy(&content).into_owned());
     let stream = reader.get_mut();
     stream.write_all(answer.as_bytes())?;
     stream.conn.send_close_notify();
     stream.flush()?;
-    Ok(String::from_utf8_lossy(&content).into_owned())
+    Ok(())
 }
 
 /// A port to which nobody must connect.

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use portcullis_gate::Profile;
 use portcullis_kinds::bootstrap_policy::PolicyError;
 use portcullis_kinds::flow_control::FlowControlError;
 use portcullis_kinds::strategy::Requester;
@@ -41,6 +42,9 @@ use crate::server::ApiServer;
 const ATTEMPTS_MAX: usize = 5;
 /// Who made these objects, in their managed fields.
 const MANAGER: &str = "kube-apiserver";
+/// What pods run as that name no account.
+const ACCOUNT: &str = "default";
+const ACCOUNTS: &str = "serviceaccounts";
 /// Who upstream lets say that the range of service addresses is ready.
 const MANAGER_SERVICE_CIDR: &str = "kubernetes-service-cidr-controller";
 /// What upstream's servers add after they noted what its maker set, which therefore belongs to nobody.
@@ -86,7 +90,7 @@ pub enum BootstrapError {
 struct First {
     group: &'static str,
     resource: &'static str,
-    namespace: &'static str,
+    namespace: Cow<'static, str>,
     name: Cow<'static, str>,
     object: Value,
     /// Who made it, in its managed fields.
@@ -161,9 +165,29 @@ impl ApiServer {
 
     /// Makes a namespace, unless somebody else does.
     pub(crate) async fn make_namespace(&self, name: &str) -> Result<(), BootstrapError> {
-        let object = json!({"metadata": {"name": name}});
-        let first = First::kept("", "namespaces", "", name.to_owned(), object);
-        self.put_right(&[first], Leftovers::Keep).await
+        self.put_right(&self.namespace(name), Leftovers::Keep).await
+    }
+
+    /// What commits the account that a new namespace begins with; none where there is one, or where it is left to a controller.
+    pub(crate) fn account_of_namespace(
+        &self,
+        name: &str,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<Operation>, BootstrapError> {
+        let firsts = self.namespace(name);
+        let accounts: Vec<First> = firsts.into_iter().filter(|first| first.resource == ACCOUNTS).collect();
+        Ok(self.plan(&accounts, snapshot)?.operations)
+    }
+
+    /// A namespace and, under the locked profile, the account of its pods. Upstream leaves that to a controller, and until it has run no
+    /// pod can be made there.
+    fn namespace(&self, name: &str) -> Vec<First> {
+        let mut firsts = vec![First::kept("", "namespaces", "", name.to_owned(), json!({"metadata": {"name": name}}))];
+        if self.config.profile == Profile::Locked {
+            let object = json!({"metadata": {"name": ACCOUNT}});
+            firsts.push(First::kept("", ACCOUNTS, name.to_owned(), ACCOUNT, object));
+        }
+        firsts
     }
 
     async fn put_right(&self, firsts: &[First], leftovers: Leftovers) -> Result<(), BootstrapError> {
@@ -199,7 +223,7 @@ impl ApiServer {
         let mut plan = Plan::default();
         for first in firsts {
             let served = self.served(first.group, first.resource)?;
-            let key = served.key(first.namespace, &first.name).ok_or(BootstrapError::NotServed(first.resource))?;
+            let key = served.key(&first.namespace, &first.name).ok_or(BootstrapError::NotServed(first.resource))?;
             let Some(entry) = snapshot.get(&key) else {
                 plan.operations.push(Operation::create(key, self.make_first(served, first)?));
                 continue;
@@ -289,7 +313,7 @@ impl ApiServer {
         let mut tree = first.read(served, &first.object)?;
         served.default(&mut tree);
         self.account(served, &mut tree, None, first.manager);
-        prepare::for_create(served, &mut tree, first.namespace, &*self.env)?;
+        prepare::for_create(served, &mut tree, &first.namespace, &*self.env)?;
         if let Some(strategy) = served.strategy {
             let requester = Requester { name: first.manager, uid: "", groups: &[], extra: &BTreeMap::new() };
             (strategy.prepare_create)(&mut tree, &requester);
@@ -340,12 +364,8 @@ impl ApiServer {
     }
 
     fn first_objects(&self) -> Result<Vec<First>, BootstrapError> {
-        let mut firsts: Vec<First> = ["default", "kube-node-lease", "kube-public", "kube-system"]
-            .map(|name| {
-                let object = json!({"metadata": {"name": name}});
-                First::kept("", "namespaces", "", name, object)
-            })
-            .into();
+        let namespaces = ["default", "kube-node-lease", "kube-public", "kube-system"];
+        let mut firsts: Vec<First> = namespaces.iter().flat_map(|name| self.namespace(name)).collect();
         let priorities = [
             (
                 "system-cluster-critical",
@@ -409,11 +429,11 @@ impl First {
     fn kept(
         group: &'static str,
         resource: &'static str,
-        namespace: &'static str,
+        namespace: impl Into<Cow<'static, str>>,
         name: impl Into<Cow<'static, str>>,
         object: Value,
     ) -> First {
-        let name = name.into();
+        let (namespace, name) = (namespace.into(), name.into());
         First { group, resource, namespace, name, object, manager: MANAGER, status: None, held: Held::Keep }
     }
 

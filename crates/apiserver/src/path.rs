@@ -22,14 +22,29 @@ use crate::registry::Served;
 use crate::request::Request;
 use crate::server::ApiServer;
 use crate::verbs::{
-    binding, component_status, create, delete, delete_collection, eviction, get, list, patch, review, scale,
-    token_request, update, watch, watch_socket,
+    binding, component_status, create, delete, delete_collection, eviction, get, list, patch, pod_streams, review,
+    scale, token_request, update, watch, watch_socket,
 };
 use crate::{debug, health, openid, permission, version};
 
-/// Subresources that are served: doors to the object itself or a part of it, its scale, its binding to a node, its eviction from there.
-const DOORS: [&str; 10] =
-    ["", "approval", "binding", "ephemeralcontainers", "eviction", "finalize", "resize", "scale", "status", "token"];
+/// Subresources that are served: doors to the object itself or a part of it, its scale, its binding to a node, its eviction from there, and
+/// the streams of a pod, as far as the way to its node.
+const DOORS: [&str; 14] = [
+    "",
+    "approval",
+    "attach",
+    "binding",
+    "ephemeralcontainers",
+    "eviction",
+    "exec",
+    "finalize",
+    "log",
+    "portforward",
+    "resize",
+    "scale",
+    "status",
+    "token",
+];
 
 /// Answers what passed the gate.
 pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Body> {
@@ -209,6 +224,7 @@ async fn verb(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, F
         return Err(Box::new(Status::method_not_supported(resource.group, resource.name, verb)));
     }
     match request.info.subresource {
+        "attach" | "exec" | "log" | "portforward" => return pod_streams::open(server, request).await,
         "binding" => return binding::of_pod(server, request).await,
         "eviction" => return eviction::create(server, request).await,
         "scale" => return scale::scale(server, request).await,

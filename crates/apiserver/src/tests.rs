@@ -13,6 +13,7 @@ mod nodes;
 mod paths;
 mod pod_admission;
 mod pod_security;
+mod pod_streams;
 mod quotas;
 mod reviews;
 mod roles;
@@ -30,7 +31,7 @@ use portcullis_gate::{
 };
 use portcullis_model::schema::TypeRef;
 use portcullis_store::embedded::{Embedded, Options};
-use portcullis_store::{Engine, Operation};
+use portcullis_store::Engine;
 use serde_json::{Value, json};
 
 use crate::admission::{Admission, Plugin};
@@ -102,14 +103,6 @@ impl Said {
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-/// Makes what a controller makes in every namespace: the account that pods run as.
-async fn make_account(engine: &dyn Engine) {
-    let object =
-        json!({"metadata": {"name": "default", "namespace": "default", "uid": "17c43a12-8c4b-4d0e-a2c1-6f2f5c7b9d10"}});
-    let made = Operation::create("/registry/serviceaccounts/default/default", object.to_string().into());
-    engine.commit(made.into()).await.unwrap();
-}
-
 impl Cluster {
     async fn new() -> Cluster {
         Cluster::with(Config::default(), Vec::new(), None).await
@@ -140,7 +133,6 @@ impl Cluster {
             server.admission = Admission::of(&server.registry, plugins);
         }
         server.bootstrap().await.unwrap();
-        make_account(&*engine).await;
         let groups = vec![GROUP_MASTERS.to_owned(), GROUP_AUTHENTICATED.to_owned()];
         let admin = Identity { name: "admin".to_owned(), groups, ..Identity::default() };
         let gate = Gate::new(Answers { server }, guards, Limits::default());

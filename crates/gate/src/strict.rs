@@ -300,11 +300,11 @@ mod tests {
 
     #[test]
     fn what_is_there_is_taken_and_what_is_not_is_zero() {
-        let text = "a: x\nitems:\n- {b: true}\n- {d: 2m}\n- null\nnone: null\nnames: [a, b]\nin: {c: 5s}\nn: -3\nmap: {a: b}\n";
+        let text = "a: x\nitems:\n- {b: true}\n- {d: 2m}\n- null\nnone: null\nnames: [a, b]\nin: {c: 5s}\nsize: -3\nmap: {a: b}\n";
         let check = |text: &str| {
             let taken = read(text, |fields| {
                 assert_eq!((fields.string("a"), fields.strings("names").join(" ")), ("x".to_owned(), "a b".to_owned()));
-                assert_eq!((fields.integer("n"), fields.integer("none")), (Some(-3), None));
+                assert_eq!((fields.integer("size"), fields.integer("none")), (Some(-3), None));
                 assert_eq!(fields.string_map("map").into_iter().next(), Some(("a".to_owned(), "b".to_owned())));
                 assert_eq!((fields.string("none"), fields.bool("absent")), (String::new(), None));
                 assert_eq!(fields.object("in", |inner| inner.duration("c")), Some(Nanoseconds(5_000_000_000)));
@@ -315,16 +315,16 @@ mod tests {
         };
         check(text);
         check(
-            r#"{"a":"x","items":[{"b":true},{"d":"2m"},null],"names":["a","b"],"in":{"c":"5s"},"n":-3,"map":{"a":"b"}}"#,
+            r#"{"a":"x","items":[{"b":true},{"d":"2m"},null],"names":["a","b"],"in":{"c":"5s"},"size":-3,"map":{"a":"b"}}"#,
         );
     }
 
     #[test]
     fn all_faults_are_named_with_their_paths() {
-        let text = "a: 1\na: 2\nn: x\nmap: {a: b, c: 1}\nitems:\n- {b: 'yes', c: 1}\n- {d: '5'}\n- x\nnames: [1]\nin: []\nlist: {}\nz: 1\n";
+        let text = "a: 1\na: 2\nsize: x\nmap: {a: b, c: 1}\nitems:\n- {b: 'yes', c: 1}\n- {d: '5'}\n- x\nnames: [1]\nin: []\nlist: {}\nz: 1\n";
         let error = read(text, |fields| {
             fields.string("a");
-            fields.integer("n");
+            fields.integer("size");
             fields.string_map("map");
             fields.objects("items", |item| (item.bool("b"), item.duration("d")));
             fields.strings("names");
@@ -336,7 +336,7 @@ mod tests {
         assert!(duplicate.contains(r#"key "a" already set in map"#), "{duplicate}");
         let expected = [
             "a: expected a string",
-            "n: expected a whole number",
+            "size: expected a whole number",
             r#"map["c"]: expected a string"#,
             "items[0].b: expected true or false",
             r#"unknown field "items[0].c""#,

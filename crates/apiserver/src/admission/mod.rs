@@ -14,6 +14,7 @@ pub mod certificate_approval;
 pub mod certificate_signing;
 pub mod certificate_subject_restriction;
 pub mod configuration;
+mod default_service_account;
 pub mod default_toleration_seconds;
 pub mod event_rate_limit;
 pub mod extended_resource_toleration;

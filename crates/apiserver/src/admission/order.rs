@@ -14,6 +14,7 @@ use super::certificate_approval::CertificateApproval;
 use super::certificate_signing::CertificateSigning;
 use super::certificate_subject_restriction::CertificateSubjectRestriction;
 use super::configuration::{AdmissionConfiguration, AdmissionConfigurationError, Given, PluginFault};
+use super::default_service_account::DefaultServiceAccount;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::event_rate_limit::EventRateLimit;
 use super::extended_resource_toleration::ExtendedResourceToleration;
@@ -134,6 +135,7 @@ const ORDER: &[Known] = &[
     missing("ValidatingAdmissionWebhook", Switch::On),
     configured("ResourceQuota", Switch::On, |given| Ok(Box::new(ResourceQuota::of(given)?))),
     missing("AlwaysDeny", Switch::Off),
+    built("DefaultServiceAccount", Switch::Always, || Box::new(DefaultServiceAccount)),
     built("RoleEscalation", Switch::Always, || Box::new(RoleEscalation)),
 ];
 

@@ -380,9 +380,9 @@ async fn a_stream_needs_create() {
             let path = format!("namespaces/default/pods/a/{what}?command=id");
             check("ana", &path, Err(&format!("pods/{what}"))).await;
         }
-        // The stream itself comes with the node.
-        check("harbor", "namespaces/default/pods/a/exec?command=id", Ok(405)).await;
-        check("ana", "namespaces/default/pods/a/log", Ok(405)).await;
+        // Whoever may open one learns that there is no such pod.
+        check("harbor", "namespaces/default/pods/a/exec?command=id", Ok(404)).await;
+        check("ana", "namespaces/default/pods/a/log", Ok(404)).await;
         check("ana", "nodes/a/proxy/pods", Ok(405)).await;
         let around = if profile == Profile::Locked { Err("nodes/proxy") } else { Ok(405) };
         for tail in ["exec/default/a/app", "run/default/a/app", "/exec/default/a/app", "%65xec/default/a/app"] {

@@ -1,5 +1,7 @@
 //! What is written in which namespaces, by the plugins that look after them.
 
+use portcullis_gate::Profile;
+
 use super::*;
 use crate::admission::Selection;
 
@@ -90,4 +92,21 @@ async fn who_looks_after_namespaces_is_the_operators_choice() {
             r#"configmaps "a" is forbidden: Namespace "No-Name" is invalid: metadata.name: Invalid value: "No-Name""#;
         assert!(refused.message().starts_with(begins), "{}", refused.message());
     }
+}
+
+#[tokio::test]
+async fn a_namespace_begins_with_the_account_of_its_pods() {
+    let check = async |profile: Profile, expected: u16| {
+        let cluster = Cluster::with(Config { profile, ..Config::default() }, Vec::new(), None).await;
+        let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
+        cluster.post("/api/v1/namespaces", json!({"metadata": {"name": "quay"}})).await;
+        for namespace in ["default", "quay"] {
+            let account = cluster.get(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/default")).await;
+            assert_eq!(account.code, expected, "{profile:?} {namespace}");
+            let made = cluster.post(&format!("/api/v1/namespaces/{namespace}/pods"), pod.clone()).await;
+            assert_eq!(made.code, if expected == 200 { 201 } else { 403 }, "{profile:?} {namespace}: {}", made.message());
+        }
+    };
+    check(Profile::Locked, 200).await;
+    check(Profile::Upstream, 404).await;
 }

@@ -65,7 +65,6 @@ impl Nodes {
         let authorizers = AuthorizerChain::new(chosen(Arc::clone(&engine), Arc::clone(&registry)));
         let server = ApiServer::new(engine, registry, config, env as Arc<dyn Env>);
         server.bootstrap().await.unwrap();
-        make_account(&*server.engine).await;
         let guards = Guards { authorizers, ..Guards::default() };
         Nodes { gate: Gate::new(Answers { server }, guards, Limits::default()), _folder: folder }
     }

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`options`] and [`input`] (what the client says), [`create`], [`get`], [`list`] with [`select`], [`update`] with `turns`, [`patch`] with [`strategic`],
 //! [`delete`], [`delete_collection`], [`watch`] with [`watch_socket`], [`scale`], [`binding`],
-//! [`eviction`], [`token_request`], [`review`], [`component_status`].
+//! [`eviction`], [`pod_streams`] with [`typed_options`], [`token_request`], [`review`], [`component_status`].
 
 pub mod binding;
 pub mod component_status;
@@ -16,12 +16,14 @@ pub mod input;
 pub mod list;
 pub mod options;
 pub mod patch;
+pub mod pod_streams;
 pub mod review;
 pub mod scale;
 pub mod select;
 pub mod strategic;
 pub mod token_request;
 pub(crate) mod turns;
+pub mod typed_options;
 pub mod update;
 pub mod watch;
 pub mod watch_socket;
