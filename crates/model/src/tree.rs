@@ -10,9 +10,11 @@
 //! Replaced nodes stay in the arena until the tree is dropped; a tree lives as long as one request.
 
 mod open;
+mod seek;
 
 use crate::schema::TypeId;
 pub(crate) use open::Open;
+use seek::Seek;
 
 /// The number of a node in its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,6 +118,7 @@ pub struct Tree {
     pub(crate) side: String,
     /// Objects and their fields that are absent because the map in them was written empty.
     pub(crate) emptied: Vec<(NodeId, u16)>,
+    seek: Seek,
 }
 
 impl Tree {
@@ -123,7 +126,8 @@ impl Tree {
     pub fn new(ty: TypeId) -> Tree {
         let mut root = Node::new(Kind::Object, 0);
         root.b = ty.0 as u32;
-        Tree { nodes: vec![root], source: String::new(), side: String::new(), emptied: Vec::new() }
+        let (source, side) = (String::new(), String::new());
+        Tree { nodes: vec![root], source, side, emptied: Vec::new(), seek: Seek::default() }
     }
 
     /// Whether a field is absent because an empty map was written in it. It means the same; upstream shows it as `{}` when it complains
@@ -269,9 +273,9 @@ impl Tree {
         Entries { tree: self, at: if node.kind == Kind::Map { node.a } else { NONE } }
     }
 
-    /// The value of a key of a map.
-    pub fn get(&self, map: NodeId, key: &str) -> Option<NodeId> {
-        self.entries(map).find(|(name, _)| *name == key).map(|(_, value)| value)
+    /// Links of nodes change: what was noted of them holds no longer.
+    pub(crate) fn forget(&mut self) {
+        self.seek.forget();
     }
 
     /// Puts a node into the arena, linked to nothing yet.
@@ -350,6 +354,7 @@ impl Tree {
     /// Puts a node in as a field, in declared order. The node that was there is replaced in its place.
     pub(crate) fn put(&mut self, object: NodeId, number: u16, mut node: Node) -> NodeId {
         debug_assert_eq!(self.kind(object), Kind::Object);
+        self.forget();
         node.field = number;
         let mut before = NONE;
         let mut at = self.node(object).a;
@@ -471,7 +476,8 @@ impl Tree {
 
     fn insert_node(&mut self, map: NodeId, key: &str, mut node: Node) -> NodeId {
         debug_assert_eq!(self.kind(map), Kind::Map);
-        let (mut before, mut at) = (NONE, self.node(map).a);
+        let mut before = self.seek.before(self, map, key);
+        let mut at = if before == NONE { self.node(map).a } else { self.nodes[before as usize].next };
         while at != NONE {
             let held = self.nodes[at as usize];
             match self.node_text(&held).cmp(key) {
@@ -479,6 +485,7 @@ impl Tree {
                 std::cmp::Ordering::Equal => {
                     node.next = NONE;
                     self.nodes[at as usize + 1] = node;
+                    self.seek.note_put(map, at);
                     return NodeId(at + 1);
                 }
                 std::cmp::Ordering::Greater => break,
@@ -494,11 +501,14 @@ impl Tree {
             before => self.nodes[before as usize].next = new,
         }
         self.nodes[map.0 as usize].b += 1;
+        self.forget();
+        self.seek.note_put(map, new);
         NodeId(new + 1)
     }
 
     /// Takes a key out of a map and says whether it was there.
     pub fn remove_key(&mut self, map: NodeId, key: &str) -> bool {
+        self.forget();
         let (mut before, mut at) = (NONE, if self.kind(map) == Kind::Map { self.node(map).a } else { NONE });
         while at != NONE {
             let held = self.nodes[at as usize];

@@ -6,6 +6,8 @@ mod constraints;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, HashSet};
+
 use portcullis_kinds::core::limit_range::{CONTAINER, PERSISTENT_VOLUME_CLAIM, POD};
 use portcullis_kinds::core::pod_requests::{self, Amounts, Count, Side, amounts};
 use portcullis_kinds::views::core_v1::{Container, ContainerEdit, LimitRange, PersistentVolumeClaim, Pod, PodEdit};
@@ -95,12 +97,8 @@ fn judge(attempt: &Attempt<'_>, ranges: &[Tree]) -> Result<(), Failure> {
 
 /// Several complaints as one (upstream: `utilerrors.Aggregate`): each once.
 fn aggregate(found: &[String]) -> String {
-    let mut once: Vec<&str> = Vec::new();
-    for text in found {
-        if !once.contains(&text.as_str()) {
-            once.push(text);
-        }
-    }
+    let mut met = HashSet::new();
+    let once: Vec<&str> = found.iter().map(String::as_str).filter(|text| met.insert(*text)).collect();
     match once.as_slice() {
         [only] => (*only).to_owned(),
         _ => format!("[{}]", once.join(", ")),
@@ -136,11 +134,13 @@ fn of_claim(range: LimitRange<'_>, claim: PersistentVolumeClaim<'_>) -> Vec<Stri
 
 /// Gives containers what a range has for them, and says so in an annotation.
 fn set_defaults(range: LimitRange<'_>, pod: &mut Tree) {
-    let (mut limits, mut requests) = (Vec::new(), Vec::new());
+    // Of two items of one type the later counts.
+    let (mut limits, mut requests) = (BTreeMap::new(), BTreeMap::new());
     for item in range.spec().limits().iter().filter(|item| item.type_() == CONTAINER) {
-        put(&mut limits, item.default_().iter());
-        put(&mut requests, item.default_request().iter());
+        limits.extend(item.default_().iter());
+        requests.extend(item.default_request().iter());
     }
+    let (limits, requests): (Vec<_>, Vec<_>) = (limits.into_iter().collect(), requests.into_iter().collect());
     let spec = views::read::<Pod<'_>>(pod).spec();
     let lacks = |list: List<'_, Container<'_>>| {
         list.iter().any(|container| {
@@ -163,15 +163,6 @@ fn set_defaults(range: LimitRange<'_>, pod: &mut Tree) {
         let note = format!("LimitRanger plugin set: {}", notes.join("; "));
         pod.metadata_mut().annotations_mut().insert(ANNOTATION, &note);
     }
-}
-
-/// Of two items of one type the later counts.
-fn put<'t>(held: &mut Vec<(&'t str, &'t str)>, more: impl Iterator<Item = (&'t str, &'t str)>) {
-    for (name, amount) in more {
-        held.retain(|(other, _)| *other != name);
-        held.push((name, amount));
-    }
-    held.sort_unstable();
 }
 
 fn set_in(

@@ -32,6 +32,9 @@ use configuration::Configuration;
 
 /// Doors to a pod behind which it is not changed by who comes. Whoever adds one that is not listed here is judged.
 const HARMLESS_DOORS: [&str; 8] = ["exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status"];
+/// How annotations begin that policies of versions before 1.19 go by; unlike the fields, they may change.
+const SECCOMP_ANNOTATIONS: [&str; 2] =
+    ["seccomp.security.alpha.kubernetes.io/pod", "container.seccomp.security.alpha.kubernetes.io/"];
 /// What pods come from, with the place of their template.
 const WORKLOADS: [(&str, &str); 8] = [
     ("", "replicationcontrollers"),
@@ -143,8 +146,11 @@ fn subject<'t>(served: &Served, object: &'t Tree) -> Option<Subject<'t>> {
     }))
 }
 
-/// Whether an update can make a pod better or worse: by another container or another image.
+/// Whether an update can make a pod better or worse: by another container or another image, or by what older versions know of seccomp.
 fn is_significant(new: Pod<'_>, old: Pod<'_>) -> bool {
+    if seccomp_annotations(new).ne(seccomp_annotations(old)) {
+        return true;
+    }
     let (new, old) = (new.spec(), old.spec());
     let (containers, old_containers) = (new.containers(), old.containers());
     let (firsts, old_firsts) = (new.init_containers(), old.init_containers());
@@ -158,6 +164,11 @@ fn is_significant(new: Pod<'_>, old: Pod<'_>) -> bool {
             let held = old.ephemeral_containers().iter().find(|old| old.name() == new.name());
             held.is_none_or(|held| held.image() != new.image())
         })
+}
+
+fn seccomp_annotations<'t>(pod: Pod<'t>) -> impl Iterator<Item = (&'t str, &'t str)> {
+    let all = pod.metadata().annotations().iter();
+    all.filter(|(key, _)| SECCOMP_ANNOTATIONS.iter().any(|begins| key.starts_with(begins)))
 }
 
 impl PodSecurity {

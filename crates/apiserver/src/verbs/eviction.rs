@@ -131,8 +131,11 @@ async fn evict(server: &ApiServer, request: &Request<'_>, options: &DeleteOption
         }
         match delete::carry_out(server, &key, entry, plan, uid, options.dry_run, charge).await {
             Ok(_) => return Ok(()),
-            Err(CommitError::Conflict { .. }) if turn.is_none() => turn = turns::take(&key).await,
-            Err(CommitError::Conflict { .. }) => {}
+            // Of many that drain at once, most meet at the budget rather than at the pod. Nobody waits for a turn with one in hand.
+            Err(CommitError::Conflict { key: lost, .. }) => {
+                drop(turn.take());
+                turn = turns::take(&lost).await;
+            }
             Err(error) => return Err(commit_failure(error)),
         }
     }

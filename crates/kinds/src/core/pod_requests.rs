@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use portcullis_model::quantity::Quantity;
 
-use crate::views::core_v1::{Container, ContainerStatus, Pod, ResourceRequirements};
+use crate::views::core_v1::{Container, ContainerStatus, Pod, PodSpec, ResourceRequirements};
 use crate::views::{List, Map};
 use crate::vocabulary::resource_names::HUGE_PAGES_PREFIX;
 
@@ -24,6 +24,29 @@ pub enum Side {
     Limits,
 }
 
+impl Side {
+    /// All of what resources say.
+    pub const BOTH: [Side; 2] = [Side::Requests, Side::Limits];
+
+    /// The field of this side.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Side::Requests => "requests",
+            Side::Limits => "limits",
+        }
+    }
+
+    /// The amounts of this side.
+    #[must_use]
+    pub fn of<'t>(self, resources: ResourceRequirements<'t>) -> Map<'t, &'t str> {
+        match self {
+            Side::Requests => resources.requests(),
+            Side::Limits => resources.limits(),
+        }
+    }
+}
+
 /// What counts beside the containers of the spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -37,27 +60,10 @@ pub enum Count {
 #[must_use]
 pub fn of<'t>(pod: Pod<'t>, side: Side, count: Count) -> Amounts<'t> {
     let spec = pod.spec();
-    let mut total = Amounts::new();
-    for container in spec.containers().iter() {
-        add(&mut total, &of_container(pod, container, side, count));
-    }
-    let (mut sidecars, mut largest) = (Amounts::new(), Amounts::new());
-    for container in spec.init_containers().iter() {
-        let own = of_container(pod, container, side, count);
-        if container.restart_policy() == Some("Always") {
-            add(&mut total, &own);
-            add(&mut sidecars, &own);
-            raise(&mut largest, &sidecars);
-        } else {
-            let mut beside = sidecars.clone();
-            add(&mut beside, &own);
-            raise(&mut largest, &beside);
-        }
-    }
-    raise(&mut total, &largest);
+    let mut total = at_once(spec, |container| of_container(pod, container, side, count));
     if let Some(resources) = spec.resources() {
-        for (name, amount) in amounts(chosen(resources, side)) {
-            if matches!(name, "cpu" | "memory") || name.starts_with(HUGE_PAGES_PREFIX) {
+        for (name, amount) in amounts(side.of(resources)) {
+            if can_be_of_pod(name) {
                 total.insert(name, amount);
             }
         }
@@ -71,21 +77,44 @@ pub fn of<'t>(pod: Pod<'t>, side: Side, count: Count) -> Amounts<'t> {
     total
 }
 
+/// What all containers of a spec take at one time: regular ones and sidecars together, or an init container with the sidecars before it.
+#[must_use]
+pub fn at_once<'t>(spec: PodSpec<'t>, of: impl Fn(Container<'t>) -> Amounts<'t>) -> Amounts<'t> {
+    let mut total = Amounts::new();
+    for container in spec.containers().iter() {
+        add(&mut total, &of(container));
+    }
+    let (mut sidecars, mut largest) = (Amounts::new(), Amounts::new());
+    for container in spec.init_containers().iter() {
+        let own = of(container);
+        if container.restart_policy() == Some("Always") {
+            add(&mut total, &own);
+            add(&mut sidecars, &own);
+            raise(&mut largest, &sidecars);
+        } else {
+            let mut beside = sidecars.clone();
+            add(&mut beside, &own);
+            raise(&mut largest, &beside);
+        }
+    }
+    raise(&mut total, &largest);
+    total
+}
+
+/// Whether a pod as a whole can ask for it.
+#[must_use]
+pub fn can_be_of_pod(resource: &str) -> bool {
+    matches!(resource, "cpu" | "memory") || resource.starts_with(HUGE_PAGES_PREFIX)
+}
+
 /// Whether the pod as a whole asks for or is limited to anything.
 #[must_use]
 pub fn are_of_pod(pod: Pod<'_>) -> bool {
     pod.spec().resources().is_some_and(|all| !all.requests().is_empty() || !all.limits().is_empty())
 }
 
-fn chosen<'t>(resources: ResourceRequirements<'t>, side: Side) -> Map<'t, &'t str> {
-    match side {
-        Side::Requests => resources.requests(),
-        Side::Limits => resources.limits(),
-    }
-}
-
 fn of_container<'t>(pod: Pod<'t>, container: Container<'t>, side: Side, count: Count) -> Amounts<'t> {
-    let wanted = amounts(chosen(container.resources(), side));
+    let wanted = amounts(side.of(container.resources()));
     if count == Count::Spec {
         return wanted;
     }
@@ -97,7 +126,7 @@ fn of_container<'t>(pod: Pod<'t>, container: Container<'t>, side: Side, count: C
         .and_then(|status| Some((status, status.resources()?)));
     let Some((status, actual)) = found else { return wanted };
     let mut held = if is_infeasible(pod) { Amounts::new() } else { wanted };
-    raise(&mut held, &amounts(chosen(actual, side)));
+    raise(&mut held, &amounts(side.of(actual)));
     if side == Side::Requests {
         raise(&mut held, &amounts(status.allocated_resources()));
     }

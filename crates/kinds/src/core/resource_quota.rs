@@ -3,6 +3,7 @@
 //! What a namespace may use in all. The object says how much (`spec.hard`) and of which objects (`scopes`, `scopeSelector`); its status
 //! says what is enforced and used, which admission charges and a controller counts again.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use portcullis_model::quantity::canonical;
@@ -87,8 +88,8 @@ fn validate_update(tree: &Tree, old: &Tree, subresource: &str, errors: &mut Erro
     }
     check_spec(quota.spec(), errors);
     let (scopes, held) = (quota.spec().scopes(), old.spec().scopes());
-    let is_within = |some: List<'_, &str>, all: List<'_, &str>| some.iter().all(|one| all.iter().any(|two| one == two));
-    if !is_within(scopes, held) || !is_within(held, scopes) {
+    let set = |scopes: List<'_, &str>| -> HashSet<String> { scopes.iter().map(str::to_owned).collect() };
+    if set(scopes) != set(held) {
         errors.invalid(
             &Path::new("spec.scopes"),
             shown(quota.spec().place().get(ResourceQuotaSpec::SCOPES)),
@@ -100,8 +101,9 @@ fn validate_update(tree: &Tree, old: &Tree, subresource: &str, errors: &mut Erro
 fn check_spec(spec: ResourceQuotaSpec<'_>, errors: &mut Errors) {
     let at = Path::new("spec");
     check_amounts(spec.hard(), &at.field("hard"), errors);
-    check_scopes(spec, &at.field("scopes"), errors);
-    check_scope_selector(spec, &at.field("scopeSelector.matchExpressions"), errors);
+    let standard: Vec<&str> = spec.hard().iter().map(|(name, _)| name).filter(|name| is_quota_standard(name)).collect();
+    check_scopes(spec, &standard, &at.field("scopes"), errors);
+    check_scope_selector(spec, &standard, &at.field("scopeSelector.matchExpressions"), errors);
 }
 
 fn check_status(status: ResourceQuotaStatus<'_>, errors: &mut Errors) {
@@ -118,19 +120,20 @@ fn check_amounts(amounts: Map<'_, &str>, at: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-/// Resources of the quota that this scope has nothing to do with.
-fn beyond_scope<'t>(spec: ResourceQuotaSpec<'t>, scope: &'t str) -> impl Iterator<Item = &'t str> {
-    let names = spec.hard().iter().map(|(name, _)| name);
-    names.filter(move |name| is_quota_standard(name) && !is_of_scope(name, scope))
-}
-
-fn check_scopes(spec: ResourceQuotaSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
+fn check_scopes(spec: ResourceQuotaSpec<'_>, standard: &[&str], at: &Path<'_>, errors: &mut Errors) {
     let all = || shown(spec.place().get(ResourceQuotaSpec::SCOPES));
     for scope in spec.scopes().iter() {
+        // Each complaint shows the whole list.
+        if errors.is_full() {
+            return;
+        }
         if !SCOPES.contains(&scope) {
             errors.invalid(at, all(), "unsupported scope");
         }
-        for _ in beyond_scope(spec, scope) {
+        for _ in standard.iter().filter(|name| !is_of_scope(name, scope)) {
+            if errors.is_full() {
+                return;
+            }
             errors.invalid(at, all(), "unsupported scope applied to resource");
         }
     }
@@ -138,14 +141,20 @@ fn check_scopes(spec: ResourceQuotaSpec<'_>, at: &Path<'_>, errors: &mut Errors)
 }
 
 /// Complaints name the list, not the requirement, and show the quota's scopes: upstream's words.
-fn check_scope_selector(spec: ResourceQuotaSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
+fn check_scope_selector(spec: ResourceQuotaSpec<'_>, standard: &[&str], at: &Path<'_>, errors: &mut Errors) {
     let Some(selector) = spec.scope_selector() else { return };
     for requirement in selector.match_expressions().iter() {
+        if errors.is_full() {
+            return;
+        }
         let scope = requirement.scope_name();
         if !SCOPES.contains(&scope) {
             errors.invalid(&at.field("scopeName"), scope, "unsupported scope");
         }
-        for _ in beyond_scope(spec, scope) {
+        for _ in standard.iter().filter(|name| !is_of_scope(name, scope)) {
+            if errors.is_full() {
+                return;
+            }
             let selector = spec.place().get(ResourceQuotaSpec::SCOPE_SELECTOR);
             errors.invalid(at, shown(selector), "unsupported scope applied to resource");
         }

@@ -7,9 +7,18 @@ use portcullis_model::status::{BadValue, FieldError, FieldReason};
 
 use super::path::Path;
 
+/// Bytes of complaints about one object after which no more are kept. A complaint may show a whole list, and there may be one for each of
+/// its elements: what one request can say must not make thousands of times as much.
+const BYTES_MAX: usize = 4 << 20;
+/// What a complaint weighs beside its texts.
+const COMPLAINT_BYTES: usize = 128;
+
 /// The complaints about one object.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Errors(Vec<FieldError>);
+pub struct Errors {
+    held: Vec<FieldError>,
+    bytes: usize,
+}
 
 impl Errors {
     /// Nothing is wrong yet.
@@ -20,12 +29,26 @@ impl Errors {
 
     /// Adds a complaint that was made elsewhere.
     pub fn push(&mut self, error: FieldError) {
-        self.0.push(error);
+        if self.is_full() {
+            return;
+        }
+        let shown = match &error.bad_value {
+            BadValue::Text(text) | BadValue::Json(text) => text.len(),
+            _ => 0,
+        };
+        self.bytes += COMPLAINT_BYTES + error.field.len() + shown + error.detail.len();
+        self.held.push(error);
+    }
+
+    /// Whether no more are kept. Who would show much asks before.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bytes > BYTES_MAX
     }
 
     /// Adds complaints that were made elsewhere.
     pub fn extend(&mut self, errors: impl IntoIterator<Item = FieldError>) {
-        self.0.extend(errors);
+        errors.into_iter().for_each(|error| self.push(error));
     }
 
     /// `Required value: why`, or `Required value` for no reason.
@@ -83,18 +106,36 @@ impl Errors {
     /// How many complaints there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.held.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.held.is_empty()
     }
 
     /// The complaints in order.
     #[must_use]
     pub fn into_vec(self) -> Vec<FieldError> {
-        self.0
+        self.held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_do_not_grow_beyond_all_measure() {
+        let mut errors = Errors::new();
+        let list = "a".repeat(BYTES_MAX / 8);
+        for _ in 0..1_000 {
+            errors.invalid(&Path::new("spec"), list.as_str(), "unsupported");
+        }
+        assert!(errors.is_full() && errors.len() == 8, "{}", errors.len());
+        let mut errors = Errors::new();
+        (0..1_000_000).for_each(|_| errors.required(&Path::new("spec"), ""));
+        assert!(errors.len() < BYTES_MAX / COMPLAINT_BYTES);
     }
 }

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_model::quantity::Quantity;
 use portcullis_model::tree::Tree;
 
+use crate::core::pod_requests::{self, Amounts, Side, amounts, can_be_of_pod};
 use crate::core::pod_spec;
 use crate::views::core_v1::{
     Container, ContainerEdit, ContainerPortEdit, PodEdit, PodSpec, PodSpecEdit, PodStatusEdit,
 };
-use crate::views::{self, Edit as _, ListEdit, Map};
+use crate::views::{self, Edit as _, ListEdit};
+use crate::vocabulary::resource_names::HUGE_PAGES_PREFIX;
 
 /// Init containers and their statuses, from before they were fields. Nobody reads them any more.
 const FORGOTTEN: [&str; 4] = [
@@ -19,9 +20,6 @@ const FORGOTTEN: [&str; 4] = [
     "pod.beta.kubernetes.io/init-container-statuses",
     "pod.beta.kubernetes.io/init-containers",
 ];
-
-/// Amounts by resource.
-type Amounts = BTreeMap<String, Quantity>;
 
 /// Gives a pod all that depends on its other fields.
 pub fn default(tree: &mut Tree) {
@@ -94,27 +92,31 @@ fn request_what_is_limited(mut container: ContainerEdit<'_>) {
     }
 }
 
-fn is_huge_page(name: &str) -> bool {
-    name.starts_with("hugepages-")
+/// What all containers ask for, or are limited to, at one time.
+fn in_all<'t>(spec: PodSpec<'t>, side: Side) -> Amounts<'t> {
+    pod_requests::at_once(spec, |container| amounts(side.of(container.resources())))
 }
 
-fn is_of_pod(name: &str) -> bool {
-    matches!(name, "cpu" | "memory") || is_huge_page(name)
+fn is_huge_page(name: &str) -> bool {
+    name.starts_with(HUGE_PAGES_PREFIX)
 }
 
 /// Huge pages that containers are limited to, the pod is.
 fn limit_huge_pages(spec: &mut PodSpecEdit<'_>) {
     let view = spec.view();
     let Some(resources) = view.resources() else { return };
-    let mut missing = in_all(view, |container| container.resources().limits());
-    missing.retain(|name, _| is_huge_page(name) && resources.limits().get(name).is_none());
+    let missing: Vec<(String, String)> = in_all(view, Side::Limits)
+        .into_iter()
+        .filter(|(name, _)| is_huge_page(name) && resources.limits().get(name).is_none())
+        .map(|(name, amount)| (name.to_owned(), amount.to_string()))
+        .collect();
     if missing.is_empty() {
         return;
     }
     let mut resources = spec.resources_mut();
     let mut limits = resources.limits_mut();
     for (name, amount) in &missing {
-        limits.insert(name, &amount.to_string());
+        limits.insert(name, amount);
     }
 }
 
@@ -122,13 +124,13 @@ fn limit_huge_pages(spec: &mut PodSpecEdit<'_>) {
 fn request_for_all(spec: &mut PodSpecEdit<'_>) {
     let view = spec.view();
     let Some(resources) = view.resources().filter(|resources| !resources.limits().is_empty()) else { return };
-    let mut missing: BTreeMap<String, String> = in_all(view, |container| container.resources().requests())
+    let mut missing: BTreeMap<String, String> = in_all(view, Side::Requests)
         .into_iter()
         // Huge pages cannot be promised twice: their limit is what is asked for.
-        .filter(|(name, _)| is_of_pod(name) && !is_huge_page(name))
-        .map(|(name, amount)| (name, amount.to_string()))
+        .filter(|(name, _)| can_be_of_pod(name) && !is_huge_page(name))
+        .map(|(name, amount)| (name.to_owned(), amount.to_string()))
         .collect();
-    for (name, amount) in resources.limits().iter().filter(|(name, _)| is_of_pod(name)) {
+    for (name, amount) in resources.limits().iter().filter(|(name, _)| can_be_of_pod(name)) {
         missing.entry(name.to_owned()).or_insert_with(|| amount.to_owned());
     }
     missing.retain(|name, _| resources.requests().get(name).is_none());
@@ -139,42 +141,6 @@ fn request_for_all(spec: &mut PodSpecEdit<'_>) {
     let mut requests = resources.requests_mut();
     for (name, amount) in &missing {
         requests.insert(name, amount);
-    }
-}
-
-/// What all containers need at most at one time: regular ones and those that stay beside them together, or one init container with those
-/// that were started before it.
-fn in_all<'t>(spec: PodSpec<'t>, of: fn(Container<'t>) -> Map<'t, &'t str>) -> Amounts {
-    let add = |sum: &mut Amounts, amounts: Map<'_, &str>| {
-        for (name, text) in amounts.iter() {
-            let Ok(amount) = Quantity::parse(text) else { continue };
-            sum.entry(name.to_owned()).and_modify(|sum| *sum = *sum + amount).or_insert(amount);
-        }
-    };
-    let (mut together, mut staying, mut highest) = (Amounts::new(), Amounts::new(), Amounts::new());
-    for container in spec.containers().iter() {
-        add(&mut together, of(container));
-    }
-    for container in spec.init_containers().iter() {
-        let mut now = staying.clone();
-        add(&mut now, of(container));
-        if container.restart_policy() == Some("Always") {
-            add(&mut together, of(container));
-            staying.clone_from(&now);
-        }
-        raise(&mut highest, now);
-    }
-    raise(&mut together, highest);
-    together
-}
-
-/// The larger of both, of each resource.
-fn raise(amounts: &mut Amounts, other: Amounts) {
-    for (name, amount) in other {
-        let held = amounts.entry(name).or_insert(amount);
-        if amount > *held {
-            *held = amount;
-        }
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::annotations::{self, MIRROR};
+use super::annotations;
 use super::validate;
+use crate::core::pod_spec::annotations::MIRROR;
 use crate::views::core_v1::{EphemeralContainer, Pod};
 use crate::vocabulary::frozen::is_same;
 use crate::vocabulary::{Errors, Path};

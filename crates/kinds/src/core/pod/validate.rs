@@ -1,6 +1,6 @@
 //! What is wrong with a pod (upstream: `ValidatePodCreate`, `validatePodMetadataAndSpec`).
 
-use super::{annotations, app_armor};
+use super::app_armor;
 use crate::core::pod_spec::{self, Context, containers};
 use crate::views::core_v1::{Pod, PodSpec};
 use crate::vocabulary::{Errors, Path};
@@ -16,14 +16,15 @@ pub fn create(pod: Pod<'_>, errors: &mut Errors) {
         let why = "cannot be set until all schedulingGates have been cleared";
         errors.forbidden(&at.field("nodeName"), why);
     }
+    pod_spec::annotations::seccomp_agrees(spec, Context::of_pod(pod, None), &at, errors);
     app_armor::validate_agreement(pod, errors);
 }
 
 /// What is wrong with any pod, new or not.
 pub fn all(pod: Pod<'_>, old: Option<Pod<'_>>, errors: &mut Errors) {
-    annotations::validate(pod, old, errors);
-    let (spec, at) = (pod.spec(), Path::new("spec"));
-    pod_spec::validate(spec, Context::of_pod(pod, old), &at, errors);
+    let (spec, at, context) = (pod.spec(), Path::new("spec"), Context::of_pod(pod, old));
+    pod_spec::annotations::validate(spec, context, &Path::new("metadata").field("annotations"), errors);
+    pod_spec::validate(spec, context, &at, errors);
     tokens_have_an_account(spec, &at, errors);
     containers::validate_only_for_pod(spec, &at, errors);
 }

@@ -1,13 +1,15 @@
 //! Annotations that say something about the pod, from before there were fields for it (upstream: `ValidatePodSpecificAnnotations`,
-//! `validateSeccompAnnotationsAndFields`, `validateAppArmorAnnotationsAndFieldsMatchOnCreate`).
+//! `validateSeccompAnnotationsAndFields`).
 //!
-//! Nodes once read these, and some still do: a profile that is written twice must not say two things.
+//! Nodes once read these, and some still do: a profile that is written twice must not say two things. AppArmor's are compared in
+//! `pod/app_armor.rs`, for only in pods they become fields.
 
+use portcullis_model::go_text::quoted;
 use portcullis_model::schema::{FieldValidation, decode_json};
 
 use super::Context;
 use super::containers;
-use crate::views::core_v1::{AppArmorProfile, Pod, PodSpec, SeccompProfile};
+use crate::views::core_v1::{Pod, PodSpec, SeccompProfile};
 use crate::views::{self, Map};
 use crate::vocabulary::{Errors, Path, local_paths, tolerations};
 
@@ -55,7 +57,7 @@ pub fn validate(spec: PodSpec<'_>, context: Context<'_>, at: &Path<'_>, errors: 
             errors.invalid(&at.key(key), name, "container not found");
         }
         if !matches!(profile, "" | "runtime/default" | "unconfined") && !profile.starts_with("localhost/") {
-            errors.invalid(&at.key(key), profile, format!("invalid AppArmor profile name: {profile:?}"));
+            errors.invalid(&at.key(key), profile, format!("invalid AppArmor profile name: {}", quoted(profile)));
         }
     }
 }
@@ -119,7 +121,7 @@ fn seccomp_is(field: SeccompProfile<'_>, text: &str, at: &Path<'_>, errors: &mut
     let names: &[&str] = match field.type_() {
         "Unconfined" => &["unconfined"],
         "RuntimeDefault" => &["runtime/default", "docker/default"],
-        "Localhost" => return file_is(("seccomp", text), field.localhost_profile(), at, errors),
+        "Localhost" => return file_is(text, field.localhost_profile(), at, errors),
         _ => return,
     };
     if !names.contains(&text) {
@@ -128,41 +130,12 @@ fn seccomp_is(field: SeccompProfile<'_>, text: &str, at: &Path<'_>, errors: &mut
 }
 
 /// The file that an annotation names is that of the field.
-fn file_is((what, text): (&'static str, &str), file: Option<&str>, at: &Path<'_>, errors: &mut Errors) {
+fn file_is(text: &str, file: Option<&str>, at: &Path<'_>, errors: &mut Errors) {
     match text.strip_prefix("localhost/") {
-        None => errors.forbidden(&at.field("type"), format!("{what} type in annotation and field must match")),
+        None => errors.forbidden(&at.field("type"), "seccomp type in annotation and field must match"),
         named if named != file => {
-            let why = format!("{what} profile in annotation and field must match");
-            errors.forbidden(&at.field("localhostProfile"), why);
+            errors.forbidden(&at.field("localhostProfile"), "seccomp profile in annotation and field must match");
         }
         Some(_) => {}
-    }
-}
-
-/// AppArmor profiles of a new pod that stand in a field and in an annotation too are the same. `at` is where the spec stands.
-pub fn app_armor_agrees(spec: PodSpec<'_>, context: Context<'_>, at: &Path<'_>, errors: &mut Errors) {
-    if spec.os().is_some_and(|os| os.name() == "windows") || context.annotations.is_empty() {
-        return;
-    }
-    for (list, index, one) in containers::all(spec) {
-        let field = one.security_context().and_then(|security| security.app_armor_profile());
-        if let Some(field) = field
-            && let Some(text) = context.annotations.get(&format!("{APP_ARMOR_OF}{}", one.name()))
-        {
-            let list = at.field(list);
-            app_armor_is(field, text, &list.index(index).field("securityContext.appArmorProfile"), errors);
-        }
-    }
-}
-
-fn app_armor_is(field: AppArmorProfile<'_>, text: &str, at: &Path<'_>, errors: &mut Errors) {
-    let expected = match field.type_() {
-        "Unconfined" => "unconfined",
-        "RuntimeDefault" => "runtime/default",
-        "Localhost" => return file_is(("apparmor", text), field.localhost_profile(), at, errors),
-        _ => return,
-    };
-    if text != expected {
-        errors.forbidden(&at.field("type"), "apparmor type in annotation and field must match");
     }
 }

@@ -120,3 +120,14 @@ fn a_table_shows_requests_and_limits_apart() {
     assert_eq!(cell(&tree, "Limit"), Some(Cell::Text("limits.memory: 100Mi/1Gi".to_owned())));
     assert_eq!(cell(&tree, "Age"), None);
 }
+
+#[test]
+fn complaints_that_show_the_whole_list_do_not_multiply_it() {
+    let many = |count: usize, what: &str| vec![what; count].join(",");
+    let shown = |spec: String| complaints(&STRATEGY, &quota(&spec)).iter().map(String::len).sum::<usize>();
+    let (scopes, hard) = (many(20_000, r#""Tidal""#), r#"{"pods":"1","cpu":"1"}"#);
+    assert!(shown(format!(r#"{{"hard":{hard},"scopes":[{scopes}]}}"#)) < 16 << 20);
+    let requirement = r#"{"scopeName":"VolumeAttributesClass","operator":"Exists"}"#;
+    let requirements = many(20_000, requirement);
+    assert!(shown(format!(r#"{{"hard":{hard},"scopeSelector":{{"matchExpressions":[{requirements}]}}}}"#)) < 16 << 20);
+}

@@ -1,12 +1,13 @@
 //! What containers, and pods as a whole, ask for and may use (upstream: `validateResourceRequirements`, `validateResourceClaimNames`,
 //! `validateResizePolicy`, `validatePodResources`; KEP-1287 for resizing, KEP-2837 for pods as a whole, KEP-4381 for claims).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use portcullis_model::quantity::Quantity;
 use portcullis_model::status::{BadValue, FieldError, FieldReason};
 
 use super::Scope;
+use crate::core::pod_requests::{self, Side, amounts, can_be_of_pod};
 use crate::views::core_v1::{Container, ContainerResizePolicy, PodSpec, ResourceClaim, ResourceRequirements};
 use crate::views::{List, Map};
 use crate::vocabulary::resource_names::{self, HUGE_PAGES_PREFIX};
@@ -16,9 +17,6 @@ use crate::vocabulary::{Errors, Path, names};
 const OF_PODS: &[&str] = &["cpu", HUGE_PAGES_PREFIX, "memory"];
 const RESIZABLE: &[&str] = &["cpu", "memory"];
 const RESIZE_POLICIES: &[&str] = &["NotRequired", "RestartContainer"];
-
-/// Amounts of several resources.
-type Amounts<'a> = BTreeMap<&'a str, Quantity>;
 
 /// What a container asks for.
 pub(super) fn validate(requirements: ResourceRequirements<'_>, scope: &Scope<'_>, at: &Path<'_>, errors: &mut Errors) {
@@ -42,14 +40,9 @@ pub(super) fn validate_pod(scope: &Scope<'_>, at: &Path<'_>, errors: &mut Errors
 fn pod_resource(name: &str, at: &Path<'_>, errors: &mut Errors) {
     let before = errors.len();
     resource_names::resource(name, at, errors);
-    if errors.len() == before && !is_of_pods(name) {
+    if errors.len() == before && !can_be_of_pod(name) {
         errors.not_supported(at, name, OF_PODS);
     }
-}
-
-/// Whether a pod as a whole can ask for it.
-pub(super) fn is_of_pods(name: &str) -> bool {
-    RESIZABLE.contains(&name) || name.starts_with(HUGE_PAGES_PREFIX)
 }
 
 /// Limits and requests: known names, sound amounts, and no request above its limit.
@@ -204,10 +197,11 @@ fn pod_covers_containers(
             errors.invalid(&at.key(name), amount.to_string(), why);
         }
     };
-    for (name, sum) in aggregate(spec, ResourceRequirements::requests) {
+    let aggregate = |side: Side| pod_requests::at_once(spec, |container| amounts(side.of(container.resources())));
+    for (name, sum) in aggregate(Side::Requests) {
         covers(requirements.requests(), name, sum, "requests", &at.field("requests"), errors);
     }
-    for (name, sum) in aggregate(spec, ResourceRequirements::limits) {
+    for (name, sum) in aggregate(Side::Limits) {
         if name.starts_with(HUGE_PAGES_PREFIX) {
             covers(requirements.limits(), name, sum, "limits", &at.field("limits"), errors);
         }
@@ -225,40 +219,6 @@ fn pod_covers_containers(
             }
         }
     }
-}
-
-/// What all containers together take at one time: the regular ones and sidecars, or an init container with the sidecars before it
-/// (upstream: `AggregateContainerRequests`).
-pub(super) fn aggregate<'a>(spec: PodSpec<'a>, part: fn(ResourceRequirements<'a>) -> Map<'a, &'a str>) -> Amounts<'a> {
-    let add = |sum: &mut Amounts<'a>, container: Container<'a>| {
-        for (name, amount) in part(container.resources()).iter() {
-            let Ok(amount) = Quantity::parse(amount) else { continue };
-            sum.entry(name).and_modify(|sum| *sum = *sum + amount).or_insert(amount);
-        }
-    };
-    let raise = |most: &mut Amounts<'a>, amounts: &Amounts<'a>| {
-        for (name, amount) in amounts {
-            let most = most.entry(name).or_insert(*amount);
-            *most = (*most).max(*amount);
-        }
-    };
-    let (mut running, mut sidecars, mut starting) = (Amounts::new(), Amounts::new(), Amounts::new());
-    for container in spec.containers().iter() {
-        add(&mut running, container);
-    }
-    for container in spec.init_containers().iter() {
-        if container.restart_policy() == Some("Always") {
-            add(&mut running, container);
-            add(&mut sidecars, container);
-            raise(&mut starting, &sidecars);
-        } else {
-            let mut now = sidecars.clone();
-            add(&mut now, container);
-            raise(&mut starting, &now);
-        }
-    }
-    raise(&mut running, &starting);
-    running
 }
 
 #[cfg(test)]
