@@ -3,6 +3,7 @@
 //! JSON of a stored object is copied, not encoded ([`crate::body`]); protobuf, metadata and their gzip are kept beside it
 //! (`forms`); YAML and tables are made for each answer. Lists leave piece by piece (`list_body`).
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -30,9 +31,12 @@ use crate::{pretty, table};
 
 /// `Warning`, which `http` does not name.
 const WARNING: HeaderName = HeaderName::from_static("warning");
-/// Warnings sent with one answer, and bytes of all of them (upstream truncates likewise).
-const WARNINGS_MAX: usize = 100;
-const WARNING_BYTES_MAX: usize = 4 * 1024;
+/// Warnings that are looked at for one answer.
+const WARNINGS_MAX: usize = 256;
+/// Characters of all warnings of one answer, beyond which each is cut (upstream: `truncateAtTotalRunes`), and characters of one then
+/// (`truncateItemRunes`).
+const WARNINGS_CHARS_MAX: usize = 4 * 1024;
+const WARNING_CHARS_MAX: usize = 256;
 
 /// A failure, boxed because it is rare and large.
 pub type Failure = Box<Status>;
@@ -410,6 +414,9 @@ pub fn bookmark_bytes(served: &Served, accepted: Accepted, version: u64, annotat
         _ => (served.meta.partial_ty, accepted.meta_version.api_version(), "PartialObjectMetadata"),
     };
     let mut tree = Tree::new(ty);
+    if let Some(strategy) = served.strategy.filter(|_| accepted.shape == Shape::Object) {
+        (strategy.blank)(&mut tree);
+    }
     if let Some(number) = served.schema.ty(ty).find("metadata") {
         let metadata = tree.object_at(tree.root(), number, served.meta.ty);
         tree.set(metadata, served.meta.resource_version, Scalar::String(itoa::Buffer::new().format(version)));
@@ -463,20 +470,36 @@ fn not_as_shown() -> Status {
 
 /// Adds warnings, each once, in upstream's form: `299 - "text"`.
 pub fn add_warnings(response: &mut Response<HttpBody>, warnings: &[String]) {
-    let mut bytes = 0;
-    for (at, warning) in warnings.iter().enumerate().take(WARNINGS_MAX) {
-        if warnings.get(..at).is_some_and(|before| before.contains(warning)) {
-            continue;
-        }
-        let text = warning_value(warning);
-        bytes += text.len();
-        if bytes > WARNING_BYTES_MAX {
-            return;
-        }
-        if let Ok(value) = HeaderValue::from_str(&text) {
+    let mut met = HashSet::new();
+    let once: Vec<&str> =
+        warnings.iter().take(WARNINGS_MAX).map(String::as_str).filter(|text| met.insert(*text)).collect();
+    for text in shortened(once) {
+        if let Ok(value) = HeaderValue::from_str(&warning_value(text)) {
             response.headers_mut().append(WARNING, value);
         }
     }
+}
+
+/// Cuts each text where all together are too long, and leaves away those that are too many even so.
+/// Upstream writes them as they come and begins anew with the first that does not fit, so that those up to it may pass the limit by one.
+fn shortened(texts: Vec<&str>) -> Vec<&str> {
+    let mut whole = 0;
+    let beyond = texts.iter().position(|text| {
+        whole += text.chars().count();
+        whole > WARNINGS_CHARS_MAX
+    });
+    let Some(beyond) = beyond else { return texts };
+    let (mut kept, mut chars) = (Vec::new(), 0);
+    for (at, text) in texts.into_iter().enumerate() {
+        if chars > WARNINGS_CHARS_MAX || at > beyond && chars == WARNINGS_CHARS_MAX {
+            break;
+        }
+        let end = text.char_indices().nth(WARNING_CHARS_MAX).map_or(text.len(), |(end, _)| end);
+        let text = text.get(..end).unwrap_or_default();
+        chars += text.chars().count();
+        kept.push(text);
+    }
+    kept
 }
 
 /// A warning as RFC 7234 quotes it; what a header cannot hold is escaped so that it can be read.
@@ -503,6 +526,21 @@ fn warning_value(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_cut_where_they_are_too_long_together() {
+        let long = "é".repeat(5_000);
+        let check = |texts: &[&str], expected: &[usize]| {
+            let found = shortened(texts.to_vec());
+            assert_eq!(found.iter().map(|text| text.chars().count()).collect::<Vec<_>>(), expected);
+        };
+        check(&["a", &long[..2_000]], &[1, 1_000]);
+        check(&[&long, "a"], &[WARNING_CHARS_MAX, 1]);
+        check(&["a", &long, "b"], &[1, WARNING_CHARS_MAX, 1]);
+        check(&[long.as_str(); 40], &[WARNING_CHARS_MAX; 16]);
+        check(&[&long[..82]; 200], &[41; 100]);
+        check(&[], &[]);
+    }
 
     #[test]
     fn warnings_are_quoted() {

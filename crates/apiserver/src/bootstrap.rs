@@ -339,8 +339,8 @@ impl ApiServer {
         let Ok(comparison) = managed::compare(served.schema, old.unwrap_or(&nothing), tree) else { return };
         let manager = Manager::of_update(manager, "", &served.resource.api_version, "");
         let ignored = PathSet::of_fields(ADDED_LATER);
-        let change = Change { manager, comparison: &comparison, ignored: &ignored, now: Some(self.now_seconds()) };
-        managers.update(&change, &mut |_| None);
+        let change = Change { manager, comparison, ignored: &ignored, now: Some(self.now_seconds()) };
+        managers.update(change, &mut |_| None);
         managers.write(served.schema, tree, metadata, served.meta.managed_fields);
     }
 

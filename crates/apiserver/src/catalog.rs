@@ -173,7 +173,8 @@ fn find(
     found: &mut [Option<Range<usize>>],
 ) -> Option<()> {
     let paths: Vec<&str> = fields.iter().flat_map(|field| field.paths).copied().collect();
-    let mut at: Vec<&[u8]> = Vec::with_capacity(PATH_NAMES_MAX);
+    // The names on the way, each with its dot, and how long that was before each of them.
+    let (mut above, mut lens) = (Vec::new(), Vec::with_capacity(PATH_NAMES_MAX));
     let mut levels = vec![Members { text: value, at: metadata_end }];
     // Behind the metadata comes a comma, or the end of the object.
     levels.last_mut()?.skip_comma();
@@ -181,29 +182,29 @@ fn find(
         let Some((name, member)) = level.next()? else {
             let end = level.at;
             levels.pop();
-            at.pop();
-            if let Some(above) = levels.last_mut() {
-                above.at = end;
-                above.skip_comma();
+            above.truncate(lens.pop().unwrap_or_default());
+            if let Some(outer) = levels.last_mut() {
+                outer.at = end;
+                outer.skip_comma();
             }
             continue;
         };
         let name = value.get(name)?;
         let mut is_on_the_way = false;
         for (number, path) in paths.iter().enumerate() {
-            let mut names = path.split('.');
-            if !at.iter().all(|held| names.next().map(str::as_bytes) == Some(*held))
-                || names.next().map(str::as_bytes) != Some(name)
-            {
-                continue;
-            }
-            match names.next() {
-                None => *found.get_mut(number)? = Some(member.clone()),
-                Some(_) => is_on_the_way = true,
+            let rest = path.as_bytes().strip_prefix(&*above).and_then(|rest| rest.strip_prefix(name));
+            match rest {
+                // A name with a dot in it is none of a path.
+                _ if rest.is_some() && name.contains(&b'.') => {}
+                Some([]) => *found.get_mut(number)? = Some(member.clone()),
+                Some([b'.', ..]) => is_on_the_way = true,
+                _ => {}
             }
         }
         if is_on_the_way && value.get(member.start) == Some(&b'{') && levels.len() < PATH_NAMES_MAX {
-            at.push(name);
+            lens.push(above.len());
+            above.extend_from_slice(name);
+            above.push(b'.');
             levels.push(Members { text: value, at: member.start + 1 });
         }
     }

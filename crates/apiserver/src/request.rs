@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use portcullis_gate::{Permitted, Query, ResourceInfo, selected_name};
 use portcullis_kinds::resources::Subresource;
+use portcullis_kinds::strategy::WARNINGS_MAX;
 use portcullis_model::status::Status;
 
 use crate::answer::Failure;
@@ -34,9 +35,6 @@ pub struct Request<'a> {
     pub rule_warnings: Mutex<Vec<String>>,
 }
 
-/// Warnings that rules and plugins may leave on one request.
-const RULE_WARNINGS_MAX: usize = 100;
-
 impl<'a> Request<'a> {
     /// Warns the client.
     pub fn warn(&self, text: String) {
@@ -47,7 +45,7 @@ impl<'a> Request<'a> {
     pub fn warn_all(&self, add: impl FnOnce(&mut Vec<String>)) {
         let mut warnings = self.rule_warnings.lock().unwrap_or_else(PoisonError::into_inner);
         add(&mut warnings);
-        warnings.truncate(RULE_WARNINGS_MAX);
+        warnings.truncate(WARNINGS_MAX);
     }
 
     /// Returns the namespace of the object or collection; empty at the cluster scope.

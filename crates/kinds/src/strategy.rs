@@ -10,6 +10,9 @@ use portcullis_model::tree::Tree;
 use crate::rest::Rest;
 use crate::vocabulary::Errors;
 
+/// Warnings of rules that one write keeps. The first ones are kept, so a rule need not look for more.
+pub const WARNINGS_MAX: usize = 100;
+
 /// Who writes, for kinds that remember it.
 #[derive(Clone, Copy, Debug)]
 pub struct Requester<'a> {
@@ -45,6 +48,9 @@ pub struct Strategy {
     pub validate_update: fn(tree: &Tree, old: &Tree, subresource: &str, errors: &mut Errors),
     /// What its client should be told of an update that is taken (upstream: `WarningsOnUpdate`).
     pub warn_update: fn(tree: &Tree, old: &Tree, subresource: &str, warnings: &mut Vec<String>),
+    /// Writes into an object with no fields at all what upstream writes even there: where a field is a pointer and what upstream
+    /// works on has none in its place, or where an annotation stands for a field. Clients see it in bookmarks.
+    pub blank: fn(tree: &mut Tree),
     /// Columns of a table that show a field as it is.
     pub columns: &'static [(&'static str, Column)],
     /// What a table shows in any other column. `now` is in seconds since 1970.
@@ -85,6 +91,7 @@ impl Strategy {
         prepare_update: |_, _, _, _| (),
         validate_update: |_, _, _, _| (),
         warn_update: |_, _, _, _| (),
+        blank: |_| (),
         columns: &[],
         cell: |_, _, _| None,
     };

@@ -29,11 +29,17 @@ pub fn push_json_string_with(out: &mut Vec<u8>, text: &str, escape: Escape) {
     out.push(b'"');
 }
 
-fn push_json_escaped(out: &mut Vec<u8>, text: &str, escape: Escape) {
+/// Appends what stands between the quotes of `text` as a JSON string.
+pub(crate) fn push_json_escaped(out: &mut Vec<u8>, text: &str, escape: Escape) {
     let bytes = text.as_bytes();
+    // Almost no text has anything to escape.
+    if !bytes.iter().any(|byte| MAY_NEED_ESCAPE[usize::from(*byte)]) {
+        out.extend_from_slice(bytes);
+        return;
+    }
     let mut from = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2) {
+        if !MAY_NEED_ESCAPE[usize::from(byte)] {
             continue;
         }
         let mut width = 1;
@@ -69,6 +75,23 @@ fn push_json_escaped(out: &mut Vec<u8>, text: &str, escape: Escape) {
     }
     out.extend_from_slice(bytes.get(from..).unwrap_or_default());
 }
+
+/// By byte: whether it is written otherwise than it is under some [`Escape`], or begins a character that is.
+static MAY_NEED_ESCAPE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    let others = [b'"', b'\\', b'<', b'>', b'&', 0xe2];
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// Appends the lowest `digits` hexadecimal digits of `value`.
 fn push_hex(out: &mut Vec<u8>, value: u32, digits: u32) {

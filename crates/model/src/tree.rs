@@ -273,11 +273,6 @@ impl Tree {
         Entries { tree: self, at: if node.kind == Kind::Map { node.a } else { NONE } }
     }
 
-    /// Links of nodes change: what was noted of them holds no longer.
-    pub(crate) fn forget(&mut self) {
-        self.seek.forget();
-    }
-
     /// Puts a node into the arena, linked to nothing yet.
     #[inline]
     pub(crate) fn push(&mut self, node: Node) -> u32 {
@@ -354,7 +349,6 @@ impl Tree {
     /// Puts a node in as a field, in declared order. The node that was there is replaced in its place.
     pub(crate) fn put(&mut self, object: NodeId, number: u16, mut node: Node) -> NodeId {
         debug_assert_eq!(self.kind(object), Kind::Object);
-        self.forget();
         node.field = number;
         let mut before = NONE;
         let mut at = self.node(object).a;
@@ -363,6 +357,7 @@ impl Tree {
             if held.field == number {
                 node.next = held.next;
                 self.nodes[at as usize] = node;
+                self.seek.forget(NodeId(at));
                 return NodeId(at);
             }
             if held.field > number {
@@ -439,7 +434,11 @@ impl Tree {
     fn append_node(&mut self, list: NodeId, node: Node) -> NodeId {
         debug_assert_eq!(self.kind(list), Kind::List);
         let new = self.push(node);
-        let mut at = self.node(list).a;
+        let mut at = match self.seek.near_end(list) {
+            NONE => self.node(list).a,
+            near => near,
+        };
+        self.seek.note_appended(list, new);
         if at == NONE {
             self.nodes[list.0 as usize].a = new;
         } else {
@@ -460,6 +459,7 @@ impl Tree {
 
     /// Makes these nodes the children of a list, in this order.
     fn link(&mut self, list: NodeId, children: &[u32]) {
+        self.seek.forget(list);
         for (at, child) in children.iter().enumerate() {
             self.nodes[*child as usize].next = children.get(at + 1).copied().unwrap_or(NONE);
         }
@@ -485,6 +485,7 @@ impl Tree {
                 std::cmp::Ordering::Equal => {
                     node.next = NONE;
                     self.nodes[at as usize + 1] = node;
+                    self.seek.forget(NodeId(at + 1));
                     self.seek.note_put(map, at);
                     return NodeId(at + 1);
                 }
@@ -501,14 +502,14 @@ impl Tree {
             before => self.nodes[before as usize].next = new,
         }
         self.nodes[map.0 as usize].b += 1;
-        self.forget();
+        self.seek.forget(map);
         self.seek.note_put(map, new);
         NodeId(new + 1)
     }
 
     /// Takes a key out of a map and says whether it was there.
     pub fn remove_key(&mut self, map: NodeId, key: &str) -> bool {
-        self.forget();
+        self.seek.forget(map);
         let (mut before, mut at) = (NONE, if self.kind(map) == Kind::Map { self.node(map).a } else { NONE });
         while at != NONE {
             let held = self.nodes[at as usize];

@@ -59,9 +59,10 @@ pub fn account(
     let manager = Manager::of_update(field_manager, agent.unwrap_or_default(), version, subresource);
     // Upstream keeps no time of what was set through the scale: it is lost on the way from a Scale's managers to the object's.
     let now = Some(now).filter(|_| subresource != "scale");
-    let change = Change { manager, comparison: &comparison, ignored: ignored(request), now };
-    managers.update(&change, &mut |version| compare_as(registry, served, version, old, tree));
-    if comparison.is_same_but_for_identity() && managers.same_but_for_time(&before) {
+    let is_same = comparison.is_same_but_for_identity();
+    let change = Change { manager, comparison, ignored: ignored(request), now };
+    managers.update(change, &mut |version| compare_as(registry, served, version, old, tree));
+    if is_same && managers.same_but_for_time(&before) {
         managers = before;
     }
     managers.write(served.schema, tree, metadata, served.meta.managed_fields);
@@ -79,8 +80,8 @@ pub fn account_own(served: &Served, tree: &mut Tree, old: &Tree, now: i64) {
     let Ok(comparison) = compare(served.schema, old, tree) else { return };
     let manager = Manager::of_update(MANAGER_OWN, "", &served.resource.api_version, "status");
     let ignored = PathSet::of_fields(&[&["spec"]]);
-    let change = Change { manager, comparison: &comparison, ignored: &ignored, now: Some(now) };
-    managers.update(&change, &mut |_| None);
+    let change = Change { manager, comparison, ignored: &ignored, now: Some(now) };
+    managers.update(change, &mut |_| None);
     managers.write(served.schema, tree, metadata, served.meta.managed_fields);
 }
 

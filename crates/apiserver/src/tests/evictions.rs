@@ -110,6 +110,26 @@ async fn a_budget_is_not_overdrawn_by_many_at_once() {
     assert_eq!(cluster.get(&format!("{BUDGETS}/b")).await.at("/status/disruptionsAllowed"), json!(0));
 }
 
+#[tokio::test]
+async fn whoever_a_budget_has_room_for_is_evicted_however_many_come_at_once() {
+    const PODS_COUNT: usize = 64;
+    let cluster = Cluster::new().await;
+    for at in 0..PODS_COUNT {
+        running(&cluster, &format!("p{at}"), true).await;
+    }
+    let status = json!({"disruptionsAllowed": PODS_COUNT, "currentHealthy": PODS_COUNT, "desiredHealthy": 0});
+    budget(&cluster, "b", json!({}), status).await;
+    let evictions = (0..PODS_COUNT).map(|at| {
+        let cluster = &cluster;
+        async move { evict(cluster, &format!("p{at}"), "", json!({})).await.code }
+    });
+    let codes = futures_of(evictions).await;
+    assert!(codes.iter().all(|code| *code == 201), "{codes:?}");
+    let held = cluster.get(&format!("{BUDGETS}/b")).await;
+    assert_eq!(held.at("/status/disruptionsAllowed"), json!(0));
+    assert_eq!(held.at("/status/disruptedPods").as_object().map(serde_json::Map::len), Some(PODS_COUNT));
+}
+
 /// Runs requests side by side.
 async fn futures_of<T>(requests: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut running: Vec<_> = requests.map(|request| (Box::pin(request), None)).collect();

@@ -385,3 +385,29 @@ async fn metrics_tell_about_the_store() {
         assert!(text.contains(line), "{line}\n{text}");
     }
 }
+
+#[tokio::test]
+async fn bookmarks_show_what_upstream_writes_of_nothing() {
+    let cluster = Cluster::new().await;
+    tokio::time::pause();
+    let check = async |path: &str, accept: &str, expected: [Value; 2]| {
+        let query = "watch=true&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan\
+                     &allowWatchBookmarks=true";
+        let said = cluster.send("GET", &format!("/{path}?{query}"), &[("accept", accept)], "").await;
+        let lines = said.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let events: Vec<Value> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
+        let bookmark = events.iter().find(|event| event["type"] == "BOOKMARK").unwrap();
+        let found = ["/object/metadata/annotations", "/object/spec/replicas"].map(|at| bookmark.pointer(at).cloned());
+        assert_eq!(found.map(Option::unwrap_or_default), expected, "{path} {accept}");
+    };
+    let (json, metadata) = ("application/json", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
+    let end = || json!({"k8s.io/initial-events-end": "true"});
+    for resource in ["deployments", "replicasets", "statefulsets"] {
+        check(&format!("apis/apps/v1/{resource}"), json, [end(), json!(0)]).await;
+        check(&format!("apis/apps/v1/{resource}"), metadata, [end(), Value::Null]).await;
+    }
+    check("api/v1/replicationcontrollers", json, [end(), Value::Null]).await;
+    let counted = json!({"deprecated.daemonset.template.generation": "0", "k8s.io/initial-events-end": "true"});
+    check("apis/apps/v1/daemonsets", json, [counted, Value::Null]).await;
+    check("apis/apps/v1/daemonsets", metadata, [end(), Value::Null]).await;
+}

@@ -1,7 +1,12 @@
 //! What plugins make of pods, and which they refuse (A11, P7).
 
+use portcullis_client::DialRule;
+use portcullis_client::test_server::{Authority, Server, Settings};
+use portcullis_gate::Document;
+
 use super::*;
-use crate::admission::Selection;
+use crate::admission::image_policy_webhook::ImagePolicyWebhook;
+use crate::admission::{Given, Selection};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
@@ -215,6 +220,105 @@ async fn an_account_may_limit_the_secrets_of_its_pods() {
     let refused = cluster.merge(&door, debug("other")).await;
     let why = r#"pods "p" is forbidden: ephemeral container d with envVar X referencing secret.secretName="other" is not allowed because service account strict does not reference that secret"#;
     assert_eq!((refused.code, refused.message().as_str()), (403, why));
+}
+
+/// What a container may have of a secret, by each way.
+fn of_secret(secret: &str) -> [Value; 2] {
+    [
+        json!({"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": secret, "key": "k"}}}]}),
+        json!({"envFrom": [{"secretRef": {"name": secret}}]}),
+    ]
+}
+
+async fn with_strict_account() -> Cluster {
+    let cluster = Cluster::new().await;
+    let metadata = json!({"name": "strict", "annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}});
+    cluster.creates(ACCOUNTS, json!({"metadata": metadata, "secrets": [{"name": "own"}]})).await;
+    cluster
+}
+
+#[tokio::test]
+async fn cve_2023_2727_images_of_ephemeral_containers_are_reviewed() {
+    let authority = Authority::new();
+    let server = Server::start(Settings::new(authority.issue("127.0.0.1")), |asked| {
+        let allowed = !String::from_utf8_lossy(&asked.body).contains("blocked");
+        let (version, kind) = ("imagepolicy.k8s.io/v1alpha1", "ImageReview");
+        let review = json!({"apiVersion": version, "kind": kind, "status": {"allowed": allowed}});
+        http::Response::new(review.to_string().into())
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let (ca, kubeconfig) = (folder.path().join("ca.crt"), folder.path().join("webhook.kubeconfig"));
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let text = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "w",
+        "clusters": [{"name": "w", "cluster": {"certificate-authority": ca, "server": format!("https://{}/", server.address)}}],
+        "contexts": [{"name": "w", "context": {"cluster": "w"}}],
+    });
+    std::fs::write(&kubeconfig, text.to_string()).unwrap();
+    let configuration = json!({"imagePolicy": {"kubeConfigFile": kubeconfig}}).to_string();
+    let configuration = Some(Document::parse(configuration.as_bytes()).unwrap());
+    let dial = DialRule { loopback_allowed: true, ..DialRule::default() };
+    let plugin = ImagePolicyWebhook::configured(Given { configuration, dial: &dial }).unwrap();
+    let cluster = Cluster::guarded(Config::default(), Guards::default(), Some(vec![plugin])).await;
+    let of = |image: &str| json!({"containers": [{"name": "c", "image": image}]});
+    assert_eq!(cluster.post(PODS, pod("q", &of("blocked:1"))).await.code, 403);
+    assert_eq!(cluster.post(PODS, pod("p", &of("i:1"))).await.code, 201);
+    let door = format!("{PODS}/p/ephemeralcontainers");
+    let debug = |image: &str| json!({"spec": {"ephemeralContainers": [{"name": "d", "image": image}]}});
+    assert_eq!(cluster.merge(&door, debug("blocked:1")).await.code, 403);
+    assert_eq!(cluster.merge(&door, debug("i:2")).await.code, 200);
+    assert_eq!(cluster.merge(&format!("{PODS}/p"), json!({"metadata": {"labels": {"a": "b"}}})).await.code, 200);
+    let image = json!([{"op": "replace", "path": "/spec/containers/0/image", "value": "blocked:2"}]).to_string();
+    let patch = [("content-type", "application/json-patch+json")];
+    assert_eq!(cluster.send("PATCH", &format!("{PODS}/p"), &patch, image).await.code, 403);
+}
+
+#[tokio::test]
+async fn cve_2023_2728_ephemeral_containers_name_no_secret_of_others() {
+    let cluster = with_strict_account().await;
+    cluster.creates(PODS, pod("p", &json!({"serviceAccountName": "strict"}))).await;
+    let door = format!("{PODS}/p/ephemeralcontainers");
+    let debug = |mut container: Value| {
+        container["name"] = json!("d");
+        container["image"] = json!("i:1");
+        container
+    };
+    for container in of_secret("other").map(debug) {
+        let merged = json!({"spec": {"ephemeralContainers": [container]}});
+        let add = json!([{"op": "add", "path": "/spec/ephemeralContainers", "value": [container]}]).to_string();
+        let types = ["application/merge-patch+json", "application/strategic-merge-patch+json"];
+        let mut attempts: Vec<_> = types.iter().map(|of| (*of, merged.to_string())).collect();
+        attempts.push(("application/json-patch+json", add));
+        for (of, body) in attempts {
+            let refused = cluster.send("PATCH", &door, &[("content-type", of)], body).await;
+            assert_eq!(
+                (refused.code, refused.message().contains("ephemeral container d with env")),
+                (403, true),
+                "{of}"
+            );
+        }
+        let mut whole: Value = serde_json::from_slice(&cluster.get(&format!("{PODS}/p")).await.body).unwrap();
+        whole["spec"]["ephemeralContainers"] = json!([container]);
+        assert_eq!(cluster.put(&door, whole).await.code, 403);
+    }
+    let [own, _] = of_secret("own").map(debug);
+    assert_eq!(cluster.merge(&door, json!({"spec": {"ephemeralContainers": [own]}})).await.code, 200);
+}
+
+#[tokio::test]
+async fn cve_2024_3177_env_from_names_no_secret_of_others() {
+    let cluster = with_strict_account().await;
+    for list in ["containers", "initContainers"] {
+        for (secret, expected) in [("own", 201), ("other", 403)] {
+            for mut container in of_secret(secret) {
+                container["name"] = json!("x");
+                container["image"] = json!("i:1");
+                let said = cluster.dry(&json!({"serviceAccountName": "strict", list: [container]})).await;
+                assert_eq!(said.code, expected, "{list} {secret}: {}", said.message());
+            }
+        }
+    }
 }
 
 #[tokio::test]

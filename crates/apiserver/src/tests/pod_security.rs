@@ -158,6 +158,33 @@ async fn workloads_are_warned_of_and_updates_that_change_nothing_pass() {
 }
 
 #[tokio::test]
+async fn what_comes_to_a_pod_later_is_judged_too() {
+    let harbor = Harbor::new(Profile::Upstream, None).await;
+    let labels = json!({label("enforce"): "baseline", label("enforce-version"): "v1.18"});
+    harbor.namespace("quay", labels).await;
+    assert_eq!(harbor.pod("quay", "a", plain()).await.0, 201);
+    let pod = "/api/v1/namespaces/quay/pods/a";
+    let debug = |security: Value| {
+        let container = json!({"name": "d", "image": "i", "securityContext": security});
+        json!({"spec": {"ephemeralContainers": [container]}})
+    };
+    let refused = harbor.cluster.merge(&format!("{pod}/ephemeralcontainers"), debug(json!({"privileged": true}))).await;
+    let why = "pods \"a\" is forbidden: violates PodSecurity \"baseline:v1.18\": privileged (container \"d\" must not set \
+               securityContext.privileged=true)";
+    assert_eq!((refused.code, refused.message().as_str()), (403, why));
+    let capable = debug(json!({"capabilities": {"add": ["SYS_ADMIN"]}}));
+    assert_eq!(harbor.cluster.merge(&format!("{pod}/ephemeralcontainers"), capable).await.code, 403);
+    assert_eq!(harbor.cluster.merge(&format!("{pod}/ephemeralcontainers"), debug(json!({}))).await.code, 200);
+    // Versions that go by annotations see them change.
+    for key in ["seccomp.security.alpha.kubernetes.io/pod", "container.seccomp.security.alpha.kubernetes.io/c"] {
+        let note = |profile: &str| json!({"metadata": {"annotations": {key: profile}}});
+        let refused = harbor.cluster.merge(pod, note("unconfined")).await;
+        assert_eq!((refused.code, refused.message().contains("seccompProfile")), (403, true), "{key}");
+        assert_eq!(harbor.cluster.merge(pod, note("runtime/default")).await.code, 200, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn labels_that_mean_nothing_are_refused() {
     let harbor = Harbor::new(Profile::Upstream, None).await;
     let refused = harbor.namespace("quay", json!({label("enforce"): "tight"})).await;

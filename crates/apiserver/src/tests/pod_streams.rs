@@ -1,6 +1,10 @@
 //! Streams of a pod, as far as they get without a kubelet.
 
+use portcullis_model::schema::encode_json;
+
 use super::*;
+use crate::admission::{Attempt, Operation, Pass};
+use crate::registry::Served;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
@@ -12,15 +16,15 @@ impl Plugin for Quarantine {
         "Quarantine"
     }
 
-    fn handles(&self, served: &Served, operation: admission::Operation) -> bool {
-        served.is("", "pods") && operation == admission::Operation::Connect
+    fn handles(&self, served: &Served, operation: Operation) -> bool {
+        served.is("", "pods") && operation == Operation::Connect
     }
 
-    fn admit<'a>(&'a self, attempt: &'a mut admission::Attempt<'_>) -> admission::Pass<'a> {
+    fn admit<'a>(&'a self, attempt: &'a mut Attempt<'_>) -> Pass<'a> {
         let options = attempt.new().map(|options| encode_json::to_vec(attempt.served().schema, options));
         let options = String::from_utf8(options.unwrap()).unwrap();
         let why = format!("{} of {} with {options}", attempt.subresource(), attempt.name);
-        admission::Pass::Now(Err(attempt.forbidden(&why)))
+        Pass::Now(Err(attempt.forbidden(&why)))
     }
 }
 

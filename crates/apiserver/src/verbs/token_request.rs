@@ -127,7 +127,7 @@ fn account(request: &Request<'_>, options: &WriteOptions, tree: &mut Tree, now: 
     let manager = Manager::of_update(&options.field_manager, agent.unwrap_or_default(), API_VERSION, SUBRESOURCE);
     let (ignored, now) = (&PathSet::default(), Some(now));
     let mut managers = Managers::default();
-    managers.update(&Change { manager, comparison: &comparison, ignored, now }, &mut |_| None);
+    managers.update(Change { manager, comparison, ignored, now }, &mut |_| None);
     let metadata = views::read::<TokenRequest<'_>>(tree).metadata().place().id();
     if let Some(metadata) = metadata {
         managers.write(schema, tree, metadata, number);

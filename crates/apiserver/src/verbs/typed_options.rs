@@ -5,7 +5,7 @@
 
 use portcullis_gate::Query;
 use portcullis_model::go_text::quoted;
-use portcullis_model::schema::{Schema, TypeId, TypeRef};
+use portcullis_model::schema::{Presence, Schema, TypeId, TypeRef};
 use portcullis_model::status::Status;
 use portcullis_model::time::parse_time;
 use portcullis_model::tree::{Scalar, Tree};
@@ -29,19 +29,21 @@ pub fn read(schema: &Schema, ty: TypeId, query: Query<'_>) -> Result<Tree, Failu
             continue;
         }
         let name = &*field.name;
+        // Where Go has no pointer, a zero value is an absent one.
+        let is_told = |is_zero: bool| !is_zero || field.presence == Presence::Optional;
         match field.ty {
             TypeRef::Bool => {
-                if let Some(value) = flag(query, name) {
+                if let Some(value) = flag(query, name).filter(|value| is_told(!value)) {
                     tree.set(root, number, Scalar::Bool(value));
                 }
             }
             TypeRef::Int32 | TypeRef::Int64 => {
-                if let Some(value) = integer(query, name)? {
+                if let Some(value) = integer(query, name)?.filter(|value| is_told(*value == 0)) {
                     tree.set(root, number, Scalar::Int(value));
                 }
             }
             TypeRef::String => {
-                if let Some(value) = query.get(name) {
+                if let Some(value) = query.get(name).filter(|value| is_told(value.is_empty())) {
                     tree.set(root, number, Scalar::String(&value));
                 }
             }

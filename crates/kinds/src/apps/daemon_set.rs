@@ -28,6 +28,7 @@ pub const STRATEGY: Strategy = Strategy {
     prepare_update,
     validate_update,
     warn_update,
+    blank: |tree| set_template_generation(&mut views::write(tree), 0),
     columns: &[
         ("Available", Column::Field("status.numberAvailable", "0")),
         ("Current", Column::Field("status.currentNumberScheduled", "0")),

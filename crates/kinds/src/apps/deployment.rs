@@ -28,6 +28,7 @@ pub const STRATEGY: Strategy = Strategy {
     warn_create,
     validate_update,
     warn_update,
+    blank: |tree| views::write::<DeploymentEdit<'_>>(tree).spec_mut().set_replicas(0),
     columns: &[
         ("Available", Column::Field("status.availableReplicas", "0")),
         ("Up-to-date", Column::Field("status.updatedReplicas", "0")),

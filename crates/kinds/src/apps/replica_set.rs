@@ -19,6 +19,7 @@ pub const STRATEGY: Strategy = Strategy {
     warn_create,
     validate_update,
     warn_update,
+    blank: |tree| views::write::<ReplicaSetEdit<'_>>(tree).spec_mut().set_replicas(0),
     columns: &[
         ("Current", Column::Field("status.replicas", "0")),
         ("Desired", Column::Field("spec.replicas", "0")),

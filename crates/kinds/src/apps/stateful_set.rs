@@ -31,6 +31,7 @@ pub const STRATEGY: Strategy = Strategy {
     warn_create,
     validate_update,
     warn_update,
+    blank: |tree| views::write::<StatefulSetEdit<'_>>(tree).spec_mut().set_replicas(0),
     cell,
     ..Strategy::NONE
 };

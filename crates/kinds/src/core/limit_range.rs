@@ -14,7 +14,7 @@ use crate::strategy::Strategy;
 use crate::views::core_v1::{LimitRange, LimitRangeEdit, LimitRangeItem, LimitRangeItemEdit};
 use crate::views::{self, Edit, Map, View};
 use crate::vocabulary::resource_names::{can_be_overcommitted, container_resource, resource};
-use crate::vocabulary::{Errors, Path};
+use crate::vocabulary::{Errors, Path, amounts};
 
 /// The rules of `LimitRange`.
 pub const STRATEGY: Strategy = Strategy {
@@ -44,13 +44,38 @@ fn default(tree: &mut Tree) {
     range.spec_mut().limits_mut().each(|place| {
         let added = Added::of(LimitRangeItem::at(place.view()));
         let mut item = LimitRangeItemEdit::at(place);
-        for (name, amount) in &added.limits {
-            item.default_mut().insert(name, amount);
+        if !added.limits.is_empty() {
+            amounts::insert(item.default_mut(), &added.limits);
         }
-        for (name, amount) in &added.requests {
-            item.default_request_mut().insert(name, amount);
+        if !added.requests.is_empty() {
+            amounts::insert(item.default_request_mut(), &added.requests);
         }
+        round_up(item);
     });
+}
+
+/// Amounts are kept in thousandths at the finest.
+fn round_up(mut item: LimitRangeItemEdit<'_>) {
+    let finer = amounts::finer(item.view().max());
+    if !finer.is_empty() {
+        amounts::insert(item.max_mut(), &finer);
+    }
+    let finer = amounts::finer(item.view().min());
+    if !finer.is_empty() {
+        amounts::insert(item.min_mut(), &finer);
+    }
+    let finer = amounts::finer(item.view().default_());
+    if !finer.is_empty() {
+        amounts::insert(item.default_mut(), &finer);
+    }
+    let finer = amounts::finer(item.view().default_request());
+    if !finer.is_empty() {
+        amounts::insert(item.default_request_mut(), &finer);
+    }
+    let finer = amounts::finer(item.view().max_limit_request_ratio());
+    if !finer.is_empty() {
+        amounts::insert(item.max_limit_request_ratio_mut(), &finer);
+    }
 }
 
 /// What is missing in an item.

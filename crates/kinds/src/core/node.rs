@@ -14,7 +14,7 @@ use crate::rest::{Rest, SelectableField};
 use crate::strategy::{Cell, Requester, Strategy};
 use crate::views::core_v1::{Node, NodeEdit, NodeSpec, NodeStatus, Taint};
 use crate::views::{self, List, shown};
-use crate::vocabulary::{Errors, Path, network, resource_names};
+use crate::vocabulary::{Errors, Path, amounts, network, resource_names};
 
 /// The rules of `Node`.
 pub const STRATEGY: Strategy = Strategy {
@@ -57,14 +57,28 @@ fn default(tree: &mut Tree) {
             spec.pod_cidrs_mut().push_text(&single);
         }
     }
+    default_amounts(tree);
+}
+
+/// All that there is can be used, unless it is said; in thousandths at the finest.
+fn default_amounts(tree: &mut Tree) {
     let status = views::read::<Node<'_>>(tree).status();
-    if status.place().get(NodeStatus::ALLOCATABLE).is_present() || status.capacity().is_empty() {
-        return;
+    let mut allocatable = Vec::new();
+    if !status.place().get(NodeStatus::ALLOCATABLE).is_present() {
+        let capacity = status.capacity().iter();
+        allocatable.extend(capacity.map(|(name, amount)| (name.to_owned(), amount.to_owned())));
     }
-    let capacity: Vec<_> = status.capacity().iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+    let finer = amounts::finer(status.capacity());
     let mut node: NodeEdit<'_> = views::write(tree);
-    for (name, text) in &capacity {
-        node.status_mut().allocatable_mut().insert(name, text);
+    if !finer.is_empty() {
+        amounts::insert(node.status_mut().capacity_mut(), &finer);
+    }
+    if !allocatable.is_empty() {
+        amounts::insert(node.status_mut().allocatable_mut(), &allocatable);
+    }
+    let finer = amounts::finer(node.view().status().allocatable());
+    if !finer.is_empty() {
+        amounts::insert(node.status_mut().allocatable_mut(), &finer);
     }
 }
 
@@ -126,7 +140,7 @@ fn check_taints(taints: List<'_, Taint<'_>>, at: &Path<'_>, errors: &mut Errors)
         taint.check_effect(&at, errors);
         if !held.insert((taint.effect(), taint.key())) {
             let why = "taints must be unique by key and effect pair";
-            errors.push(FieldError::new(FieldReason::Duplicate, &at, shown(taint.place()), why));
+            errors.push(FieldError::new(FieldReason::Duplicate, at, shown(taint.place()), why));
         }
     }
 }

@@ -17,7 +17,7 @@ mod warnings;
 
 use crate::views::Map;
 use crate::views::core_v1::{Pod, PodSpec, PodSpecEdit, PodTemplateSpec, PodTemplateSpecEdit, Volume};
-use crate::vocabulary::{Errors, Path, labels, resource_names, tolerations};
+use crate::vocabulary::{Errors, Path, amounts, labels, resource_names, tolerations};
 
 /// How long containers have to end when they are told to.
 const GRACE_SECONDS: i64 = 30;
@@ -93,9 +93,9 @@ pub fn default(mut spec: PodSpecEdit<'_>) {
     agree_on_account(&mut spec);
     volumes::default(&mut spec);
     containers::default(&mut spec);
-    let finer = volumes::finer(spec.view().overhead());
-    for (name, amount) in &finer {
-        spec.overhead_mut().insert(name, amount);
+    let finer = amounts::finer(spec.view().overhead());
+    if !finer.is_empty() {
+        amounts::insert(spec.overhead_mut(), &finer);
     }
 }
 

@@ -11,15 +11,18 @@ use portcullis_model::tree::Tree;
 
 use crate::rest::Rest;
 use crate::strategy::{Cell, Strategy};
-use crate::views::core_v1::{ResourceQuota, ResourceQuotaSpec, ResourceQuotaStatus, ScopedResourceSelectorRequirement};
+use crate::views::core_v1::{
+    ResourceQuota, ResourceQuotaEdit, ResourceQuotaSpec, ResourceQuotaStatus, ScopedResourceSelectorRequirement,
+};
 use crate::views::{self, List, Map, shown};
 use crate::vocabulary::frozen::IMMUTABLE;
 use crate::vocabulary::resource_names::{amount, is_quota_standard, quota_resource};
-use crate::vocabulary::{Errors, Path};
+use crate::vocabulary::{Errors, Path, amounts};
 
 /// The rules of `ResourceQuota`.
 pub const STRATEGY: Strategy = Strategy {
     rest: Rest { delete_shows_object: true, update_checks_all_metadata: false, ..Rest::PLAIN },
+    default,
     validate_create,
     validate_update,
     cell: |tree, column, _| cell(tree, column),
@@ -61,6 +64,23 @@ const POD_RESOURCES: [&str; 7] =
     ["pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
 /// What a quota over claims of some scope can limit.
 const CLAIM_RESOURCES: [&str; 2] = ["persistentvolumeclaims", "requests.storage"];
+
+/// Amounts are kept in thousandths at the finest.
+fn default(tree: &mut Tree) {
+    let quota: ResourceQuota<'_> = views::read(tree);
+    let hard = amounts::finer(quota.spec().hard());
+    let (enforced, used) = (amounts::finer(quota.status().hard()), amounts::finer(quota.status().used()));
+    let mut quota: ResourceQuotaEdit<'_> = views::write(tree);
+    if !hard.is_empty() {
+        amounts::insert(quota.spec_mut().hard_mut(), &hard);
+    }
+    if !enforced.is_empty() {
+        amounts::insert(quota.status_mut().hard_mut(), &enforced);
+    }
+    if !used.is_empty() {
+        amounts::insert(quota.status_mut().used_mut(), &used);
+    }
+}
 
 /// Whether a quota over objects of this scope can limit this resource.
 fn is_of_scope(resource: &str, scope: &str) -> bool {

@@ -11,7 +11,7 @@ fn judge(subject: Subject<'_>) -> Option<Violation> {
     // Sorted as texts, as upstream does.
     let (mut names, mut ports) = (Vec::new(), BTreeSet::new());
     for container in subject.containers() {
-        let mut taken = container.ports.iter().map(|port| port.host_port()).filter(|port| *port != 0).peekable();
+        let mut taken = container.ports().iter().map(|port| port.host_port()).filter(|port| *port != 0).peekable();
         if taken.peek().is_some() {
             names.push(container.name);
             ports.extend(taken.map(|port| port.to_string()));

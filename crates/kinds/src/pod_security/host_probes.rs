@@ -31,10 +31,10 @@ fn judge(subject: Subject<'_>) -> Option<Violation> {
 
 /// Returns the hosts that a container has asked.
 fn hosts(container: Visited<'_>) -> impl Iterator<Item = &str> {
-    let probes = container.probes.into_iter().flatten().flat_map(|probe| {
+    let probes = container.probes().into_iter().flatten().flat_map(|probe| {
         [probe.http_get().map(|action| action.host()), probe.tcp_socket().map(|action| action.host())]
     });
-    let hooks = container.lifecycle.into_iter().flat_map(|lifecycle| [lifecycle.post_start(), lifecycle.pre_stop()]);
+    let hooks = container.lifecycle().into_iter().flat_map(|lifecycle| [lifecycle.post_start(), lifecycle.pre_stop()]);
     let hooks = hooks
         .flatten()
         .flat_map(|hook| [hook.http_get().map(|action| action.host()), hook.tcp_socket().map(|action| action.host())]);

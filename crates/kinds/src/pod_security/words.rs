@@ -5,38 +5,62 @@ use std::fmt::{self, Display, Write as _};
 
 use super::Subject;
 use crate::views::List;
-use crate::views::core_v1::{ContainerPort, Lifecycle, PodSecurityContext, Probe, SecurityContext};
+use crate::views::core_v1::{
+    Container, ContainerPort, EphemeralContainer, Lifecycle, PodSecurityContext, Probe, SecurityContext,
+};
 
 /// What checks look at in a container, of whichever sort.
 #[derive(Clone, Copy)]
 pub(super) struct Visited<'t> {
     pub(super) name: &'t str,
     pub(super) security: Option<SecurityContext<'t>>,
-    pub(super) ports: List<'t, ContainerPort<'t>>,
-    pub(super) probes: [Option<Probe<'t>>; 3],
-    pub(super) lifecycle: Option<Lifecycle<'t>>,
+    whole: Whole<'t>,
 }
 
-macro_rules! visited {
-    ($container:expr) => {{
-        let container = $container;
-        Visited {
-            name: container.name(),
-            security: container.security_context(),
-            ports: container.ports(),
-            probes: [container.liveness_probe(), container.readiness_probe(), container.startup_probe()],
-            lifecycle: container.lifecycle(),
+/// A container of either sort. What few checks look at is only looked up for them.
+#[derive(Clone, Copy)]
+enum Whole<'t> {
+    Lasting(Container<'t>),
+    Ephemeral(EphemeralContainer<'t>),
+}
+
+macro_rules! of_whole {
+    ($visited:expr, $container:ident => $value:expr) => {
+        match $visited.whole {
+            Whole::Lasting($container) => $value,
+            Whole::Ephemeral($container) => $value,
         }
-    }};
+    };
+}
+
+impl<'t> Visited<'t> {
+    fn lasting(container: Container<'t>) -> Self {
+        Visited { name: container.name(), security: container.security_context(), whole: Whole::Lasting(container) }
+    }
+
+    fn ephemeral(container: EphemeralContainer<'t>) -> Self {
+        Visited { name: container.name(), security: container.security_context(), whole: Whole::Ephemeral(container) }
+    }
+
+    pub(super) fn ports(self) -> List<'t, ContainerPort<'t>> {
+        of_whole!(self, container => container.ports())
+    }
+
+    pub(super) fn probes(self) -> [Option<Probe<'t>>; 3] {
+        of_whole!(self, container => [container.liveness_probe(), container.readiness_probe(), container.startup_probe()])
+    }
+
+    pub(super) fn lifecycle(self) -> Option<Lifecycle<'t>> {
+        of_whole!(self, container => container.lifecycle())
+    }
 }
 
 impl<'t> Subject<'t> {
     /// Returns all containers: those that run before, those that run, those that were put in later.
     pub(super) fn containers(self) -> impl Iterator<Item = Visited<'t>> {
         let spec = self.spec;
-        let first = spec.init_containers().iter().map(|container| visited!(container));
-        let then = spec.containers().iter().map(|container| visited!(container));
-        first.chain(then).chain(spec.ephemeral_containers().iter().map(|container| visited!(container)))
+        let lasting = spec.init_containers().iter().chain(spec.containers().iter()).map(Visited::lasting);
+        lasting.chain(spec.ephemeral_containers().iter().map(Visited::ephemeral))
     }
 
     /// Returns the names of containers that do something.

@@ -3,6 +3,8 @@
 //! What stands behind a gate that is off is taken out of what a client writes, unless the stored object has it already: an object made
 //! by a server with the gate on is not damaged by one without it. Which fields those are stands in the rules files.
 
+use std::sync::OnceLock;
+
 use portcullis_model::schema::TypeId;
 use portcullis_model::tree::{Kind, NodeId, Tree};
 
@@ -31,17 +33,20 @@ pub fn drop_disabled(tree: &mut Tree, old: Option<&Tree>) {
 
 /// Where a tree has fields whose gate is off.
 fn disabled(tree: &Tree) -> Vec<(NodeId, TypeId, u16)> {
+    static OFF: OnceLock<Vec<(TypeId, u16)>> = OnceLock::new();
+    let off = OFF
+        .get_or_init(|| GATED.iter().filter(|(.., gate)| !is_on(gate)).map(|(ty, field, _)| (*ty, *field)).collect());
     let (mut found, mut open) = (Vec::new(), vec![tree.root()]);
+    let has_parts = |node: &NodeId| matches!(tree.kind(*node), Kind::Object | Kind::List | Kind::Map);
     while let Some(node) = open.pop() {
         if let Some(ty) = tree.object_type(node) {
-            let off = GATED.iter().filter(|(of, _, gate)| *of == ty && !is_on(gate));
-            found.extend(
-                off.filter(|(_, field, _)| tree.field(node, *field).is_some()).map(|(_, field, _)| (node, ty, *field)),
-            );
+            let of_type = off.iter().filter(|(of, _)| *of == ty);
+            let here = of_type.filter(|(_, field)| tree.field(node, *field).is_some());
+            found.extend(here.map(|(_, field)| (node, ty, *field)));
         }
         match tree.kind(node) {
-            Kind::Object | Kind::List => open.extend(tree.children(node)),
-            Kind::Map => open.extend(tree.entries(node).map(|(_, value)| value)),
+            Kind::Object | Kind::List => open.extend(tree.children(node).filter(has_parts)),
+            Kind::Map => open.extend(tree.entries(node).map(|(_, value)| value).filter(has_parts)),
             _ => {}
         }
     }

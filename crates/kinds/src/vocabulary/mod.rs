@@ -7,6 +7,7 @@
 //! Facts that need no code (enums, ranges, formats, frozen fields, gates) stand in `facts/rules/*.rules`; for each the build makes a method
 //! of the view: `spec.check_restart_policy(&path, errors)`. A rule that names no field fails the build.
 
+pub mod amounts;
 pub mod conditions;
 pub mod cron;
 pub mod duration;

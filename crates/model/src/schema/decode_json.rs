@@ -43,7 +43,8 @@ pub fn decode(schema: &Schema, ty: TypeId, text: Vec<u8>, validation: FieldValid
         return Err(DecodeError::TooLarge);
     }
     let mut tree = Tree::new(ty);
-    tree.nodes.reserve(text.len() / 12 + 16);
+    // What defaulting and admission put in finds room, too.
+    tree.nodes.reserve(text.len() / 8 + 32);
     let findings = (validation != FieldValidation::Ignore).then(Findings::default);
     let mut decoder = Decoder {
         schema,

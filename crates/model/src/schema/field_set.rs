@@ -16,7 +16,7 @@ use thiserror::Error;
 use read::Reader;
 
 use super::DEPTH_MAX;
-use crate::go_text::push_json_string;
+use crate::go_text::{Escape, push_json_escaped, push_json_string};
 
 /// Most steps that a set that was read may have: the managers of one object, written as densely as JSON allows, stay below.
 const STEPS_MAX: usize = 1 << 20;
@@ -150,8 +150,12 @@ impl Step {
         scratch.clear();
         match self {
             Step::Field(name) => {
-                scratch.extend_from_slice(b"f:");
-                scratch.extend_from_slice(name.as_bytes());
+                // Most steps are fields, so they are written without a stop on the way.
+                out.reserve(name.len() + 4);
+                out.extend_from_slice(b"\"f:");
+                push_json_escaped(out, name, Escape::Html);
+                out.push(b'"');
+                return;
             }
             Step::Index(at) => {
                 scratch.extend_from_slice(b"i:");
@@ -377,6 +381,35 @@ impl PathSet {
             }
         }
         without_dead_ends(&walked)
+    }
+
+    /// What [`PathSet::difference_below`] and then [`PathSet::difference`] leave, without a copy of it.
+    pub fn into_difference(mut self, below: &PathSet, exact: &PathSet) -> PathSet {
+        let mut stays = Vec::with_capacity(self.lines.len());
+        let mut cut = u32::MAX;
+        for (mine, theirs) in Walk::new(&self, below) {
+            let depth = mine.or(theirs).map_or(0, |line| line.depth);
+            if depth <= cut {
+                cut = if theirs.is_some_and(|line| line.is_member) { depth } else { u32::MAX };
+            }
+            stays.extend(mine.map(|mine| mine.is_member && cut == u32::MAX));
+        }
+        let of_mine = Walk::new(&self, exact).filter_map(|(mine, theirs)| mine.map(|_| theirs));
+        for (stays, theirs) in stays.iter_mut().zip(of_mine) {
+            *stays &= !theirs.is_some_and(|line| line.is_member);
+        }
+        // From the back, as in `without_dead_ends`.
+        let mut next_depth = 0;
+        for (line, stays) in self.lines.iter_mut().zip(&mut stays).rev() {
+            line.is_member = *stays;
+            *stays |= next_depth > line.depth;
+            if *stays {
+                next_depth = line.depth;
+            }
+        }
+        let mut stays = stays.into_iter();
+        self.lines.retain(|_| stays.next().unwrap_or_default());
+        self
     }
 
     fn combine(&self, other: &PathSet, is_member: impl Fn(bool, bool) -> bool) -> PathSet {

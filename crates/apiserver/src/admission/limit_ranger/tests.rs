@@ -118,3 +118,13 @@ fn several_complaints_are_one() {
     check(&["a", "a"], "a");
     check(&["a", "b", "a"], "[a, b]");
 }
+
+#[test]
+fn complaints_are_each_made_once() {
+    const COUNT: usize = 100_000;
+    let texts: Vec<String> =
+        (0..COUNT * 2).map(|at| format!("maximum cpu usage per Container is 1, but limit is {}", at % COUNT)).collect();
+    assert_eq!(aggregate(&texts).matches("maximum").count(), COUNT);
+    assert_eq!(aggregate(&["a".to_owned(), "a".to_owned()]), "a");
+    assert_eq!(aggregate(&["b".to_owned(), "a".to_owned(), "b".to_owned()]), "[b, a]");
+}

@@ -26,6 +26,13 @@ fn a_container_gets_what_follows_from_the_rest() {
         r#"{"type":"Container","max":{"cpu":"4"},"default":{"cpu":"3","memory":"1Gi"},"defaultRequest":{"cpu":"1"}}"#;
     check(some, r#"{"cpu":"3","memory":"1Gi"}"#, r#"{"cpu":"1","memory":"1Gi"}"#);
     check(r#"{"type":"Pod","max":{"cpu":"2"}}"#, "null", "null");
+    // Amounts are kept in thousandths at the finest.
+    check(r#"{"type":"Container","max":{"cpu":"100u"}}"#, r#"{"cpu":"1m"}"#, r#"{"cpu":"1m"}"#);
+    check(
+        r#"{"type":"Pod","default":{"cpu":"1n"},"defaultRequest":{"cpu":"2m"}}"#,
+        r#"{"cpu":"1m"}"#,
+        r#"{"cpu":"2m"}"#,
+    );
 }
 
 #[test]

@@ -30,6 +30,8 @@ fn what_can_be_used_is_what_there_is() {
     };
     check(r#"{"capacity":{"cpu":"2"}}"#, r#"{"cpu":"2"}"#);
     check(r#"{"capacity":{"cpu":"2"},"allocatable":{"cpu":"1"}}"#, r#"{"cpu":"1"}"#);
+    check(r#"{"capacity":{"cpu":"1u"}}"#, r#"{"cpu":"1m"}"#);
+    check(r#"{"capacity":{"cpu":"2"},"allocatable":{"cpu":"1.0001"}}"#, r#"{"cpu":"1001m"}"#);
     check("{}", "null");
 }
 

@@ -4,6 +4,8 @@
 //! Nodes once read these, and some still do: a profile that is written twice must not say two things. AppArmor's are compared in
 //! `pod/app_armor.rs`, for only in pods they become fields.
 
+use std::collections::HashSet;
+
 use portcullis_model::go_text::quoted;
 use portcullis_model::schema::{FieldValidation, decode_json};
 
@@ -51,9 +53,10 @@ pub fn validate(spec: PodSpec<'_>, context: Context<'_>, at: &Path<'_>, errors: 
     for (key, profile) in annotations.iter().filter(|(key, _)| key.starts_with(SECCOMP_OF)) {
         seccomp(profile, &at.field(key), errors);
     }
+    let mut containers = None;
     for (key, profile) in annotations.iter() {
         let Some(name) = key.strip_prefix(APP_ARMOR_OF) else { continue };
-        if !has_container(spec, name) {
+        if !containers.get_or_insert_with(|| names(spec)).contains(name) {
             errors.invalid(&at.key(key), name, "container not found");
         }
         if !matches!(profile, "" | "runtime/default" | "unconfined") && !profile.starts_with("localhost/") {
@@ -62,9 +65,10 @@ pub fn validate(spec: PodSpec<'_>, context: Context<'_>, at: &Path<'_>, errors: 
     }
 }
 
-fn has_container(spec: PodSpec<'_>, name: &str) -> bool {
-    spec.init_containers().iter().chain(spec.containers().iter()).any(|one| one.name() == name)
-        || spec.ephemeral_containers().iter().any(|one| one.name() == name)
+/// The names of all containers.
+fn names<'t>(spec: PodSpec<'t>) -> HashSet<&'t str> {
+    let first = spec.init_containers().iter().chain(spec.containers().iter()).map(|one| one.name());
+    first.chain(spec.ephemeral_containers().iter().map(|one| one.name())).collect()
 }
 
 /// A 32 bit number without a plus and without zeros before it.

@@ -24,7 +24,7 @@ use crate::views::core_v1::{Container, EphemeralContainer, PodSpec, Volume};
 use crate::views::{Field, View};
 use crate::vocabulary::{Errors, Path};
 
-pub use defaults::{default, rounded_up};
+pub use defaults::default;
 pub use ports::validate_host_network;
 pub use systems::{validate_linux, validate_windows};
 pub use warnings::{warn, warn_of_fraction};
@@ -223,7 +223,7 @@ fn validate_common(container: Container<'_>, scope: &Scope<'_>, at: &Path<'_>, e
     container.check_image(at, errors);
     container.check_termination_message_policy(at, errors);
     ports::validate(container.ports(), &at.field("ports"), errors);
-    env::validate(container.env(), &at.field("env"), errors);
+    env::validate(container.env(), scope, &at.field("env"), errors);
     env::validate_from(container.env_from(), &at.field("envFrom"), errors);
     mounts::validate(container, scope, at, errors);
     container.check_image_pull_policy(at, errors);

@@ -17,7 +17,6 @@ use std::collections::HashSet;
 use portcullis_model::names;
 
 pub use defaults::default;
-pub(super) use defaults::finer;
 
 use super::Context;
 use crate::views::core_v1::{PodSpec, Volume};

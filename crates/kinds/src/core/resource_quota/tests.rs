@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::testing::{complaints, created, read, update_complaints};
+use crate::testing::{complaints, created, json, read, update_complaints};
 
 fn quota(spec: &str) -> Tree {
     created(&STRATEGY, "v1", "ResourceQuota", &format!(r#"{{"metadata":{{"name":"q"}},"spec":{spec}}}"#))
@@ -84,6 +84,18 @@ fn a_scope_selector_makes_sense() {
         r#"{"scopeName":"BestEffort","operator":"Exists"},{"scopeName":"NotBestEffort","operator":"Exists"}"#,
         &[": Invalid value: null: conflicting scopes"],
     );
+}
+
+#[test]
+fn amounts_are_kept_in_thousandths() {
+    let check = |amount: &str, expected: &str| {
+        let tree = quota(&format!(r#"{{"hard":{{"cpu":"{amount}"}}}}"#));
+        assert_eq!(json(&tree)["spec"]["hard"]["cpu"], expected, "{amount}");
+    };
+    check("1", "1");
+    check("1500m", "1500m");
+    check("0.0015", "2m");
+    check("1n", "1m");
 }
 
 #[test]

@@ -9,9 +9,13 @@ use std::iter::Peekable;
 use super::super::encode_json;
 use super::super::field_set::{PathSet, Step};
 use super::super::{Attributes, Presence, Schema, TypeId, TypeRef};
+use super::held::Holdings;
 use super::same::SameValues;
 use super::shape::{CompareError, Shape, Shapes};
 use crate::tree::{Children, Kind, NodeId, Tree};
+
+/// Fields of an object that room is made for at once. Most have fewer.
+const FIELDS_EXPECTED: usize = 12;
 
 /// What differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +41,7 @@ pub fn compare(schema: &Schema, old: &Tree, new: &Tree) -> Result<Comparison, Co
         old,
         new,
         same: SameValues::new(old, new),
+        held: Holdings::new(schema, old, new),
         found: Comparison::default(),
         open: Vec::new(),
     };
@@ -111,6 +116,7 @@ struct Walker<'a> {
     old: &'a Tree,
     new: &'a Tree,
     same: SameValues<'a>,
+    held: Holdings<'a>,
     /// Both sets grow at their ends: values are visited in the order of paths.
     found: Comparison,
     open: Vec<Frame<'a>>,
@@ -120,10 +126,11 @@ impl<'a> Walker<'a> {
     fn visit(&mut self, child: Child<'a>) -> Result<(), CompareError> {
         let Child { name, pair, ty, attributes, known } = child;
         if let Some(mark) = known {
-            self.mark(&name, mark);
+            self.mark(name, mark);
             return Ok(());
         }
         if let (Value::Node(old), Value::Node(new)) = (pair.old, pair.new)
+            && !self.held.has_emptied()
             && self.same.are(old, new)
         {
             return Ok(());
@@ -131,7 +138,7 @@ impl<'a> Walker<'a> {
         let has_parts = self.has_parts(self.old, pair.old, ty) || self.has_parts(self.new, pair.new, ty);
         match self.shapes.of(ty, attributes).filter(|_| has_parts) {
             Some(shape) => self.descend(Some(name), pair, shape)?,
-            None => self.compare_leaf(&name, pair, ty),
+            None => self.compare_leaf(name, pair, ty),
         }
         Ok(())
     }
@@ -163,15 +170,20 @@ impl<'a> Walker<'a> {
             (_, Value::Absent) => Some(Mark::Removed),
             _ => None,
         };
-        if let (Some(name), Some(mark)) = (&name, mark) {
-            self.mark(name, mark);
-        }
+        let name = match (name, mark) {
+            (Some(name), Some(mark)) => {
+                self.mark(name, mark);
+                // What is below stands on the same side, so its own step is not asked for again.
+                Some(Name::Field(""))
+            }
+            (name, _) => name,
+        };
         let (is_in_changed, is_in_removed) = (mark == Some(Mark::Changed), mark == Some(Mark::Removed));
         self.open.push(Frame { name, is_in_changed, is_in_removed, children });
         Ok(())
     }
 
-    fn compare_leaf(&mut self, name: &Name<'a>, pair: Pair, ty: TypeRef) {
+    fn compare_leaf(&mut self, name: Name<'a>, pair: Pair, ty: TypeRef) {
         let mark = match (pair.old, pair.new) {
             (Value::Absent, Value::Absent) | (Value::Zero, Value::Zero) => return,
             (_, Value::Absent) => Mark::Removed,
@@ -182,7 +194,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Adds the path of a value in the innermost container, with the steps on its way that are not there yet.
-    fn mark(&mut self, name: &Name<'a>, mark: Mark) {
+    fn mark(&mut self, name: Name<'a>, mark: Mark) {
         let set = match mark {
             Mark::Changed => &mut self.found.changed,
             Mark::Removed => &mut self.found.removed,
@@ -199,7 +211,7 @@ impl<'a> Walker<'a> {
             }
             depth += 1;
         }
-        set.push(depth, name.to_step(), true);
+        set.push(depth, name.into_step(), true);
     }
 
     fn is_equal(&self, pair: Pair, ty: TypeRef) -> bool {
@@ -222,14 +234,18 @@ impl<'a> Walker<'a> {
             }
             out
         };
-        write(self.old, pair.old) == write(self.new, pair.new)
+        let is_held_alike = || match (pair.old, pair.new) {
+            (Value::Node(old), Value::Node(new)) => self.held.are_alike(old, new),
+            _ => true,
+        };
+        write(self.old, pair.old) == write(self.new, pair.new) && is_held_alike()
     }
 
     fn fields(&self, id: TypeId, pair: Pair) -> Vec<Child<'a>> {
         let ty = self.schema.ty(id);
         let mut old = Fields::of(self.old, pair.old);
         let mut new = Fields::of(self.new, pair.new);
-        let mut children = Vec::new();
+        let mut children = Vec::with_capacity(FIELDS_EXPECTED);
         let last = ty.fields.len() as u16;
         for (number, field) in (0..last).zip(&ty.fields) {
             let zero = ty.always.contains(number);
@@ -336,6 +352,13 @@ impl<'a> Walker<'a> {
 }
 
 impl Name<'_> {
+    fn into_step(self) -> Step {
+        match self {
+            Name::Field(name) => Step::Field(name.into()),
+            Name::Step(step) => step,
+        }
+    }
+
     fn to_step(&self) -> Step {
         match self {
             Name::Field(name) => Step::Field((*name).into()),

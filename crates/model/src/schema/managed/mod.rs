@@ -3,10 +3,11 @@
 //!
 //! Pure functions: [`compare()`] says what differs, [`fields()`] what an object holds, [`Managers::update`] gives it to whoever made the change. Nothing here reads a clock.
 //!
-//! Reading order: this file, `owned`, `compare` with `same`, `fields`, `shape`, and `field_set` beside it.
+//! Reading order: this file, `owned`, `compare` with `same` and `held`, `fields`, `shape`, and `field_set` beside it.
 
 mod compare;
 mod fields;
+mod held;
 mod owned;
 mod same;
 mod shape;
@@ -153,7 +154,7 @@ pub struct Change<'a> {
     /// Who made it.
     pub manager: Manager,
     /// What it is, in the manager's version.
-    pub comparison: &'a Comparison,
+    pub comparison: Comparison,
     /// Paths that this door to the object does not write, with all below them.
     pub ignored: &'a PathSet,
     /// Seconds since 1970; none where the time is not kept.
@@ -288,34 +289,32 @@ impl Managers {
     ///
     /// Entries of other versions are asked for what the change is to them: `None` when that version is not served any more, which ends
     /// them.
-    pub fn update(&mut self, change: &Change<'_>, in_version: &mut dyn FnMut(&str) -> Option<Comparison>) {
+    pub fn update(&mut self, change: Change<'_>, in_version: &mut dyn FnMut(&str) -> Option<Comparison>) {
         let Change { manager, comparison, ignored, now } = change;
-        let own = comparison.changed.difference_below(ignored).difference(stripped());
         let mut taken = TakenByVersion::default();
-        let mut find_taken = |version: &str| {
-            if version == manager.api_version {
-                return Some(taken_by(comparison, ignored));
-            }
-            in_version(version).map(|comparison| taken_by(&comparison, ignored))
-        };
+        if self.entries.iter().any(|entry| entry.manager.api_version == manager.api_version) {
+            taken.0.push((manager.api_version.clone(), Some(taken_by(&comparison, ignored))));
+        }
+        let own = comparison.changed.into_difference(ignored, stripped());
+        let mut find_taken = |version: &str| in_version(version).map(|comparison| taken_by(&comparison, ignored));
         let mut is_known = false;
         self.entries.retain_mut(|entry| {
             let Some(taken) = taken.of(&entry.manager.api_version, &mut find_taken) else { return false };
-            if entry.manager != *manager {
+            if entry.manager != manager {
                 entry.fields.take(taken);
             } else {
                 is_known = true;
                 entry.fields.take(&taken.difference(&own));
                 if !own.is_empty() {
                     entry.fields.give(&own);
-                    entry.time = *now;
+                    entry.time = now;
                 }
             }
             !entry.fields.is_empty()
         });
         if !own.is_empty() {
             if !is_known {
-                self.entries.push(Entry { manager: manager.clone(), time: *now, fields: own.into() });
+                self.entries.push(Entry { manager, time: now, fields: own.into() });
             }
             self.merge_oldest();
         }
@@ -390,7 +389,7 @@ fn stripped() -> &'static PathSet {
 
 /// What a change takes from others.
 fn taken_by(comparison: &Comparison, ignored: &PathSet) -> PathSet {
-    comparison.changed.union(&comparison.removed).difference_below(ignored)
+    comparison.changed.union(&comparison.removed).into_difference(ignored, &PathSet::default())
 }
 
 /// What a change takes from the managers of each version, found when the first of them is met.

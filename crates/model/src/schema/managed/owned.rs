@@ -51,10 +51,14 @@ impl OwnedFields {
         if !meets {
             return;
         }
-        let left = self.set().difference(taken);
-        if left != *self.set() {
-            *self = left.into();
+        self.set();
+        let held = self.set.take().unwrap_or_default();
+        let count = held.len();
+        let left = held.into_difference(&PathSet::default(), taken);
+        if left.len() != count {
+            self.text = None;
         }
+        self.set = OnceCell::from(left);
     }
 
     /// Adds paths. A text that has them stays as it is.

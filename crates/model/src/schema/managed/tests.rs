@@ -59,6 +59,33 @@ fn differences() {
     check(r#"{"empty":{}}"#, r#"{"empty":{"kind":"x"}}"#, r#"{"f:empty":{"f:kind":{}}}"#, "{}");
 }
 
+/// What is written alike and held in another way is a change where a whole list is compared, and nowhere else.
+#[test]
+fn what_go_holds_in_another_way() {
+    let schema = schema();
+    let check = |old: &str, new: &str, changed: &str| {
+        let found = compare(&schema, &tree(&schema, old), &tree(&schema, new)).unwrap();
+        assert_eq!([found.changed.to_json(), found.removed.to_json()], [changed, "{}"], "{old} {new}");
+    };
+    let changed = r#"{"f:shares":{}}"#;
+    let stored = r#"{"shares":[{"size":"0"}]}"#;
+    check(stored, stored, "{}");
+    check(stored, r#"{"shares":[{}]}"#, changed);
+    check(stored, r#"{"shares":[{"size":0}]}"#, "{}");
+    check(r#"{"shares":[{"inner":{"size":"0"}}]}"#, r#"{"shares":[{}]}"#, changed);
+    check(r#"{"shares":[{"names":["a"]}]}"#, r#"{"shares":[{"names":["a"],"marks":{}}]}"#, changed);
+    check(r#"{"shares":[{}]}"#, r#"{"shares":[{"names":[]}]}"#, changed);
+    check(r#"{"shares":[{}]}"#, r#"{"shares":[{}],"plain":[]}"#, "{}");
+    // No list around it.
+    check(r#"{"share":{"size":"0"}}"#, r#"{"share":{}}"#, "{}");
+    check(r#"{"share":{"size":"0"}}"#, r#"{"share":{"names":[]}}"#, "{}");
+    check(r#"{"whole_share":{"size":"0"}}"#, r#"{"whole_share":{"names":[]}}"#, "{}");
+    // A list inside of one value is compared in the same way.
+    check(r#"{"whole_share":{"more":[{"size":"0"}]}}"#, r#"{"whole_share":{"more":[{}]}}"#, r#"{"f:whole_share":{}}"#);
+    // Elements with a name of their own are taken apart.
+    check(r#"{"keyed":[{"name":"a","size":"0"}]}"#, r#"{"keyed":[{"name":"a"}]}"#, "{}");
+}
+
 #[test]
 fn differences_in_lists() {
     let schema = schema();
@@ -162,9 +189,9 @@ fn owners() {
     let check = |before: &[Entry], [changed, removed]: [&str; 2], ignored: &str, expected: &[Entry]| {
         let comparison = Comparison { changed: set(changed), removed: set(removed) };
         let ignored = set(ignored);
-        let change = Change { manager: manager("me"), comparison: &comparison, ignored: &ignored, now: Some(9) };
+        let change = Change { manager: manager("me"), comparison, ignored: &ignored, now: Some(9) };
         let mut managers = Managers { entries: before.to_vec() };
-        managers.update(&change, &mut |_| None);
+        managers.update(change, &mut |_| None);
         assert_eq!(managers.entries, expected);
     };
     let (a, ab, b) = (r#"{"f:a":{}}"#, r#"{"f:a":{},"f:b":{}}"#, r#"{"f:b":{}}"#);
@@ -213,11 +240,11 @@ fn the_oldest_updates_are_put_together() {
         let name = format!("m{number:02}");
         let change = Change {
             manager: manager(&name),
-            comparison: &comparison,
+            comparison,
             ignored: &PathSet::default(),
             now: Some(number),
         };
-        managers.update(&change, &mut |_| None);
+        managers.update(change, &mut |_| None);
     }
     assert_eq!(managers.entries.len(), UPDATE_MANAGERS_MAX);
     let bucket = managers.entries.iter().find(|entry| entry.manager.name == OLD_UPDATES_MANAGER).unwrap();

@@ -186,6 +186,13 @@ fn annotations_have_rules() {
         json!({}),
         &[&format!("metadata.annotations.{seccomp}: Invalid value: \"x\": must be a valid seccomp profile")],
     );
+    // What the annotation and the field of a new pod say is the same.
+    check(json!({seccomp: "unconfined"}), json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}), &[]);
+    check(
+        json!({seccomp: "unconfined"}),
+        json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}),
+        &["spec.securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match"],
+    );
 }
 
 #[test]

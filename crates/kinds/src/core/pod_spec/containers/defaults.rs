@@ -2,14 +2,12 @@
 //! `SetDefaults_HTTPGetAction`, `SetDefaults_ObjectFieldSelector`, `SetDefaults_ResourceList`). What depends on nothing stands in the facts,
 //! and what only a pod gets, not a template, in `pod/defaults.rs`.
 
-use portcullis_model::quantity::{Format, Quantity};
-
 use crate::views::core_v1::{
     ContainerEdit, EnvVarEdit, HTTPGetActionEdit, LifecycleHandlerEdit, PodSpecEdit, ProbeEdit,
     ResourceRequirementsEdit,
 };
-use crate::views::{Edit as _, Map, MapEdit, Place};
-use crate::vocabulary::images;
+use crate::views::{Edit as _, Place};
+use crate::vocabulary::{amounts, images};
 
 /// What of a pod's fields is named by the first version of the API.
 const FIELD_VERSION: &str = "v1";
@@ -124,55 +122,14 @@ fn variable(mut variable: EnvVarEdit<'_>) {
     }
 }
 
-fn insert(amounts: &mut MapEdit<'_>, missing: &[(String, String)]) {
-    for (name, amount) in missing {
-        amounts.insert(name, amount);
-    }
-}
-
-/// Amounts are kept in thousandths at the finest: what is finer is rounded up.
+/// Amounts are kept in thousandths at the finest.
 fn round_up(requirements: &mut ResourceRequirementsEdit<'_>) {
-    let finer = |amounts: Map<'_, &str>| -> Vec<(String, String)> {
-        amounts.iter().filter_map(|(name, amount)| Some((name.to_owned(), rounded_up(amount)?))).collect()
-    };
-    let limits = finer(requirements.view().limits());
-    if !limits.is_empty() {
-        insert(&mut requirements.limits_mut(), &limits);
+    let finer = amounts::finer(requirements.view().limits());
+    if !finer.is_empty() {
+        amounts::insert(requirements.limits_mut(), &finer);
     }
-    let requests = finer(requirements.view().requests());
-    if !requests.is_empty() {
-        insert(&mut requirements.requests_mut(), &requests);
-    }
-}
-
-/// The amount in thousandths, if it is finer than that.
-pub fn rounded_up(amount: &str) -> Option<String> {
-    // What is written without a fraction or one of the smallest units is no finer, and that is nearly everything.
-    if !amount.contains(['.', 'n', 'u', 'e', 'E']) {
-        return None;
-    }
-    let amount = Quantity::parse(amount).ok()?;
-    let rounded = Quantity::from_milli(amount.milli_value(), amount.format());
-    let is_finer = rounded != amount && amount.milli_value().unsigned_abs() < i64::MAX.unsigned_abs();
-    let format = if amount.format() == Format::BinarySi { Format::DecimalSi } else { amount.format() };
-    is_finer.then(|| Quantity::from_milli(amount.milli_value(), format).to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousandths_are_the_finest() {
-        let check = |amount: &str, expected: Option<&str>| {
-            assert_eq!(rounded_up(amount).as_deref(), expected, "{amount}");
-        };
-        for fine in ["1", "100m", "1.5", "1Gi", "0.001", "1e3", "1E", "9E"] {
-            check(fine, None);
-        }
-        check("100u", Some("1m"));
-        check("1n", Some("1m"));
-        check("0.0015", Some("2m"));
-        check("1.0001", Some("1001m"));
+    let finer = amounts::finer(requirements.view().requests());
+    if !finer.is_empty() {
+        amounts::insert(requirements.requests_mut(), &finer);
     }
 }

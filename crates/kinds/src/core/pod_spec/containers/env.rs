@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use portcullis_model::quantity::Quantity;
 
+use super::Scope;
 use crate::views::List;
 use crate::views::core_v1::{EnvFromSource, EnvVar, FileKeySelector, ObjectFieldSelector, ResourceFieldSelector};
 use crate::vocabulary::{Errors, Path, environment, local_paths, names};
@@ -58,7 +59,7 @@ const UNITS_OF_BYTES: &[&str] = &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki"
 const FILE_KEY_LEN_MAX: usize = 128;
 
 /// Variables: each has a name, and one source at most.
-pub(super) fn validate(list: List<'_, EnvVar<'_>>, at: &Path<'_>, errors: &mut Errors) {
+pub(super) fn validate(list: List<'_, EnvVar<'_>>, scope: &Scope<'_>, at: &Path<'_>, errors: &mut Errors) {
     for (index, variable) in list.iter().enumerate() {
         let at = at.index(index);
         if variable.name().is_empty() {
@@ -66,11 +67,11 @@ pub(super) fn validate(list: List<'_, EnvVar<'_>>, at: &Path<'_>, errors: &mut E
         } else {
             environment::variable_name(variable.name(), &at.field("name"), errors);
         }
-        validate_source(variable, &at.field("valueFrom"), errors);
+        validate_source(variable, scope, &at.field("valueFrom"), errors);
     }
 }
 
-fn validate_source(variable: EnvVar<'_>, at: &Path<'_>, errors: &mut Errors) {
+fn validate_source(variable: EnvVar<'_>, scope: &Scope<'_>, at: &Path<'_>, errors: &mut Errors) {
     let Some(source) = variable.value_from() else { return };
     let mut count = 0;
     if let Some(field) = source.field_ref() {
@@ -94,6 +95,7 @@ fn validate_source(variable: EnvVar<'_>, at: &Path<'_>, errors: &mut Errors) {
     if let Some(key) = source.file_key_ref() {
         count += 1;
         file_key(key, &at.field("fileKeyRef"), errors);
+        file_is_of_empty_dir(key.volume_name(), scope, &at.field("fileKeyRef.volumeName"), errors);
     }
     if count == 0 {
         let why =
@@ -120,6 +122,20 @@ fn file_key(key: FileKeySelector<'_>, at: &Path<'_>, errors: &mut Errors) {
     environment::variable_name(key.key(), &at.field("key"), errors);
     if key.key().len() > FILE_KEY_LEN_MAX {
         errors.too_long(&at.field("key"), FILE_KEY_LEN_MAX);
+    }
+}
+
+/// Variables are read from files that an init container wrote: only a volume that begins with the pod has no others (KEP-3721).
+fn file_is_of_empty_dir(volume: &str, scope: &Scope<'_>, at: &Path<'_>, errors: &mut Errors) {
+    if volume.is_empty() {
+        return;
+    }
+    match scope.volumes.get(volume) {
+        None => errors.not_found(at, volume),
+        Some(one) if one.empty_dir().is_none() => {
+            errors.invalid(at, volume, "referenced volume must be of type emptyDir");
+        }
+        Some(_) => {}
     }
 }
 

@@ -134,6 +134,23 @@ fn variables_have_one_source() {
 }
 
 #[test]
+fn variables_are_read_from_files_of_an_empty_dir() {
+    let check_volume = |volumes: Value, expected: &[&str]| {
+        let from = json!({"fileKeyRef": {"volumeName": "v", "path": "a", "key": "K"}});
+        let container = json!({"name": "c", "image": "a", "env": [{"name": "A", "valueFrom": from}]});
+        check(json!({"containers": [container], "volumes": volumes}), expected);
+    };
+    let at = "containers[0].env[0].valueFrom.fileKeyRef.volumeName";
+    check_volume(json!([{"name": "v", "emptyDir": {}}]), &[]);
+    check_volume(json!([]), &[&format!(r#"{at}: Not found: "v""#)]);
+    let why = "referenced volume must be of type emptyDir";
+    check_volume(
+        json!([{"name": "v", "hostPath": {"path": "/a", "type": ""}}]),
+        &[&format!(r#"{at}: Invalid value: "v": {why}"#)],
+    );
+}
+
+#[test]
 fn a_resource_is_shown_in_a_unit_that_fits() {
     let of = |resource: &str, divisor: &str| json!({"env": [{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": resource, "divisor": divisor}}}]});
     for (resource, divisor) in

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use portcullis_model::quantity::Quantity;
 
 use super::super::Context;
+use crate::strategy::WARNINGS_MAX;
 use crate::views::core_v1::{Container, ContainerPort, PodSpec};
 use crate::vocabulary::Path;
 
@@ -112,6 +113,10 @@ const COMPARED_MAX: usize = 32;
 fn warn_of_ports(spec: PodSpec<'_>, at: &Path<'_>, warnings: &mut Vec<String>) {
     let mut seen: BTreeMap<(i32, &str), Vec<Seen<'_>>> = BTreeMap::new();
     for (list, container, view) in super::all(spec) {
+        // Ports of many containers can collide with each other more often than anybody is told.
+        if warnings.len() >= WARNINGS_MAX {
+            return;
+        }
         for (number, port) in view.ports().iter().enumerate() {
             let list_at = at.field(list);
             let container_at = list_at.index(container);

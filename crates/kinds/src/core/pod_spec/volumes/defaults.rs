@@ -3,10 +3,8 @@
 
 use crate::core::claim_spec;
 use crate::views::core_v1::{DownwardAPIVolumeFileEdit, PodSpecEdit, Volume, VolumeEdit, VolumeProjectionEdit};
-use crate::views::{Edit as _, ListEdit, Map, Place};
-use crate::vocabulary::images;
-
-use super::super::containers::rounded_up;
+use crate::views::{Edit as _, ListEdit, Place};
+use crate::vocabulary::{amounts, images};
 
 /// The mode of files that say none.
 const MODE: i64 = 0o644;
@@ -139,17 +137,12 @@ fn claim(volume: &mut VolumeEdit<'_>) {
     let mut template = source.volume_claim_template_mut();
     claim_spec::default(template.spec_mut());
     let mut spec = template.spec_mut();
-    let resources = spec.view().resources();
-    let (limits, requests) = (finer(resources.limits()), finer(resources.requests()));
-    for (name, amount) in &limits {
-        spec.resources_mut().limits_mut().insert(name, amount);
+    let finer = amounts::finer(spec.view().resources().limits());
+    if !finer.is_empty() {
+        amounts::insert(spec.resources_mut().limits_mut(), &finer);
     }
-    for (name, amount) in &requests {
-        spec.resources_mut().requests_mut().insert(name, amount);
+    let finer = amounts::finer(spec.view().resources().requests());
+    if !finer.is_empty() {
+        amounts::insert(spec.resources_mut().requests_mut(), &finer);
     }
-}
-
-/// Amounts that are finer than thousandths, rounded up to them.
-pub(in crate::core::pod_spec) fn finer(amounts: Map<'_, &str>) -> Vec<(String, String)> {
-    amounts.iter().filter_map(|(name, amount)| Some((name.to_owned(), rounded_up(amount)?))).collect()
 }
