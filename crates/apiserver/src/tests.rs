@@ -30,8 +30,8 @@ use portcullis_gate::{
     Permitted, RequestBody,
 };
 use portcullis_model::schema::TypeRef;
-use portcullis_store::embedded::{Embedded, Options};
 use portcullis_store::Engine;
+use portcullis_store::embedded::{Embedded, Options};
 use serde_json::{Value, json};
 
 use crate::admission::{Admission, Plugin};

@@ -61,9 +61,9 @@ fn account(schema: &Schema, numbers: &Numbers, old: &Tree, new: &mut Tree, who: 
     let comparison = compare(schema, old, new).unwrap();
     let nothing = PathSet::default();
     let manager = Manager::of_update(who, "", "v1", subresource);
-    let change = Change { manager, comparison: &comparison, ignored: &nothing, now: Some(NOW) };
-    managers.update(&change, &mut |_| None);
-    if comparison.is_same_but_for_identity() && managers.same_but_for_time(&before) {
+    let is_same = comparison.is_same_but_for_identity();
+    managers.update(Change { manager, comparison, ignored: &nothing, now: Some(NOW) }, &mut |_| None);
+    if is_same && managers.same_but_for_time(&before) {
         managers = before;
     }
     managers.write(schema, new, metadata, numbers.managed);

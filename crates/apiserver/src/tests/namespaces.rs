@@ -104,7 +104,12 @@ async fn a_namespace_begins_with_the_account_of_its_pods() {
             let account = cluster.get(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/default")).await;
             assert_eq!(account.code, expected, "{profile:?} {namespace}");
             let made = cluster.post(&format!("/api/v1/namespaces/{namespace}/pods"), pod.clone()).await;
-            assert_eq!(made.code, if expected == 200 { 201 } else { 403 }, "{profile:?} {namespace}: {}", made.message());
+            assert_eq!(
+                made.code,
+                if expected == 200 { 201 } else { 403 },
+                "{profile:?} {namespace}: {}",
+                made.message()
+            );
         }
     };
     check(Profile::Locked, 200).await;

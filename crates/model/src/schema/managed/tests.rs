@@ -238,12 +238,7 @@ fn the_oldest_updates_are_put_together() {
     for number in 0..13 {
         let comparison = Comparison { changed: set(&field(number)), ..Comparison::default() };
         let name = format!("m{number:02}");
-        let change = Change {
-            manager: manager(&name),
-            comparison,
-            ignored: &PathSet::default(),
-            now: Some(number),
-        };
+        let change = Change { manager: manager(&name), comparison, ignored: &PathSet::default(), now: Some(number) };
         managers.update(change, &mut |_| None);
     }
     assert_eq!(managers.entries.len(), UPDATE_MANAGERS_MAX);
