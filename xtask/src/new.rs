@@ -27,7 +27,7 @@ pub enum New {
 pub fn run(new: &New) -> Result<()> {
     match new {
         New::Kind { group, kind } => {
-            for path in kind_in(&workspace(), group, kind)? {
+            for path in kind_in(workspace(), group, kind)? {
                 println!("{}", path.display());
             }
             Ok(())
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_kind_that_is_none_or_has_a_file_is_refused() {
         let check = |group: &str, kind: &str, expected: &str| {
-            let error = kind_in(&workspace(), group, kind).unwrap_err().to_string();
+            let error = kind_in(workspace(), group, kind).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
         check("core", "Trireme", "names no kind Trireme of the group core");

@@ -216,7 +216,7 @@ mod tests {
             .unwrap();
         let [key, operator] = ["a", "Exists"].map(str::to_owned);
         let exists = Toleration { operator, ..Toleration::default() };
-        assert_eq!(made.allowed, [exists.clone()]);
+        assert_eq!(made.allowed, std::slice::from_ref(&exists));
         assert_eq!(made.default, [Toleration { key, seconds: Some(5), ..exists }]);
         let check = |lists: &str, why: &str| {
             assert_eq!(make(lists).err().map(|fault| fault.to_string()), Some(why.to_owned()), "{lists}");

@@ -1,7 +1,7 @@
 //! `Pod` (upstream: `registry/core/pod`, `apis/core/validation`, `apis/core/v1/defaults.go`): what runs.
 //!
 //! A pod has four doors, and each lets in something else: the object itself, `/status` for its node, `/ephemeralcontainers` for who looks
-//! at it while it runs, `/resize` for who gives it more or less to run with. What its spec may say is in [`pod_spec`](super::pod_spec).
+//! at it while it runs, `/resize` for who gives it more or less to run with. What its spec may say is in [`pod_spec`].
 
 mod annotations;
 mod app_armor;
