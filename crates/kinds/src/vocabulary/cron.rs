@@ -3,7 +3,9 @@
 //!
 //! Only whether a schedule makes sense is said here; when it is due, its controller works out.
 
-use super::{duration, time_zone};
+use portcullis_model::time::parse_duration;
+
+use super::time_zone;
 
 /// Fields of a schedule.
 const FIELDS: usize = 5;
@@ -76,7 +78,7 @@ fn word(schedule: &str) -> Result<(), String> {
         return Ok(());
     }
     match schedule.strip_prefix(EVERY) {
-        Some(span) => match duration::parse(span) {
+        Some(span) => match parse_duration(span) {
             Ok(_) => Ok(()),
             Err(why) => Err(format!("failed to parse duration {schedule}: {why}")),
         },

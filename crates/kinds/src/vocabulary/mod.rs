@@ -10,7 +10,6 @@
 pub mod amounts;
 pub mod conditions;
 pub mod cron;
-pub mod duration;
 pub mod environment;
 pub mod errors;
 pub mod frozen;
