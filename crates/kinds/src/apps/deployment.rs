@@ -173,9 +173,7 @@ fn validate_status(new: Deployment<'_>, old: Deployment<'_>, errors: &mut Errors
     status.check_collision_count(&at, errors);
     let (all, ready, available) = (status.replicas(), status.ready_replicas(), status.available_replicas());
     replicas::at_most(status.updated_replicas(), all, "status.replicas", &at.field("updatedReplicas"), errors);
-    replicas::at_most(ready, all, "status.replicas", &at.field("readyReplicas"), errors);
-    replicas::at_most(available, all, "status.replicas", &at.field("availableReplicas"), errors);
-    replicas::at_most(available, ready, "readyReplicas", &at.field("availableReplicas"), errors);
+    replicas::ready_and_available(ready, available, all, &at, errors);
     let (count, before) = (status.collision_count(), old.status().collision_count());
     replicas::not_decremented(count, before, &at.field("collisionCount"), errors);
 }

@@ -84,9 +84,7 @@ fn validate_status(set: ReplicaSet<'_>, errors: &mut Errors) {
     let (all, ready, available) = (status.replicas(), status.ready_replicas(), status.available_replicas());
     let labeled = status.fully_labeled_replicas();
     replicas::at_most(labeled, all, "status.replicas", &at.field("fullyLabeledReplicas"), errors);
-    replicas::at_most(ready, all, "status.replicas", &at.field("readyReplicas"), errors);
-    replicas::at_most(available, all, "status.replicas", &at.field("availableReplicas"), errors);
-    replicas::at_most(available, ready, "readyReplicas", &at.field("availableReplicas"), errors);
+    replicas::ready_and_available(ready, available, all, &at, errors);
 }
 
 fn warn_create(tree: &Tree, warnings: &mut Vec<String>) {

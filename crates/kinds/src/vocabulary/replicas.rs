@@ -77,6 +77,14 @@ pub fn at_most(count: i32, most: i32, most_of: &str, at: &Path<'_>, errors: &mut
     }
 }
 
+/// What the statuses of deployments, replica sets and replication controllers end with: those that are ready are among all, and those
+/// that are available among both. `at` is the status. Stateful sets ask in another order and with another word.
+pub fn ready_and_available(ready: i32, available: i32, all: i32, at: &Path<'_>, errors: &mut Errors) {
+    at_most(ready, all, "status.replicas", &at.field("readyReplicas"), errors);
+    at_most(available, all, "status.replicas", &at.field("availableReplicas"), errors);
+    at_most(available, ready, "readyReplicas", &at.field("availableReplicas"), errors);
+}
+
 /// A count of hash collisions only grows, or two templates could get one name.
 pub fn not_decremented(new: Option<i32>, old: Option<i32>, at: &Path<'_>, errors: &mut Errors) {
     let is_less = match (new, old) {
