@@ -1,7 +1,7 @@
 //! Objects as rows, for `kubectl get` (upstream: `meta.k8s.io` Table and the printers).
 //!
-//! Name, age and creation time are computed for every kind, and columns that show one field as it is come from a table here. All other
-//! cells need code of their kind, which is in the kind's file (`Strategy::cell`); without it they are `<unknown>`, of any column type.
+//! Name, age and creation time are computed for every kind. All other cells are said in the kind's file: a column that shows one field as
+//! it is by `Strategy::columns`, what needs code by `Strategy::cell`; without either it is `<unknown>`, of any column type.
 
 use portcullis_kinds::strategy::{Cell, Column};
 use portcullis_model::go_text::push_json_string;
@@ -19,53 +19,6 @@ use crate::registry::validate::named;
 
 /// A cell that no rule gives a value.
 const UNKNOWN: &str = r#""<unknown>""#;
-
-/// Columns of kinds without a file that show a field as it is: group, resource, column, cell.
-const CELLS: &[(&str, &str, &str, Column)] = &[
-    ("", "configmaps", "Data", Column::Count(&["data", "binaryData"])),
-    ("", "persistentvolumeclaims", "Status", Column::Field("status.phase", r#""""#)),
-    ("", "persistentvolumeclaims", "Volume", Column::Field("spec.volumeName", r#""""#)),
-    ("", "persistentvolumeclaims", "VolumeMode", Column::Field("spec.volumeMode", r#""<unset>""#)),
-    ("", "persistentvolumes", "Reclaim Policy", Column::Field("spec.persistentVolumeReclaimPolicy", r#""""#)),
-    ("", "persistentvolumes", "Reason", Column::Field("status.reason", r#""""#)),
-    ("", "persistentvolumes", "Status", Column::Field("status.phase", r#""""#)),
-    ("", "persistentvolumes", "VolumeMode", Column::Field("spec.volumeMode", r#""<unset>""#)),
-    ("", "services", "Cluster-IP", Column::Field("spec.clusterIP", r#""<none>""#)),
-    ("", "services", "Type", Column::Field("spec.type", r#""""#)),
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "Webhooks", Column::Count(&["webhooks"])),
-    (
-        "admissionregistration.k8s.io",
-        "validatingadmissionpolicies",
-        "Validations",
-        Column::Count(&["spec.validations"]),
-    ),
-    (
-        "admissionregistration.k8s.io",
-        "validatingadmissionpolicybindings",
-        "PolicyName",
-        Column::Field("spec.policyName", r#""""#),
-    ),
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", "Webhooks", Column::Count(&["webhooks"])),
-    ("coordination.k8s.io", "leases", "Holder", Column::Field("spec.holderIdentity", r#""""#)),
-    ("discovery.k8s.io", "endpointslices", "AddressType", Column::Field("addressType", r#""""#)),
-    ("networking.k8s.io", "ingressclasses", "Controller", Column::Field("spec.controller", r#""""#)),
-    ("networking.k8s.io", "ingresses", "Class", Column::Field("spec.ingressClassName", r#""<none>""#)),
-    ("node.k8s.io", "runtimeclasses", "Handler", Column::Field("handler", r#""""#)),
-    ("storage.k8s.io", "csidrivers", "AttachRequired", Column::Field("spec.attachRequired", "true")),
-    ("storage.k8s.io", "csidrivers", "PodInfoOnMount", Column::Field("spec.podInfoOnMount", "false")),
-    ("storage.k8s.io", "csidrivers", "RequiresRepublish", Column::Field("spec.requiresRepublish", "false")),
-    ("storage.k8s.io", "csidrivers", "StorageCapacity", Column::Field("spec.storageCapacity", "false")),
-    ("storage.k8s.io", "csinodes", "Drivers", Column::Count(&["spec.drivers"])),
-    ("storage.k8s.io", "storageclasses", "AllowVolumeExpansion", Column::Field("allowVolumeExpansion", "false")),
-    ("storage.k8s.io", "storageclasses", "Provisioner", Column::Field("provisioner", r#""""#)),
-    ("storage.k8s.io", "storageclasses", "ReclaimPolicy", Column::Field("reclaimPolicy", r#""Delete""#)),
-    ("storage.k8s.io", "storageclasses", "VolumeBindingMode", Column::Field("volumeBindingMode", r#""Immediate""#)),
-    ("storage.k8s.io", "volumeattachments", "Attached", Column::Field("status.attached", "false")),
-    ("storage.k8s.io", "volumeattachments", "Attacher", Column::Field("spec.attacher", r#""""#)),
-    ("storage.k8s.io", "volumeattachments", "Node", Column::Field("spec.nodeName", r#""""#)),
-    ("storage.k8s.io", "volumeattachments", "PV", Column::Field("spec.source.persistentVolumeName", r#""""#)),
-    ("storage.k8s.io", "volumeattributesclasses", "DriverName", Column::Field("driverName", r#""""#)),
-];
 
 /// Appends a table of one row. Events of a watch name the columns once.
 pub(crate) fn push_object(
@@ -145,10 +98,8 @@ pub(crate) fn push_row(
 
 fn push_cell(served: &Served, tree: &Tree, column: &str, now: i64, json: &mut Vec<u8>) {
     let metadata = Metadata::of(served, tree);
-    let (group, resource) = (served.resource.group, served.resource.name);
     let of_kind = served.strategy.and_then(|strategy| strategy.columns.iter().find(|(name, _)| *name == column));
-    let listed = || CELLS.iter().find(|(g, r, c, _)| (*g, *r, *c) == (group, resource, column)).map(|rule| rule.3);
-    let rule = of_kind.map(|(_, rule)| *rule).or_else(listed);
+    let rule = of_kind.map(|(_, rule)| *rule);
     match (column, rule) {
         ("Name", _) => push_json_string(json, metadata.name()),
         ("Age", _) => match metadata.creation() {
@@ -203,8 +154,7 @@ mod tests {
         let of_kinds = portcullis_kinds::strategy::all().flat_map(|(group, resource, strategy)| {
             strategy.columns.iter().map(move |(column, _)| (group, resource, *column))
         });
-        let listed = CELLS.iter().map(|(group, resource, column, _)| (*group, *resource, *column));
-        for (group, resource, column) in of_kinds.chain(listed) {
+        for (group, resource, column) in of_kinds {
             let known = portcullis_kinds::resources().all().iter().any(|held| {
                 (held.group, held.name) == (group, resource) && held.columns.iter().any(|held| *held.name == *column)
             });

@@ -16,6 +16,9 @@
 //! Subjects and groups are written as in the bootstrap policy. The last column of a rule is where it holds: `cluster` for objects without
 //! a namespace, and namespaces.
 
+pub mod flow_schema;
+pub mod priority_level_configuration;
+
 use std::sync::OnceLock;
 
 use thiserror::Error;

@@ -7,24 +7,33 @@
 //! groups after it (what one kind does differently), made of the words of [`vocabulary`].
 
 mod additions;
+pub mod admissionregistration;
+pub mod apiextensions;
+pub mod apiregistration;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
 pub mod bootstrap_policy;
 pub mod certificates;
+pub mod coordination;
 pub mod core;
 pub mod descriptions;
+pub mod discovery;
 pub mod flow_control;
+pub mod networking;
+pub mod node;
 pub mod pod_security;
 pub mod policy;
 #[cfg(test)]
 mod properties;
 pub mod quota;
 pub mod rbac;
+pub mod resource;
 pub mod resources;
 pub mod rest;
 mod rules;
 pub mod scheduling;
+pub mod storage;
 pub mod strategy;
 #[cfg(test)]
 mod testing;

@@ -80,6 +80,10 @@ pub struct Rest {
     pub keeps_status_on_create: bool,
     /// Fields that can be selected besides `metadata.name` and `metadata.namespace`. Paths are those of the stored form.
     pub fields: &'static [SelectableField],
+    /// Who selects by another field is told group, version and kind.
+    pub unknown_field_names_kind: bool,
+    /// The group that complaints about an object name, if it is not its own: that of the type it is handled as.
+    pub handled_as_group: Option<&'static str>,
 }
 
 impl Rest {
@@ -101,5 +105,7 @@ impl Rest {
         graceful: false,
         keeps_status_on_create: false,
         fields: &[],
+        unknown_field_names_kind: false,
+        handled_as_group: None,
     };
 }

@@ -1,0 +1,11 @@
+//! `MutatingWebhookConfiguration` (upstream: `registry/admissionregistration/mutatingwebhookconfiguration`).
+
+use crate::rest::Rest;
+use crate::strategy::{Column, Strategy};
+
+/// The rules of `MutatingWebhookConfiguration`.
+pub const STRATEGY: Strategy = Strategy {
+    rest: Rest { generation: true, needs_version: true, ..Rest::PLAIN },
+    columns: &[("Webhooks", Column::Count(&["webhooks"]))],
+    ..Strategy::NONE
+};

@@ -1,0 +1,3 @@
+//! Resources that users define: `apiextensions.k8s.io`.
+
+pub mod custom_resource_definition;

@@ -1,0 +1,3 @@
+//! Servers behind this one: `apiregistration.k8s.io`.
+
+pub mod api_service;

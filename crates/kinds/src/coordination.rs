@@ -1,0 +1,3 @@
+//! Who leads: `coordination.k8s.io`.
+
+pub mod lease;

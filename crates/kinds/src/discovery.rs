@@ -1,0 +1,3 @@
+//! Where a service is: `discovery.k8s.io`.
+
+pub mod endpoint_slice;
