@@ -52,6 +52,11 @@ pub fn run(named: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Writes docs/kinds.md: the test that holds it to the sources writes it when it is told to.
+pub fn write_kinds_page() -> Result<()> {
+    cargo(&["test", "--quiet", "-p", "portcullis-apiserver", "tests::kinds_page"], &[("WRITE_DOCS", "1")])
+}
+
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

@@ -1,4 +1,4 @@
-//! Tasks of the project: `cargo xtask ci`, `facts`, `replay`, `bench`, `siege`, `instructions`, `new`.
+//! Tasks of the project: `cargo xtask ci`, `facts`, `kinds`, `replay`, `bench`, `siege`, `instructions`, `new`.
 //!
 //! A check that a person or CI runs is here once; `.ci/run` only prepares a machine and calls it.
 
@@ -37,6 +37,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Write docs/kinds.md from the sources of the kinds
+    Kinds,
     /// Replay the recorded answers of an upstream API server against a release build
     Replay(corpus::Options),
     /// Measure a release build: processor time, rate and latency of each kind of request, memory and start
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Ci { steps } => ci::run(&steps),
         Task::Facts { check } => facts::run(check),
+        Task::Kinds => ci::write_kinds_page(),
         Task::Replay(options) => corpus::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Siege(options) => siege::run(&options),

@@ -147,8 +147,6 @@ fn push_field(served: &Served, tree: &Tree, path: &str, absent: &str, json: &mut
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn every_rule_names_a_column() {
         let of_kinds = portcullis_kinds::strategy::all().flat_map(|(group, resource, strategy)| {

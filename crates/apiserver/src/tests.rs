@@ -6,6 +6,7 @@ mod audit;
 mod bootstrap;
 mod chains;
 mod evictions;
+mod kinds_page;
 mod lists;
 mod managed;
 mod namespaces;

@@ -235,7 +235,7 @@ impl Selection {
     }
 
     /// Returns the plugins that are on and that this build has. Those who share a selection share them.
-    pub(super) fn plugins(&self) -> Vec<Arc<dyn Plugin>> {
+    pub(crate) fn plugins(&self) -> Vec<Arc<dyn Plugin>> {
         self.plugins.clone()
     }
 }
