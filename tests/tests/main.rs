@@ -21,6 +21,7 @@ mod metrics;
 mod rbac_from_audit;
 mod regressions;
 mod secrets_in_logs;
+mod services;
 mod tracing;
 mod watches;
 mod websocket;

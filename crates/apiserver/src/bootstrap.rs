@@ -15,13 +15,16 @@ mod policy;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use portcullis_gate::Profile;
 use portcullis_kinds::bootstrap_policy::PolicyError;
 use portcullis_kinds::flow_control::FlowControlError;
+use portcullis_kinds::networking::ip_address;
 use portcullis_kinds::strategy::Requester;
+use portcullis_model::cidr::Cidr;
 use portcullis_model::schema::DecodeError;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
 use portcullis_model::schema::field_set::PathSet;
@@ -45,6 +48,9 @@ const MANAGER: &str = "kube-apiserver";
 /// What pods run as that name no account.
 const ACCOUNT: &str = "default";
 const ACCOUNTS: &str = "serviceaccounts";
+/// The service by which pods reach this server.
+const KUBERNETES: &str = "kubernetes";
+const KUBERNETES_NAMESPACE: &str = "default";
 /// Who upstream lets say that the range of service addresses is ready.
 const MANAGER_SERVICE_CIDR: &str = "kubernetes-service-cidr-controller";
 /// What upstream's servers add after they noted what its maker set, which therefore belongs to nobody.
@@ -84,6 +90,17 @@ pub enum BootstrapError {
     /// A resource is not in the facts; a fault of this build.
     #[error("the resource {0} is not served")]
     NotServed(&'static str),
+}
+
+/// Something that happened to a service.
+pub(crate) struct Happened {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) reason: &'static str,
+    pub(crate) action: &'static str,
+    pub(crate) reporter: &'static str,
+    pub(crate) note: String,
 }
 
 /// One object to be made.
@@ -315,7 +332,8 @@ impl ApiServer {
         self.account(served, &mut tree, None, first.manager);
         prepare::for_create(served, &mut tree, &first.namespace, &*self.env)?;
         if let Some(strategy) = served.strategy {
-            let requester = Requester { name: first.manager, uid: "", groups: &[], extra: &BTreeMap::new() };
+            let now = self.now_seconds();
+            let requester = Requester { name: first.manager, uid: "", groups: &[], extra: &BTreeMap::new(), now };
             (strategy.prepare_create)(&mut tree, &requester);
         }
         if let (Some((status, manager)), Some(number)) = (&first.status, served.fields.status) {
@@ -387,6 +405,8 @@ impl ApiServer {
         }
         firsts.push(self.service_cidr());
         firsts.push(self.kubernetes_service());
+        let address = self.config.service_cidr.first_host();
+        firsts.push(self.first_address(address, (KUBERNETES_NAMESPACE, KUBERNETES)));
         firsts.extend(flow_control::firsts(self.now_seconds())?);
         firsts.extend(api_services::firsts(self.now_seconds()));
         firsts.extend(self.config.extension_authentication.as_ref().map(extension_authentication::first));
@@ -397,7 +417,7 @@ impl ApiServer {
     fn service_cidr(&self) -> First {
         let object = json!({
             "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
-            "spec": {"cidrs": [self.config.service_cidr.to_string()]},
+            "spec": {"cidrs": self.config.service_cidrs().map(|range| range.to_string()).collect::<Vec<_>>()},
         });
         let status = json!({"conditions": [{
             "type": "Ready", "status": "True", "message": "Kubernetes default Service CIDR is ready",
@@ -405,6 +425,46 @@ impl ApiServer {
         }]});
         let first = First::kept("networking.k8s.io", "servicecidrs", "", "kubernetes", object);
         First { status: Some((status, MANAGER_SERVICE_CIDR)), ..first }
+    }
+
+    /// Makes the object of an address that a service has.
+    pub(crate) fn address_of(&self, address: IpAddr, service: (&str, &str)) -> Result<Operation, BootstrapError> {
+        let first = self.first_address(address, service);
+        let served = self.served(first.group, first.resource)?;
+        let key = served.key("", &first.name).ok_or(BootstrapError::NotServed(first.resource))?;
+        Ok(Operation::create(key, self.make_first(served, &first)?))
+    }
+
+    /// Makes what a service's people read of what was done with it.
+    pub(crate) fn event_of(&self, happened: &Happened) -> Result<Operation, BootstrapError> {
+        let mut random = [0; 8];
+        self.env.fill_random(&mut random)?;
+        let name = format!("{}.{:x}", happened.name, u64::from_be_bytes(random));
+        let time = time_text(self.now_seconds());
+        let object = json!({
+            "metadata": {"name": name, "namespace": happened.namespace},
+            "involvedObject": {
+                "kind": "Service", "apiVersion": "v1", "namespace": happened.namespace, "name": happened.name,
+                "uid": happened.uid,
+            },
+            "reason": happened.reason, "message": happened.note, "type": "Warning", "action": happened.action,
+            "eventTime": time.replace('Z', ".000000Z"),
+            "reportingComponent": happened.reporter, "reportingInstance": happened.reporter,
+        });
+        let first = First::kept("", "events", happened.namespace.clone(), name, object);
+        let served = self.served(first.group, first.resource)?;
+        let key = served.key(&first.namespace, &first.name).ok_or(BootstrapError::NotServed(first.resource))?;
+        Ok(Operation::create(key, self.make_first(served, &first)?))
+    }
+
+    fn first_address(&self, address: IpAddr, (namespace, name): (&str, &str)) -> First {
+        let object = json!({
+            "metadata": {"name": address.to_string(), "labels": {
+                ip_address::FAMILY: Cidr::from(address).family(), ip_address::MANAGED_BY: ip_address::ALLOCATOR,
+            }},
+            "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}},
+        });
+        First::kept("networking.k8s.io", "ipaddresses", "", address.to_string(), object)
     }
 
     fn kubernetes_service(&self) -> First {
@@ -420,7 +480,7 @@ impl ApiServer {
             },
         });
         let status = json!({"loadBalancer": {}});
-        let first = First::kept("", "services", "default", "kubernetes", object);
+        let first = First::kept("", "services", KUBERNETES_NAMESPACE, KUBERNETES, object);
         First { status: Some((status, "")), ..first }
     }
 }

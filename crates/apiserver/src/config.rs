@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use portcullis_gate::{Profile, ServiceAccountIssuer};
+use portcullis_kinds::core::service::families::Family;
 use portcullis_model::cidr::Cidr;
 
 use crate::admission::Selection;
+use crate::services::PortRange;
 
 /// Where cluster IPs come from unless it is said: upstream's range.
 const SERVICE_CIDR: Cidr = Cidr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)), 12).expect("a prefix of 12 bits");
@@ -39,6 +41,10 @@ impl std::fmt::Debug for ServiceAccounts {
 pub struct Config {
     /// Where cluster IPs come from.
     pub service_cidr: Cidr,
+    /// Where those of the other family come from, in a cluster that has both.
+    pub service_cidr_secondary: Option<Cidr>,
+    /// Which ports of the nodes Services get.
+    pub service_node_ports: PortRange,
     /// The port that the Service `kubernetes` leads to.
     pub secure_port: u16,
     /// The version of this build, as in `v1.36.3+portcullis.<version>`.
@@ -81,10 +87,24 @@ pub struct RequestHeader {
     pub extra_header_prefixes: Vec<String>,
 }
 
+impl Config {
+    /// The ranges of addresses of Services, the primary one first.
+    pub(crate) fn service_cidrs(&self) -> impl Iterator<Item = Cidr> {
+        [Some(self.service_cidr), self.service_cidr_secondary].into_iter().flatten()
+    }
+
+    /// The families of addresses that Services can have, the primary one first.
+    pub(crate) fn service_families(&self) -> Vec<Family> {
+        self.service_cidrs().filter_map(|range| Family::named(range.family())).collect()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
             service_cidr: SERVICE_CIDR,
+            service_cidr_secondary: None,
+            service_node_ports: PortRange::UPSTREAM,
             secure_port: 6443,
             build_version: env!("CARGO_PKG_VERSION"),
             profile: Profile::default(),

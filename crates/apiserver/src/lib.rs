@@ -44,6 +44,7 @@ pub mod request;
 mod scan;
 mod segment;
 mod server;
+mod services;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -56,3 +57,4 @@ pub use config::{Config, ExtensionAuthentication, RequestHeader, ServiceAccounts
 pub use env::{Env, SystemEnv};
 pub use flow_control::StoredFlowControl;
 pub use server::ApiServer;
+pub use services::{PortRange, PortRangeError};

@@ -13,7 +13,7 @@ use portcullis_gate::{
 use portcullis_kinds::resources::Subresource;
 use portcullis_model::status::Status;
 
-use crate::answer::{Answer, Failure, respond};
+use crate::answer::{Answer, Failure, add_warnings, respond};
 use crate::audit;
 use crate::audit_log;
 use crate::metrics;
@@ -134,20 +134,26 @@ async fn resource(
     {
         return audit::refuse(permitted, &status);
     }
+    let warnings: Vec<String> = served.rules.deprecated.map(str::to_owned).into_iter().collect();
+    let refuse = |status: &Status| {
+        let mut response = audit::refuse(permitted, status);
+        add_warnings(&mut response, &warnings);
+        response
+    };
     let query = Query::new(permitted.query());
     let accepted = match route(served, &info, permitted.method())
         .and_then(|subresource| negotiate::accept(permitted.headers(), query).map(|accepted| (subresource, accepted)))
     {
         Ok(found) => found,
-        Err(status) => return audit::refuse(permitted, &status),
+        Err(status) => return refuse(&status),
     };
     let (subresource, accepted) = accepted;
     let body = match body.read().await {
         Ok(body) => body,
-        Err(error) => return audit::refuse(permitted, &error.status()),
+        Err(error) => return refuse(&error.status()),
     };
     server.metrics.count_request(served, &info, &body);
-    let (warnings, rule_warnings) = (Vec::new(), Mutex::default());
+    let rule_warnings = Mutex::default();
     let mut request = Request { permitted, info, query, served, subresource, accepted, body, warnings, rule_warnings };
     audit::began(&request);
     let result = traced(info.verb.as_str(), pin!(verb(server, &mut request))).await;

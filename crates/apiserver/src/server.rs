@@ -20,6 +20,7 @@ use crate::pages::Pages;
 use crate::path;
 use crate::rbac::StoredPolicy;
 use crate::registry::Registry;
+use crate::services::OnTheirWay;
 use crate::version;
 
 /// Seconds after which a client that was refused for load should come back.
@@ -36,6 +37,7 @@ pub struct ApiServer {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Admission,
+    pub(crate) on_their_way: OnTheirWay,
     pub(crate) policy: Arc<StoredPolicy>,
     pub(crate) pages: Pages,
     pub(crate) metrics: Metrics,
@@ -68,6 +70,7 @@ impl ApiServer {
             env,
             registry,
             admission,
+            on_their_way: OnTheirWay::default(),
             policy,
             pages: Pages::default(),
             metrics,

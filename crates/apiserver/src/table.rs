@@ -101,7 +101,11 @@ fn push_cell(served: &Served, tree: &Tree, column: &str, now: i64, json: &mut Ve
     let of_kind = served.strategy.and_then(|strategy| strategy.columns.iter().find(|(name, _)| *name == column));
     let rule = of_kind.map(|(_, rule)| *rule);
     match (column, rule) {
-        ("Name", _) => push_json_string(json, metadata.name()),
+        // Some kinds show with its name what an object is among its like.
+        ("Name", _) => match served.strategy.and_then(|strategy| (strategy.cell)(tree, column, now)) {
+            Some(Cell::Text(text)) => push_json_string(json, &text),
+            _ => push_json_string(json, metadata.name()),
+        },
         ("Age", _) => match metadata.creation() {
             Some(created) => push_json_string(json, &age(now - created)),
             None => json.extend_from_slice(UNKNOWN.as_bytes()),

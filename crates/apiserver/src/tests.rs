@@ -6,6 +6,7 @@ mod audit;
 mod bootstrap;
 mod chains;
 mod evictions;
+mod ingresses;
 mod kinds_page;
 mod lists;
 mod managed;
@@ -18,6 +19,8 @@ mod pod_streams;
 mod quotas;
 mod reviews;
 mod roles;
+mod services;
+mod storage_admission;
 mod tokens;
 mod writes;
 
@@ -74,6 +77,7 @@ impl Handler for Answers {
 }
 
 struct Cluster {
+    server: Arc<ApiServer>,
     gate: Gate<Answers>,
     admin: Arc<Peer>,
     engine: Arc<Embedded>,
@@ -136,8 +140,8 @@ impl Cluster {
         server.bootstrap().await.unwrap();
         let groups = vec![GROUP_MASTERS.to_owned(), GROUP_AUTHENTICATED.to_owned()];
         let admin = Identity { name: "admin".to_owned(), groups, ..Identity::default() };
-        let gate = Gate::new(Answers { server }, guards, Limits::default());
-        Cluster { gate, admin: Peer::in_process(Arc::new(admin)), engine, env, _folder: folder }
+        let gate = Gate::new(Answers { server: Arc::clone(&server) }, guards, Limits::default());
+        Cluster { server, gate, admin: Peer::in_process(Arc::new(admin)), engine, env, _folder: folder }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>) -> Said {

@@ -111,12 +111,19 @@ impl Rule<'_> {
         let (method, json) = (identifier(&self.field.name), &self.field.name);
         let plain = method.trim_end_matches('_');
         if self.get("frozen").is_some() {
+            // A text that Go has no pointer to is shown as it reads: empty where it is absent.
+            let check = if matches!(self.field.ty, TypeRef::String) && !optional(self.field) {
+                format!("frozen::frozen_text(self.{method}(), old.{method}(), &at.field({json:?}), errors);")
+            } else {
+                let constant = crate::views::constant(json);
+                format!(
+                    "frozen::frozen(self.place().get(Self::{constant}), old.place().get(Self::{constant}), &at.field({json:?}), errors);"
+                )
+            };
             writeln!(
                 methods,
                 "impl views::{module}::{name}<'_> {{\n/// `{json}` stays what it was.\npub fn check_frozen_{plain}(self, \
-                 old: views::{module}::{name}<'_>, at: &Path<'_>, errors: &mut Errors) {{\n\
-                 frozen::frozen(self.place().get(Self::{constant}), old.place().get(Self::{constant}), &at.field({json:?}), errors);\n}}\n}}",
-                constant = crate::views::constant(json),
+                 old: views::{module}::{name}<'_>, at: &Path<'_>, errors: &mut Errors) {{\n{check}\n}}\n}}",
             )?;
         }
         let Some(body) = self.body()? else { return Ok(()) };

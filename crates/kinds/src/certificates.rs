@@ -1,4 +1,4 @@
 //! The group `certificates.k8s.io`.
 
 pub mod certificate_signing_request;
-mod pem;
+pub(crate) mod pem;

@@ -1,6 +1,7 @@
 //! The core group.
 
 pub mod claim_spec;
+mod config_data;
 pub mod config_map;
 pub mod endpoints;
 pub mod event;

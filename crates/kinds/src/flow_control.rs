@@ -17,18 +17,24 @@
 //! a namespace, and namespaces.
 
 pub mod flow_schema;
+mod mandatory;
 pub mod priority_level_configuration;
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use thiserror::Error;
 
 use crate::bootstrap_policy::{Subject, list};
+use crate::vocabulary::{Errors, Path};
 
 const TABLE: &str = include_str!("../facts/flow_control.facts");
 
 /// What holds of objects without a namespace, in the last column of a rule.
 const SCOPE_CLUSTER: &str = "cluster";
+
+/// The level whose requests need no seat, and the schema of its requests.
+const EXEMPT: &str = "exempt";
 
 /// Levels and schemas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,6 +161,20 @@ impl FlowControl {
             }
         }
         Ok(read)
+    }
+}
+
+/// One condition of each type (both kinds have their own struct for them).
+fn conditions<'t>(types: impl Iterator<Item = &'t str>, errors: &mut Errors) {
+    let (list, mut seen) = (Path::new("status.conditions"), HashSet::new());
+    for (index, one) in types.enumerate() {
+        let at = list.index(index);
+        if !seen.insert(one) {
+            errors.duplicate(&at.field("type"), one);
+        }
+        if one.is_empty() {
+            errors.required(&at.field("type"), "must not be empty");
+        }
     }
 }
 

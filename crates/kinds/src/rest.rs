@@ -66,7 +66,9 @@ pub struct Rest {
     pub name: NameRule,
     /// The kind's own validation of an update checks the metadata in full once more.
     pub update_checks_all_metadata: bool,
-    /// So does that of an update of its status.
+    /// The kind's own validation of an update does not compare the metadata with what is stored once more.
+    pub update_checks_changes_once: bool,
+    /// An update of its status checks the metadata in full once more, too.
     pub status_checks_all_metadata: bool,
     /// Labels are not changed through `/status`.
     pub status_keeps_labels: bool,
@@ -82,6 +84,8 @@ pub struct Rest {
     pub fields: &'static [SelectableField],
     /// Who selects by another field is told group, version and kind.
     pub unknown_field_names_kind: bool,
+    /// What everyone is warned of who uses the resource (upstream: `APILifecycleDeprecated`).
+    pub deprecated: Option<&'static str>,
     /// The group that complaints about an object name, if it is not its own: that of the type it is handled as.
     pub handled_as_group: Option<&'static str>,
 }
@@ -98,6 +102,7 @@ impl Rest {
         dependents: Dependents::Deleted,
         name: NameRule::Subdomain,
         update_checks_all_metadata: true,
+        update_checks_changes_once: false,
         status_checks_all_metadata: false,
         status_keeps_labels: false,
         marks_time_only: false,
@@ -106,6 +111,7 @@ impl Rest {
         keeps_status_on_create: false,
         fields: &[],
         unknown_field_names_kind: false,
+        deprecated: None,
         handled_as_group: None,
     };
 }

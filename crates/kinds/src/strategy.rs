@@ -13,7 +13,7 @@ use crate::vocabulary::Errors;
 /// Warnings of rules that one write keeps. The first ones are kept, so a rule need not look for more.
 pub const WARNINGS_MAX: usize = 100;
 
-/// Who writes, for kinds that remember it.
+/// Who writes and when, for kinds that remember it.
 #[derive(Clone, Copy, Debug)]
 pub struct Requester<'a> {
     /// The user's name.
@@ -24,6 +24,8 @@ pub struct Requester<'a> {
     pub groups: &'a [String],
     /// Further facts about the user.
     pub extra: &'a BTreeMap<String, Vec<String>>,
+    /// Seconds since 1970.
+    pub now: i64,
 }
 
 /// The rules of one kind. The subresource is that of the path, empty for the object itself. Every function is pure; those that change an
@@ -98,7 +100,7 @@ impl Strategy {
 }
 
 /// What the defaults of kinds are: to be changed with what any [`Strategy::default`] does, so that objects in a store get it too.
-pub const DEFAULTS: &str = "secrets are Opaque; roleRef and subjects have their group; pods, their templates and what keeps them running have all of v1's";
+pub const DEFAULTS: &str = "all of v1's, of every kind; roleRef and subjects have their group";
 
 /// The kinds that have rules of their own: group, resource, rules. A kind is a line here; `cargo xtask new kind` adds it.
 const STRATEGIES: &[(&str, &str, &Strategy)] = &[

@@ -22,7 +22,7 @@ pub fn default_all(strategy: &Strategy, tree: &mut Tree) {
 
 /// Nobody in particular.
 pub fn requester<R>(run: impl FnOnce(&Requester<'_>) -> R) -> R {
-    run(&Requester { name: "ana", uid: "", groups: &[], extra: &std::collections::BTreeMap::new() })
+    run(&Requester { name: "ana", uid: "", groups: &[], extra: &std::collections::BTreeMap::new(), now: 1_767_225_600 })
 }
 
 /// An object as the server has it on create, before validation.

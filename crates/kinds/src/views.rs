@@ -252,6 +252,10 @@ mod support {
             let children = self.0.node.map(|node| tree.children(node));
             children.into_iter().flatten().map(move |child| V::at(At { tree, node: Some(child) }))
         }
+        /// Where the list is.
+        pub fn place(self) -> At<'t> {
+            self.0
+        }
         /// How many elements there are.
         pub fn len(self) -> usize {
             self.0.node.map_or(0, |node| self.0.tree.len(node))

@@ -5,6 +5,8 @@
 
 use memchr::memchr3;
 
+use crate::schema::scan::{Class, classify};
+
 const HEX: [u8; 16] = *b"0123456789abcdef";
 
 /// How much of a string is escaped beyond what JSON demands.
@@ -33,7 +35,7 @@ pub fn push_json_string_with(out: &mut Vec<u8>, text: &str, escape: Escape) {
 pub(crate) fn push_json_escaped(out: &mut Vec<u8>, text: &str, escape: Escape) {
     let bytes = text.as_bytes();
     // Almost no text has anything to escape.
-    if !bytes.iter().any(|byte| MAY_NEED_ESCAPE[usize::from(*byte)]) {
+    if classify(bytes) == Class::Plain {
         out.extend_from_slice(bytes);
         return;
     }

@@ -538,6 +538,12 @@ impl Tree {
         self.append_node(list, node)
     }
 
+    /// Copies a value of another tree to a key of a map, in place of what it was.
+    pub fn insert_graft(&mut self, map: NodeId, key: &str, from: &Tree, value: NodeId) -> NodeId {
+        let node = self.copy(from, value);
+        self.insert_node(map, key, node)
+    }
+
     /// A copy of a node of another tree with all below it in this arena, linked to nothing yet.
     fn copy(&mut self, from: &Tree, value: NodeId) -> Node {
         let mut top = self.copy_one(from, from.node(value));

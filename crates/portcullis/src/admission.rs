@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use portcullis_apiserver::admission::{AdmissionConfiguration, Selection, SelectionError};
 use portcullis_client::DialRule;
+use portcullis_gate::Profile;
 
 /// The flags.
 #[derive(Debug, Default, clap::Args)]
@@ -23,23 +24,24 @@ pub(crate) struct AdmissionArguments {
 impl AdmissionArguments {
     /// Refuses what the plugins could not be made of, before anything else is made.
     pub(crate) fn check(&self) -> Result<(), SelectionError> {
-        self.made(&DialRule::default()).map(drop)
+        self.made(&DialRule::default(), Profile::default()).map(drop)
     }
 
     /// Whether nodes are held to what is theirs.
     pub(crate) fn restricts_nodes(&self) -> Result<bool, SelectionError> {
-        Ok(self.made(&DialRule::default())?.restricts_nodes())
+        Ok(self.made(&DialRule::default(), Profile::default())?.restricts_nodes())
     }
 
-    fn made(&self, dial: &DialRule) -> Result<Selection, SelectionError> {
+    fn made(&self, dial: &DialRule, profile: Profile) -> Result<Selection, SelectionError> {
         let configuration = self.admission_control_config_file.as_deref().map(AdmissionConfiguration::load);
         let configuration = configuration.transpose()?.unwrap_or_default();
-        Selection::configured(&self.enable_admission_plugins, &self.disable_admission_plugins, configuration, dial)
+        let (enable, disable) = (&self.enable_admission_plugins, &self.disable_admission_plugins);
+        Selection::configured(enable, disable, configuration, dial, profile)
     }
 
     /// The plugins that are on, which ask whom they may.
-    pub(crate) fn selection(&self, dial: &DialRule) -> Result<Selection, SelectionError> {
-        let selection = self.made(dial)?;
+    pub(crate) fn selection(&self, dial: &DialRule, profile: Profile) -> Result<Selection, SelectionError> {
+        let selection = self.made(dial, profile)?;
         if !selection.restricts_nodes() {
             // A14: whoever reads the log must see why no node joins.
             tracing::warn!(plugin = "NodeRestriction", "turned off: every system:node: identity is refused");
@@ -57,7 +59,8 @@ mod tests {
     #[test]
     fn what_is_said_is_selected() {
         let check = |line: &str, on: &[&str], off: &[&str]| {
-            let selection = flags::parse::<AdmissionArguments>(line).unwrap().selection(&DialRule::default()).unwrap();
+            let arguments = flags::parse::<AdmissionArguments>(line).unwrap();
+            let selection = arguments.selection(&DialRule::default(), Profile::Locked).unwrap();
             assert!(on.iter().all(|name| selection.has(name)) && !off.iter().any(|name| selection.has(name)));
         };
         check("", &["NodeRestriction", "CertificateApproval"], &["OwnerReferencesPermissionEnforcement"]);

@@ -15,7 +15,9 @@ use crate::version::BUILD;
 /// What flags of its own say.
 pub(crate) fn config(arguments: &Up, listening: SocketAddr) -> Config {
     Config {
-        service_cidr: arguments.service_cluster_ip_range,
+        service_cidr: arguments.service_cluster_ip_range.primary,
+        service_cidr_secondary: arguments.service_cluster_ip_range.secondary,
+        service_node_ports: arguments.service_node_port_range,
         secure_port: listening.port(),
         build_version: BUILD,
         ..Config::default()

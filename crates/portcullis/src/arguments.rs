@@ -8,6 +8,7 @@ use clap::builder::styling::AnsiColor;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use portcullis_apiserver::PortRange;
 use portcullis_client::DialRule;
 use portcullis_model::cidr::{Cidr, CidrError};
 
@@ -18,7 +19,7 @@ use crate::audit_log::verify::AuditLog;
 use crate::audit_webhook::AuditWebhook;
 use crate::authentication::Authentication;
 use crate::authorization::Authorization;
-use crate::configuration::{Component, Defaults, default_data_dir, service_range};
+use crate::configuration::{Component, Defaults, ServiceRanges, default_data_dir};
 use crate::connections::ConnectionArguments;
 use crate::explain::Explain;
 use crate::fairness::FairnessArguments;
@@ -79,9 +80,12 @@ pub(crate) struct Up {
     /// What to run, separated by commas
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "apiserver")]
     pub(crate) components: Vec<Component>,
-    /// The addresses that Services get
-    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12", value_parser = service_range)]
-    pub(crate) service_cluster_ip_range: Cidr,
+    /// The addresses that Services get: a range, or one of each family, separated by a comma
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
+    pub(crate) service_cluster_ip_range: ServiceRanges,
+    /// The ports of the nodes that Services get, both ends included
+    #[arg(long, value_name = "PORTS", default_value_t = PortRange::UPSTREAM)]
+    pub(crate) service_node_port_range: PortRange,
     /// MiB of memory that stored objects, what is made of them for readers, and history may take [default: half of the machine's]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..))]
     pub(crate) memory_budget: Option<u32>,
@@ -211,7 +215,7 @@ mod tests {
         assert_eq!(up.data_dir.path().unwrap(), PathBuf::from("/d"));
         assert_eq!((up.secure_port, up.bind_address, up.defaults), (0, [0, 0, 0, 0].into(), Defaults::Upstream));
         assert_eq!(up.components, [Component::ApiServer]);
-        assert_eq!(up.service_cluster_ip_range.to_string(), "10.96.0.0/12");
+        assert_eq!(up.service_cluster_ip_range.primary.to_string(), "10.96.0.0/12");
         let allowed: Vec<_> = up.dial.allow_dial.iter().map(ToString::to_string).collect();
         assert_eq!(allowed, ["127.0.0.1/32", "10.0.0.0/8"]);
     }

@@ -46,11 +46,32 @@ impl FromStr for Component {
     }
 }
 
-/// Reads the range that Services get their addresses of: one, without host bits, and neither too large nor too small.
-pub(crate) fn service_range(text: &str) -> Result<Cidr, String> {
-    if text.contains(',') {
-        return Err("two ranges (dual stack) are not served yet: give one".into());
+/// The ranges that Services get their addresses of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServiceRanges {
+    /// Of the family that a Service has when it does not say.
+    pub(crate) primary: Cidr,
+    /// Of the other family.
+    pub(crate) secondary: Option<Cidr>,
+}
+
+impl FromStr for ServiceRanges {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((primary, secondary)) = text.split_once(',') else {
+            return Ok(ServiceRanges { primary: service_range(text)?, secondary: None });
+        };
+        let (primary, secondary) = (service_range(primary)?, service_range(secondary)?);
+        if primary.family() == secondary.family() {
+            return Err(format!("both ranges are of {}: two ranges are one of each family", primary.family()));
+        }
+        Ok(ServiceRanges { primary, secondary: Some(secondary) })
     }
+}
+
+/// Reads one range: without host bits, and neither too large nor too small.
+fn service_range(text: &str) -> Result<Cidr, String> {
     let range: Cidr = text.parse().map_err(|_| "an address range looks like 10.96.0.0/12")?;
     let bits_max = match range.address() {
         IpAddr::V4(_) => SERVICE_ADDRESS_BITS_MAX_V4,
@@ -121,7 +142,27 @@ mod tests {
         check("10.0.0.0/8", Err("too large: at least /12"));
         check("fd00::/48", Err("too large: at least /64"));
         check("10.96.0.0/30", Err("too small: at most /29"));
-        check("10.96.0.0/12,fd00::/112", Err("dual stack"));
+    }
+
+    #[test]
+    fn two_ranges_are_one_of_each_family() {
+        let check = |text: &str, expected: Result<(&str, Option<&str>), &str>| {
+            let read = text.parse::<ServiceRanges>();
+            let shown = read.as_ref().map(|read| (read.primary.to_string(), read.secondary.map(|one| one.to_string())));
+            match (shown, expected) {
+                (Ok((primary, secondary)), Ok(expected)) => {
+                    assert_eq!((primary.as_str(), secondary.as_deref()), expected, "{text}");
+                }
+                (Err(error), Err(part)) => assert!(error.contains(part), "{text}: {error}"),
+                (got, _) => panic!("{text}: {got:?}, expected {expected:?}"),
+            }
+        };
+        check("10.96.0.0/12", Ok(("10.96.0.0/12", None)));
+        check("10.96.0.0/12,fd00::/112", Ok(("10.96.0.0/12", Some("fd00::/112"))));
+        check("fd00::/112,10.96.0.0/12", Ok(("fd00::/112", Some("10.96.0.0/12"))));
+        check("10.96.0.0/12,10.112.0.0/12", Err("both ranges are of IPv4"));
+        check("10.96.0.0/12,", Err("looks like"));
+        check("10.96.0.0/12,fd00::/112,fd01::/112", Err("looks like"));
     }
 
     #[test]

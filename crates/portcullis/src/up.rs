@@ -78,8 +78,11 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
         ..Options::new(data_dir.join("store"))
     })?);
     let host = addresses::Host::here();
-    let names =
-        addresses::serving_names(&host, arguments.bind_address, arguments.service_cluster_ip_range.first_host());
+    let names = addresses::serving_names(
+        &host,
+        arguments.bind_address,
+        arguments.service_cluster_ip_range.primary.first_host(),
+    );
     let directory = pki::Directory::of(data_dir);
     let mut cluster = directory.prepare(names, OffsetDateTime::now_utc())?;
     let trust = arguments.authentication.trust(pem("CERTIFICATE", cluster.authority.certificate()).as_bytes())?;
@@ -104,7 +107,7 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     let api = Config {
         metrics: metrics.clone(),
         profile: config.defaults,
-        admission: arguments.admission.selection(&dial)?,
+        admission: arguments.admission.selection(&dial, config.defaults)?,
         service_accounts: Some(tokens.service_accounts()),
         extension_authentication: Some(arguments.authentication.published(&trust)),
         ..apiserver::config(arguments, listening)
@@ -132,6 +135,8 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     following.spawn(keep_fresh(followers, Arc::clone(&guards.metrics)));
     let keeper = Arc::clone(&server);
     following.spawn(async move { keeper.keep_flow_control().await });
+    let keeper = Arc::clone(&server);
+    following.spawn(async move { keeper.keep_services().await });
     if let Some(log) = &log {
         following.spawn(log.tending());
     }

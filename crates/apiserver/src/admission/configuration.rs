@@ -216,6 +216,7 @@ fn read(path: &Path) -> Result<Document, AdmissionConfigurationError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use portcullis_gate::Profile;
 
     use super::*;
     use crate::admission::Selection;
@@ -231,7 +232,8 @@ mod tests {
         std::fs::write(folder.path().join("beside.yaml"), beside).unwrap();
         let shown = |text: String| text.replace(&format!("{}/", folder.path().display()), "");
         let configuration = AdmissionConfiguration::load(&path).map_err(|error| shown(error.to_string()))?;
-        Selection::configured(&[], &[], configuration, &DialRule::default()).map_err(|error| shown(error.to_string()))
+        Selection::configured(&[], &[], configuration, &DialRule::default(), Profile::Locked)
+            .map_err(|error| shown(error.to_string()))
     }
 
     #[test]

@@ -14,8 +14,11 @@ pub mod certificate_approval;
 pub mod certificate_signing;
 pub mod certificate_subject_restriction;
 pub mod configuration;
+pub mod default_ingress_class;
 mod default_service_account;
+pub mod default_storage_class;
 pub mod default_toleration_seconds;
+pub mod deny_service_external_ips;
 pub mod event_rate_limit;
 pub mod extended_resource_toleration;
 pub mod image_policy_webhook;
@@ -28,6 +31,7 @@ pub mod node_declared_features;
 pub mod node_restriction;
 pub mod order;
 pub mod owner_references;
+pub mod persistent_volume_claim_resize;
 pub mod pod_node_selector;
 pub mod pod_resize;
 pub mod pod_security;
@@ -40,6 +44,7 @@ mod role_escalation;
 pub mod runtime_class;
 pub mod service_account;
 mod signer;
+pub mod storage_object_in_use_protection;
 mod stored;
 pub mod taint_nodes_by_condition;
 mod tolerations;
@@ -61,6 +66,7 @@ use crate::registry::metadata::Metadata;
 use crate::registry::{Registry, Served};
 use crate::request::Request;
 use crate::server::ApiServer;
+use crate::services::Allocation;
 pub use configuration::{AdmissionConfiguration, AdmissionConfigurationError, Given, PluginFault};
 pub use order::{Selection, SelectionError};
 
@@ -129,6 +135,7 @@ pub struct Alongside(Mutex<Held>);
 struct Held {
     operations: Vec<store::Operation>,
     turns: Vec<SemaphorePermit<'static>>,
+    allocation: Allocation,
 }
 
 impl Alongside {
@@ -142,9 +149,26 @@ impl Alongside {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).turns.push(turn);
     }
 
-    /// Takes what was added, to commit it. The turns stay.
-    pub(crate) fn operations(&self) -> Vec<store::Operation> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).operations)
+    /// Commits with it what a service takes and gives back, in place of what was said before.
+    pub(crate) fn allot(&self, allocation: Allocation) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).allocation = allocation;
+    }
+
+    /// Takes what was added, to commit it; none when a part of it was lost meanwhile. What is held stays held.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn settle(&self, server: &ApiServer) -> Result<Option<Vec<store::Operation>>, Failure> {
+        let (mut operations, mut allocation) = {
+            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut held.operations), std::mem::take(&mut held.allocation))
+        };
+        let allotted = allocation.settle(server).await?;
+        self.allot(allocation);
+        Ok(allotted.map(|allotted| {
+            operations.extend(allotted);
+            operations
+        }))
     }
 }
 

@@ -8,14 +8,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use portcullis_client::DialRule;
+use portcullis_gate::Profile;
 
 use super::always_pull_images::AlwaysPullImages;
 use super::certificate_approval::CertificateApproval;
 use super::certificate_signing::CertificateSigning;
 use super::certificate_subject_restriction::CertificateSubjectRestriction;
 use super::configuration::{AdmissionConfiguration, AdmissionConfigurationError, Given, PluginFault};
+use super::default_ingress_class::DefaultIngressClass;
 use super::default_service_account::DefaultServiceAccount;
+use super::default_storage_class::DefaultStorageClass;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
+use super::deny_service_external_ips::DenyServiceExternalIPs;
 use super::event_rate_limit::EventRateLimit;
 use super::extended_resource_toleration::ExtendedResourceToleration;
 use super::image_policy_webhook::ImagePolicyWebhook;
@@ -27,6 +31,7 @@ use super::namespace_lifecycle::NamespaceLifecycle;
 use super::node_declared_features::NodeDeclaredFeatureValidator;
 use super::node_restriction::NodeRestriction;
 use super::owner_references::OwnerReferencesPermissionEnforcement;
+use super::persistent_volume_claim_resize::PersistentVolumeClaimResize;
 use super::pod_node_selector::PodNodeSelector;
 use super::pod_resize::PodResizeValidator;
 use super::pod_security::PodSecurity;
@@ -37,6 +42,7 @@ use super::resource_quota::ResourceQuota;
 use super::role_escalation::RoleEscalation;
 use super::runtime_class::RuntimeClass;
 use super::service_account::ServiceAccount;
+use super::storage_object_in_use_protection::StorageObjectInUseProtection;
 use super::taint_nodes_by_condition::TaintNodesByCondition;
 use super::{PLUGINS_MAX, Plugin};
 
@@ -47,6 +53,8 @@ enum Switch {
     On,
     /// Unless the operator turns it on.
     Off,
+    /// Unless the operator turns it off, under the locked profile; as `Off` under upstream's (A27).
+    Locked,
     /// It is a rule of the API rather than an operator's choice, so it has no name on the command line.
     Always,
 }
@@ -111,19 +119,20 @@ const ORDER: &[Known] = &[
     configured("PodTolerationRestriction", Switch::Off, |given| Ok(Box::new(PodTolerationRestriction::of(given)?))),
     configured("EventRateLimit", Switch::Off, EventRateLimit::configured),
     built("ExtendedResourceToleration", Switch::Off, || Box::new(ExtendedResourceToleration)),
-    missing("DefaultStorageClass", Switch::On),
-    missing("StorageObjectInUseProtection", Switch::On),
+    built("DefaultStorageClass", Switch::On, || Box::new(DefaultStorageClass)),
+    built("StorageObjectInUseProtection", Switch::On, || Box::new(StorageObjectInUseProtection)),
     missing("PodGroupProtection", Switch::On),
     built("OwnerReferencesPermissionEnforcement", Switch::Off, || Box::new(OwnerReferencesPermissionEnforcement)),
-    missing("PersistentVolumeClaimResize", Switch::On),
+    built("PersistentVolumeClaimResize", Switch::On, || Box::new(PersistentVolumeClaimResize)),
     built("RuntimeClass", Switch::On, || Box::new(RuntimeClass)),
     built("CertificateApproval", Switch::On, || Box::new(CertificateApproval)),
     built("CertificateSigning", Switch::On, || Box::new(CertificateSigning)),
     // Comes with its resource, which upstream serves behind a gate that is off.
     missing("ClusterTrustBundleAttest", Switch::On),
     built("CertificateSubjectRestriction", Switch::On, || Box::new(CertificateSubjectRestriction)),
-    missing("DefaultIngressClass", Switch::On),
-    missing("DenyServiceExternalIPs", Switch::Off),
+    built("DefaultIngressClass", Switch::On, || Box::new(DefaultIngressClass)),
+    // Off upstream: A23.
+    built("DenyServiceExternalIPs", Switch::Locked, || Box::new(DenyServiceExternalIPs)),
     built("PodTopologyLabels", Switch::On, || Box::new(PodTopologyLabels)),
     missing("PodGroupWorkloadExists", Switch::On),
     built("NodeDeclaredFeatureValidator", Switch::On, || Box::new(NodeDeclaredFeatureValidator)),
@@ -184,15 +193,16 @@ impl fmt::Debug for Selection {
 }
 
 impl Selection {
-    /// Puts the operator's wishes over the defaults, which are the same in both profiles.
+    /// Puts the operator's wishes over the defaults of the locked profile.
     ///
     /// # Errors
     /// For a name that is none, is named twice over, or asks for what is not there.
     pub fn new(enable: &[String], disable: &[String]) -> Result<Selection, SelectionError> {
-        Selection::configured(enable, disable, AdmissionConfiguration::default(), &DialRule::default())
+        let configuration = AdmissionConfiguration::default();
+        Selection::configured(enable, disable, configuration, &DialRule::default(), Profile::Locked)
     }
 
-    /// As [`Selection::new`], with what plugins are told, and whom they may ask.
+    /// As [`Selection::new`], with what plugins are told, whom they may ask, and the profile whose defaults are in force.
     ///
     /// # Errors
     /// Also for a plugin that can not be made of what it is told.
@@ -201,6 +211,7 @@ impl Selection {
         disable: &[String],
         mut configuration: AdmissionConfiguration,
         dial: &DialRule,
+        profile: Profile,
     ) -> Result<Selection, SelectionError> {
         check_names("enable-admission-plugins", enable)?;
         check_names("disable-admission-plugins", disable)?;
@@ -215,6 +226,8 @@ impl Selection {
                 Switch::Always => true,
                 Switch::On => !named(disable, known),
                 Switch::Off => named(enable, known),
+                Switch::Locked if profile == Profile::Locked => !named(disable, known),
+                Switch::Locked => named(enable, known),
             };
             if is_on {
                 selection.on.push(known.name);
@@ -306,9 +319,9 @@ mod tests {
             "--enable-admission-plugins and --disable-admission-plugins both name \"NodeRestriction\": leave it out of one",
         );
         check(
-            "DenyServiceExternalIPs",
+            "AlwaysDeny",
             "",
-            "--enable-admission-plugins: \"DenyServiceExternalIPs\" is not built yet: leave it out, nothing enforces it",
+            "--enable-admission-plugins: \"AlwaysDeny\" is not built yet: leave it out, nothing enforces it",
         );
         for known in ORDER.iter().filter(|known| known.switch == Switch::Always) {
             let error = Selection::new(&[], &names(known.name)).unwrap_err();
@@ -324,6 +337,22 @@ mod tests {
     }
 
     #[test]
+    fn a23_external_addresses_are_denied_under_the_locked_profile() {
+        let check = |profile: Profile, enable: &str, disable: &str, expected: bool| {
+            let configuration = AdmissionConfiguration::default();
+            let (enable, disable) = (names(enable), names(disable));
+            let made = Selection::configured(&enable, &disable, configuration, &DialRule::default(), profile);
+            assert_eq!(made.unwrap().has("DenyServiceExternalIPs"), expected, "{profile:?} {enable:?} {disable:?}");
+        };
+        check(Profile::Locked, "", "", true);
+        check(Profile::Locked, "DenyServiceExternalIPs", "", true);
+        check(Profile::Locked, "", "DenyServiceExternalIPs", false);
+        check(Profile::Upstream, "", "", false);
+        check(Profile::Upstream, "DenyServiceExternalIPs", "", true);
+        check(Profile::Upstream, "", "DenyServiceExternalIPs", false);
+    }
+
+    #[test]
     fn what_is_on_by_default_may_be_named() {
         for known in ORDER.iter().filter(|known| known.switch == Switch::On) {
             assert!(Selection::new(&names(known.name), &[]).unwrap().has(known.name));
@@ -336,8 +365,12 @@ mod tests {
         let page = include_str!("../../../../docs/admission.md");
         let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
         let rows = rows.filter_map(|(name, rest)| Some((name, rest.split_once(" | ")?.0)));
-        let listed: Vec<(&str, &str)> = rows.filter(|(_, state)| ["on", "off"].contains(state)).collect();
-        let state = |switch| if switch == Switch::On { "on" } else { "off" };
+        let listed: Vec<(&str, &str)> = rows.filter(|(_, state)| ["on", "off", "locked"].contains(state)).collect();
+        let state = |switch| match switch {
+            Switch::On | Switch::Always => "on",
+            Switch::Off => "off",
+            Switch::Locked => "locked",
+        };
         let chosen = ORDER.iter().filter(|known| known.switch != Switch::Always);
         assert_eq!(listed, chosen.map(|known| (known.name, state(known.switch))).collect::<Vec<_>>());
     }

@@ -11,6 +11,7 @@ use crate::registry::Served;
 /// Group and name of a resource that plugins look something up in. All are at `v1`.
 pub(super) type Resource = (&'static str, &'static str);
 
+pub(super) const INGRESS_CLASSES: Resource = ("networking.k8s.io", "ingressclasses");
 pub(super) const NAMESPACES: Resource = ("", "namespaces");
 pub(super) const LIMIT_RANGES: Resource = ("", "limitranges");
 pub(super) const NODES: Resource = ("", "nodes");
@@ -18,6 +19,7 @@ pub(super) const PRIORITY_CLASSES: Resource = ("scheduling.k8s.io", "prioritycla
 pub(super) const RESOURCE_QUOTAS: Resource = ("", "resourcequotas");
 pub(super) const RUNTIME_CLASSES: Resource = ("node.k8s.io", "runtimeclasses");
 pub(super) const SERVICE_ACCOUNTS: Resource = ("", "serviceaccounts");
+pub(super) const STORAGE_CLASSES: Resource = ("storage.k8s.io", "storageclasses");
 
 /// The resource as it is served.
 pub(super) fn served<'a>(attempt: &Attempt<'a>, (group, name): Resource) -> Option<&'a Served> {

@@ -86,7 +86,7 @@ pub fn account_own(served: &Served, tree: &mut Tree, old: &Tree, now: i64) {
 }
 
 /// The managers of what is stored; none when they cannot be read.
-fn stored(served: &Served, old: &Tree) -> Managers {
+pub(super) fn stored(served: &Served, old: &Tree) -> Managers {
     let metadata = old.field(old.root(), served.fields.metadata);
     let list = metadata.and_then(|metadata| old.field(metadata, served.meta.managed_fields));
     list.and_then(|list| Managers::stored(served.schema, old, list).ok()).unwrap_or_default()
@@ -107,7 +107,7 @@ fn given(request: &Request<'_>, tree: &Tree, stored: &Managers) -> Option<Manage
 }
 
 /// What this door to the object does not write (upstream: `GetResetFields` of strategies).
-fn ignored(request: &Request<'_>) -> &'static PathSet {
+pub(super) fn ignored(request: &Request<'_>) -> &'static PathSet {
     static SETS: OnceLock<[PathSet; 6]> = OnceLock::new();
     let [nothing, status, spec, spec_and_metadata, spec_and_status, spec_and_certificate] = SETS.get_or_init(|| {
         [
@@ -138,14 +138,21 @@ fn ignored(request: &Request<'_>) -> &'static PathSet {
 
 /// What a change is in another version of the kind; none when there is no such version.
 fn compare_as(registry: &Registry, served: &Served, version: &str, old: &Tree, new: &Tree) -> Option<Comparison> {
-    let other = registry.all().iter().find(|other| {
+    let other = served_as(registry, served, version)?;
+    compare(other.schema, &convert(served, other, old)?, &convert(served, other, new)?).ok()
+}
+
+/// The same objects in another version of their kind.
+pub(super) fn served_as<'a>(registry: &'a Registry, served: &Served, version: &str) -> Option<&'a Served> {
+    registry.all().iter().find(|other| {
         other.resource.api_version == version
             && other.resource.kind == served.resource.kind
             && other.stored_type == served.stored_type
-    })?;
-    let convert = |tree: &Tree| {
-        let value = served.store(&mut tree.clone()).ok()?;
-        other.load(&value).ok()
-    };
-    compare(other.schema, &convert(old)?, &convert(new)?).ok()
+    })
+}
+
+/// An object of one version in another.
+pub(super) fn convert(from: &Served, to: &Served, tree: &Tree) -> Option<Tree> {
+    let value = from.store(&mut tree.clone()).ok()?;
+    to.load(&value).ok()
 }

@@ -3,6 +3,7 @@
 //! Reading order: [`rules`] (what differs between resources), [`metadata`] (the fields that all objects share), [`prepare`] (what a write
 //! may change), [`managed`] (who changed what), [`validate`], [`convert`] (the two kinds with a second version).
 
+pub mod apply;
 pub mod convert;
 pub mod managed;
 pub mod metadata;

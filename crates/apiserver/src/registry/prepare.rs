@@ -88,16 +88,19 @@ pub fn drop_malformed_managers(served: &Served, tree: &mut Tree) {
     }
 }
 
+/// Puts the status back, which has a door of its own. Before the kind prepares the object: some take something out of their status, or
+/// note something there, because of what else is changed (services that lose their load balancer).
+pub fn keep_status(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
+    if let (Door::Main, Some(status), true) = (door, served.fields.status, served.has_status()) {
+        copy_top(tree, old, status);
+    }
+}
+
 /// Puts back what this door may not change, and counts the generation.
 pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
     keep_owned_metadata(served, tree, old);
     drop_malformed_managers(served, tree);
     match door {
-        Door::Main => {
-            if let Some(status) = served.fields.status.filter(|_| served.has_status()) {
-                copy_top(tree, old, status);
-            }
-        }
         Door::Status => {
             let fields = &served.schema.ty(served.resource.type_id).fields;
             for number in (0u16..).take(fields.len()) {
@@ -111,7 +114,7 @@ pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
                 copy_field(served, tree, old, served.meta.labels);
             }
         }
-        Door::Part => {}
+        Door::Main | Door::Part => {}
     }
     // What presence in the body means is decided first, or a default that only one side spells out would count as a change.
     canonical::canonicalize(served.schema, tree);

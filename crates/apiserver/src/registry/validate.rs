@@ -39,7 +39,9 @@ pub fn on_update(served: &Served, tree: &Tree, old_tree: &Tree, subresource: &st
     let mut errors = Errors::new();
     errors.extend(validate(&meta, general, PATH));
     let changes = validate_update(&meta, &old_meta, PATH);
-    errors.extend(changes.iter().cloned());
+    if !served.rules.update_checks_changes_once {
+        errors.extend(changes.iter().cloned());
+    }
     errors.extend(changes);
     if served.rules.update_checks_all_metadata && (subresource != "status" || served.rules.status_checks_all_metadata) {
         errors.extend(validate(&meta, rules(served, served.rules.name), PATH));

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use portcullis_client::DialRule;
+use portcullis_gate::Profile;
 use portcullis_kinds::Resource;
 use portcullis_kinds::rest::{Dependents, Rest};
 use portcullis_model::names::NameRule;
@@ -234,10 +235,8 @@ fn reachable(schema: &Schema, kind: TypeId) -> BTreeSet<u16> {
     let (mut reached, mut open) = (BTreeSet::new(), vec![TypeRef::Object(kind)]);
     while let Some(ty) = open.pop() {
         match ty {
-            TypeRef::Object(id) => {
-                if reached.insert(id.0) {
-                    open.extend(schema.ty(id).fields.iter().map(|field| field.ty));
-                }
+            TypeRef::Object(id) if reached.insert(id.0) => {
+                open.extend(schema.ty(id).fields.iter().map(|field| field.ty));
             }
             TypeRef::List(element) | TypeRef::Map(element) => open.push(schema.element(element)),
             _ => {}
@@ -262,6 +261,7 @@ fn behaviour(rest: &Rest) -> Vec<String> {
         (rest.graceful, "ends gracefully"),
         (rest.keeps_status_on_create, "may bring its status"),
         (rest.status_keeps_labels, "labels stay through `/status`"),
+        (rest.deprecated.is_some(), "deprecated"),
     ];
     let mut said: Vec<String> = flags.iter().filter(|(is, _)| *is).map(|(_, what)| (*what).to_owned()).collect();
     match rest.name {
@@ -306,7 +306,9 @@ fn every_plugin() -> Vec<Arc<dyn Plugin>> {
     for name in off {
         // What this build does not have yet judges nothing.
         let configuration = AdmissionConfiguration::load(&configuration).unwrap();
-        if Selection::configured(&[name.clone()], &[], configuration, &DialRule::default()).is_ok() {
+        if Selection::configured(std::slice::from_ref(&name), &[], configuration, &DialRule::default(), Profile::Locked)
+            .is_ok()
+        {
             enabled.push(name);
         }
     }
@@ -314,7 +316,7 @@ fn every_plugin() -> Vec<Arc<dyn Plugin>> {
         enabled.iter().any(|name| name == "EventRateLimit") && enabled.iter().any(|name| name == "ImagePolicyWebhook")
     );
     let configuration = AdmissionConfiguration::load(&configuration).unwrap();
-    Selection::configured(&enabled, &[], configuration, &DialRule::default()).unwrap().plugins()
+    Selection::configured(&enabled, &[], configuration, &DialRule::default(), Profile::Locked).unwrap().plugins()
 }
 
 fn judges(plugins: &[Arc<dyn Plugin>], served: &Served) -> Vec<&'static str> {

@@ -58,8 +58,8 @@ async fn cluster(change: impl FnOnce(&mut ServiceAccounts)) -> Cluster {
     let known = ServiceAccountTokens::new(issuer, audiences.clone(), Arc::clone(&objects));
     let tokens = Tokens::new(audiences, vec![Box::new(known), Box::new(BootstrapTokens::new(objects))]);
     let guards = Guards { authenticators: Authenticators::new(tokens), ..Guards::default() };
-    let gate = Gate::new(Answers { server }, guards, Limits::default());
-    let cluster = Cluster { gate, admin: Peer::in_process(Arc::new(admin)), engine, env, _folder: folder };
+    let gate = Gate::new(Answers { server: Arc::clone(&server) }, guards, Limits::default());
+    let cluster = Cluster { server, gate, admin: Peer::in_process(Arc::new(admin)), engine, env, _folder: folder };
     for name in ["robot", "other"] {
         let body = json!({"metadata": {"name": name}});
         assert_eq!(cluster.post("/api/v1/namespaces/default/serviceaccounts", body).await.code, 201);

@@ -19,6 +19,7 @@ use crate::registry::metadata::Metadata;
 use crate::registry::{Served, managed, prepare, validate};
 use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
+use crate::services;
 
 /// Names that are drawn for one object before its client is told to try again (upstream: 8).
 const NAME_ATTEMPTS_MAX: usize = 8;
@@ -44,7 +45,9 @@ pub async fn create_object(
     check_namespace_matches(served, &tree, namespace)?;
     served.default(&mut tree);
     let now = server.now_seconds();
-    managed::account(&server.registry, request, &options.field_manager, &mut tree, None, now);
+    if !options.applies {
+        managed::account(&server.registry, request, &options.field_manager, &mut tree, None, now);
+    }
     let given_version = Metadata::of(served, &tree).resource_version().parse().unwrap_or(0);
     let is_generated = Metadata::of(served, &tree).name().is_empty();
     let is_admitted = server.admission.concerns(served, Admitted::Create, request.permitted.identity());
@@ -66,10 +69,11 @@ pub async fn create_object(
         }
         prepare::for_create(served, &mut tree, namespace, &*server.env)
             .map_err(|error| Box::new(Status::internal_error(&error.to_string())))?;
+        services::begin_create(server, served, &snapshot, (&mut tree, namespace), options.dry_run, &alongside)?;
         gates::drop_disabled(&mut tree, None);
         if let Some(strategy) = served.strategy {
             request.warn_all(|warnings| (strategy.warn_given)(&tree, warnings));
-            (strategy.prepare_create)(&mut tree, &requester(request));
+            (strategy.prepare_create)(&mut tree, &requester(request, now));
         }
         validate::on_create(served, &tree)?;
         if let Some(strategy) = served.strategy {
@@ -91,7 +95,10 @@ pub async fn create_object(
                 return Err(Box::new(Status::unexpected(why)));
             }
             let mut operations = vec![Operation::create(key.as_str(), value.clone())];
-            operations.extend(alongside.operations());
+            match alongside.settle(server).await? {
+                Some(alongside) => operations.extend(alongside),
+                None => continue,
+            }
             match server.engine.commit(Commit::from(operations)).await {
                 Ok(committed) => {
                     if is_generated {
@@ -122,9 +129,9 @@ pub async fn create_object(
 }
 
 /// Who creates, as the kind's rules are told.
-fn requester<'a>(request: &Request<'a>) -> Requester<'a> {
+fn requester<'a>(request: &Request<'a>, now: i64) -> Requester<'a> {
     let user = request.permitted.identity();
-    Requester { name: &user.name, uid: &user.uid, groups: &user.groups, extra: &user.extra }
+    Requester { name: &user.name, uid: &user.uid, groups: &user.groups, extra: &user.extra, now }
 }
 
 /// Which pass of admission.

@@ -21,6 +21,7 @@ use crate::registry::validate::named;
 use crate::registry::{Served, prepare};
 use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
+use crate::services;
 
 /// How often a deletion is tried again when a write came first. After that the client is told that the object was modified.
 const ATTEMPTS_MAX: usize = 5;
@@ -110,6 +111,12 @@ pub enum Plan {
     Remove,
 }
 
+impl Plan {
+    fn removes(&self) -> bool {
+        matches!(self, Plan::MarkAndRemove(_) | Plan::Remove)
+    }
+}
+
 /// Deletes an object or marks it; nothing when it is not there. The key is that of the request, or one of its collection.
 pub async fn delete_one(
     server: &ApiServer,
@@ -128,8 +135,19 @@ pub async fn delete_one(
         if admits {
             admit(server, request, key, &tree, &snapshot, options).await?;
         }
+        let mut released = services::release(server, served, &snapshot, &tree)?;
         let (plan, uid) = plan(server, served, entry, tree, options)?;
-        match carry_out(server, key, entry, plan, uid, options.dry_run, None).await {
+        let mut with_it = Vec::new();
+        if let Some(released) = released.as_mut().filter(|_| plan.removes() && !options.dry_run) {
+            match released.settle(server).await? {
+                Some(operations) => with_it = operations,
+                None => continue,
+            }
+        }
+        let carried_out = carry_out(server, key, entry, plan, uid, options.dry_run, None, with_it).await;
+        // Whoever waits for its turn at the object must not keep others from theirs.
+        drop(released);
+        match carried_out {
             Ok(deleted) => return Ok(Some(deleted)),
             Err(CommitError::Conflict { .. }) if turn.is_none() => turn = turns::take(key).await,
             Err(CommitError::Conflict { .. }) => {}
@@ -164,7 +182,8 @@ async fn admit(
     server.admission.validate(&attempt).await
 }
 
-/// Commits what was planned, together with what must not happen without it.
+/// Commits what was planned, together with what must not happen without it: without the mark, and without the removal.
+#[allow(clippy::too_many_arguments, reason = "two callers, and each argument is of a type of its own")]
 pub async fn carry_out(
     server: &ApiServer,
     key: &str,
@@ -173,6 +192,7 @@ pub async fn carry_out(
     uid: String,
     dry_run: bool,
     alongside: Option<Operation>,
+    with_removal: Vec<Operation>,
 ) -> Result<Deleted, CommitError> {
     let (value, marked, is_gone) = match plan {
         Plan::Wait => (entry.value.clone(), false, false),
@@ -189,7 +209,9 @@ pub async fn carry_out(
         }
         // A write between the two is a conflict; the next attempt finds the mark and removes what it marks.
         if is_gone {
-            version = server.engine.commit(Commit::from(Operation::delete(key, version))).await?.revision;
+            let mut operations = vec![Operation::delete(key, version)];
+            operations.extend(with_removal);
+            version = server.engine.commit(Commit::from(operations)).await?.revision;
         }
     }
     Ok(Deleted { value, version, uid, is_gone })

@@ -5,6 +5,7 @@
 //! [`delete`], [`delete_collection`], [`watch`] with [`watch_socket`], [`scale`], [`binding`],
 //! [`eviction`], [`pod_streams`] with [`typed_options`], [`token_request`], [`review`], [`component_status`].
 
+pub mod apply;
 pub mod binding;
 pub mod component_status;
 pub mod create;

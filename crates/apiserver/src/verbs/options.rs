@@ -22,6 +22,8 @@ pub struct WriteOptions {
     pub field_manager: String,
     /// What is done about unknown and duplicate fields.
     pub field_validation: FieldValidation,
+    /// Whether the object was applied, which settles who owns what before it is written.
+    pub applies: bool,
 }
 
 /// Reads the options of a write; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
@@ -41,7 +43,17 @@ pub fn write(kind: &str, query: Query<'_>) -> Result<WriteOptions, Failure> {
         }
     };
     checked(kind, &errors)?;
-    Ok(WriteOptions { dry_run, field_manager, field_validation })
+    Ok(WriteOptions { dry_run, field_manager, field_validation, applies: false })
+}
+
+/// Reads the options of a server-side apply, and whether it takes what others own.
+pub fn apply(query: Query<'_>) -> Result<(WriteOptions, bool), Failure> {
+    let options = write("PatchOptions", query)?;
+    if options.field_manager.is_empty() {
+        checked("PatchOptions", &[FieldError::required("fieldManager", "is required for apply patch")])?;
+    }
+    let force = query.get("force").is_some_and(|force| matches!(&*force, "true" | "1" | ""));
+    Ok((WriteOptions { applies: true, ..options }, force))
 }
 
 fn checked(kind: &str, errors: &[FieldError]) -> Result<(), Failure> {

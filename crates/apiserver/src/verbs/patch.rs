@@ -9,8 +9,9 @@ use portcullis_model::schema::DecodeError;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
 use portcullis_model::status::{BadValue, FieldError, Status};
 use portcullis_model::tree::Tree;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::apply;
 use super::input::Expected;
 use super::options::{self, WriteOptions};
 use super::strategic::{self, StrategicError};
@@ -21,6 +22,7 @@ use crate::body::Body;
 use crate::negotiate::{self, PatchType};
 use crate::registry::Served;
 use crate::request::Request;
+use crate::scan::Members;
 use crate::server::ApiServer;
 
 /// Operations of a JSON patch (upstream: `maxJSONPatchOperations`).
@@ -42,6 +44,18 @@ pub enum Patch {
 }
 
 impl Patch {
+    /// The members of an object that the patch is about; none when it may be about all of it.
+    fn named(&self) -> Option<&Map<String, Value>> {
+        match self {
+            Patch::Merge(patch) => patch.as_object(),
+            // A directive among them is about the others, too.
+            Patch::Strategic(patch) => {
+                patch.as_object().filter(|names| !names.keys().any(|name| name.starts_with('$')))
+            }
+            Patch::Json(_) => None,
+        }
+    }
+
     /// Whether it is certain that the patch says nothing of managers, neither sets nor looks at them.
     fn leaves_managers(&self) -> bool {
         match self {
@@ -67,6 +81,9 @@ impl Patch {
 /// Answers a PATCH of an object or of its status.
 pub async fn patch(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
     let patch_type = negotiate::patch_type(request.permitted.headers())?;
+    if patch_type == PatchType::Apply {
+        return apply::apply(server, request).await;
+    }
     let options = options::write("PatchOptions", request.query)?;
     let patch = receive(request, patch_type)?;
     let served = request.served;
@@ -75,7 +92,7 @@ pub async fn patch(server: &ApiServer, request: &mut Request<'_>) -> Result<Answ
         let request: &Request<'_> = request;
         let mut make = |old: &Old| {
             warnings.clear();
-            let mut tree = apply(served, old, &patch, &options, &mut warnings)?;
+            let mut tree = patched(served, old, &patch, &options, &mut warnings)?;
             check_name(served, &tree, request.path_name())?;
             served.default(&mut tree);
             Ok(tree)
@@ -105,7 +122,7 @@ fn read(patch_type: PatchType, body: &Bytes) -> Result<Patch, Failure> {
             object @ Value::Object(_) => Ok(Patch::Strategic(object)),
             other => Err(not_an_object(&other)),
         },
-        // Server-side apply comes with managed fields.
+        // A scale is not applied yet.
         PatchType::Apply => Err(Box::new(Status::unsupported_media_type())),
     }
 }
@@ -160,9 +177,12 @@ fn unprocessable() -> Failure {
     Box::new(Status::generic(422, "", "", "", ""))
 }
 
-/// Applies a patch to what is stored and reads the outcome. Managers are half of many objects and what no patch is about: unless it is, it
-/// is applied without them, which changes nothing but what a complaint shows.
-fn apply(
+/// Applies a patch to what is stored and reads the outcome.
+///
+/// Managers are half of many objects and what no patch is about, and most patches name one or two members of an object: unless it must
+/// see everything, a patch is applied to what it names. That changes nothing but what a complaint shows, so one that fails is applied
+/// again to all of it.
+fn patched(
     served: &Served,
     old: &Old,
     patch: &Patch,
@@ -170,20 +190,60 @@ fn apply(
     warnings: &mut Vec<String>,
 ) -> Result<Tree, Failure> {
     let text = served.serve(&old.value).map_err(crate::answer::unreadable)?;
-    let mut apply_to_text = |text: &[u8]| {
+    let whole = |text: &[u8]| -> Result<Vec<u8>, Failure> {
         let mut json = Vec::new();
         Body::of(text)?.write(&served.head, old.version, &mut json);
-        let value: Value = serde_json::from_slice(&json)
-            .map_err(|_| Box::new(Status::unexpected("the object is nested too deeply to be patched")))?;
-        apply_to(Expected::of(served), value, patch, options, warnings)
+        Ok(json)
     };
-    if patch.leaves_managers()
-        && let Some(text) = without_managers(&text)?
-        && let Ok(tree) = apply_to_text(&text)
-    {
-        return Ok(tree);
+    let expected = Expected::of(served);
+    if let Some(names) = patch.named().filter(|_| patch.leaves_managers()) {
+        let shortened = without_managers(&text)?;
+        let json = whole(shortened.as_deref().unwrap_or(&text))?;
+        if let Some(parted) = Parted::of(&json, names)
+            && let Ok(text) = parted.patched(expected, patch)
+            && let Ok(tree) = read_outcome(expected, text, patch, options, warnings)
+        {
+            return Ok(tree);
+        }
     }
-    apply_to_text(&text)
+    let value: Value = serde_json::from_slice(&whole(&text)?)
+        .map_err(|_| Box::new(Status::unexpected("the object is nested too deeply to be patched")))?;
+    apply_to(expected, value, patch, options, warnings)
+}
+
+/// An object, parted into the members that a patch names and those that stay as they are.
+struct Parted {
+    named: Map<String, Value>,
+    /// The others as text, each with a comma behind it.
+    others: String,
+}
+
+impl Parted {
+    /// Parts an object that the server wrote. None: it cannot be done.
+    fn of(json: &[u8], names: &Map<String, Value>) -> Option<Parted> {
+        let mut members = Members { text: json, at: 1 };
+        let mut parted = Parted { named: Map::new(), others: String::with_capacity(json.len()) };
+        while let Some((name, value)) = members.next()? {
+            let key = str::from_utf8(json.get(name.clone())?).ok()?;
+            if names.contains_key(key) {
+                parted.named.insert(key.to_owned(), serde_json::from_slice(json.get(value)?).ok()?);
+            } else {
+                parted.others.push_str(str::from_utf8(json.get(name.start - 1..value.end)?).ok()?);
+                parted.others.push(',');
+            }
+        }
+        Some(parted)
+    }
+
+    /// The text of the whole object after a patch.
+    fn patched(self, expected: Expected<'_>, patch: &Patch) -> Result<String, Failure> {
+        let mut value = Value::Object(self.named);
+        change(expected, &mut value, patch)?;
+        let named = to_text(&value);
+        let members = named.strip_prefix('{').unwrap_or_default();
+        let others = if members == "}" { self.others.trim_end_matches(',') } else { &self.others };
+        Ok(["{", others, members].concat())
+    }
 }
 
 /// The text of a stored object without its managers, which are the last of its metadata. None: it has none.
@@ -206,14 +266,34 @@ pub fn apply_to(
     options: &WriteOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Tree, Failure> {
+    change(expected, &mut value, patch)?;
+    read_outcome(expected, to_text(&value), patch, options, warnings)
+}
+
+/// Applies a patch to a value.
+fn change(expected: Expected<'_>, value: &mut Value, patch: &Patch) -> Result<(), Failure> {
     match patch {
-        Patch::Json(operations) => apply_operations(&mut value, operations)?,
-        Patch::Merge(patch) => json_patch::merge(&mut value, patch),
-        Patch::Strategic(patch) => {
-            strategic::apply(expected.schema, expected.ty, &mut value, patch).map_err(unmergeable)?;
+        Patch::Json(operations) => apply_operations(value, operations),
+        Patch::Merge(patch) => {
+            json_patch::merge(value, patch);
+            Ok(())
         }
+        Patch::Strategic(patch) => strategic::apply(expected.schema, expected.ty, value, patch).map_err(unmergeable),
     }
-    let patched = value.to_string();
+}
+
+/// A value as text: any can be written.
+fn to_text(value: &Value) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn read_outcome(
+    expected: Expected<'_>,
+    patched: String,
+    patch: &Patch,
+    options: &WriteOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Tree, Failure> {
     let decoded =
         decode_json::decode(expected.schema, expected.ty, patched.clone().into_bytes(), options.field_validation);
     let decoded = decoded.map_err(|error| undecodable_outcome(patch, patched.clone(), &error))?;

@@ -3,10 +3,13 @@
 //! The kinds that have it keep it in the same places: `spec.replicas`, `status.replicas`, and `spec.selector` as a label selector or as
 //! plain labels.
 
+use std::sync::{Mutex, PoisonError};
+
 use http::StatusCode;
 use portcullis_gate::Verb;
 use portcullis_model::schema::TypeRef;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
+use portcullis_model::schema::managed::Managers;
 use portcullis_model::selectors::{LabelSelector, LabelSelectorRequirement};
 use portcullis_model::status::{FieldError, Status};
 use portcullis_model::time::time_text;
@@ -15,17 +18,21 @@ use serde_json::{Value, json};
 
 use super::input::{self, Expected};
 use super::update::{Old, Projection, missing, replace, set_version};
-use super::{get, options, patch};
+use super::{apply, get, options, patch};
 use crate::answer::{Answer, Failure, Made, ObjectAnswer, unreadable};
-use crate::negotiate;
+use crate::audit;
+use crate::negotiate::{self, PatchType};
 use crate::registry::Served;
-use crate::registry::metadata::{Metadata, set_string};
+use crate::registry::apply::{Applied, apply_part};
+use crate::registry::metadata::{Metadata, metadata_of, set_string};
 use crate::registry::validate::named;
 use crate::request::Request;
 use crate::server::ApiServer;
 
 const API_VERSION: &str = "autoscaling/v1";
 const KIND: &str = "Scale";
+/// Where the replicas stand, in a scale and in every kind that has one.
+const REPLICAS: &[&str] = &["spec", "replicas"];
 
 /// Answers a request for the scale of an object.
 pub async fn scale(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
@@ -66,8 +73,12 @@ async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer,
 }
 
 async fn patched(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+    let patch_type = negotiate::patch_type(request.permitted.headers())?;
+    if patch_type == PatchType::Apply {
+        return applied(server, request).await;
+    }
     let options = options::write("PatchOptions", request.query)?;
-    let patch = patch::receive(request, negotiate::patch_type(request.permitted.headers())?)?;
+    let patch = patch::receive(request, patch_type)?;
     let served = request.served;
     let expected = expected(served)?;
     let mut warnings = Vec::new();
@@ -82,6 +93,51 @@ async fn patched(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer
     };
     request.warnings.extend(warnings);
     replaced?.ok_or_else(|| missing(request))
+}
+
+/// Answers an apply of the scale: who owns the replicas of the object owns those of its scale.
+async fn applied(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
+    audit::patched(request);
+    let (options, force) = options::apply(request.query)?;
+    let served = request.served;
+    let expected = expected(served)?;
+    let body = apply::read(request, expected, options.field_validation)?;
+    let request: &Request<'_> = request;
+    let (applied, settled) = (
+        Applied { wanted: &body.wanted, given: &body.given, manager: &options.field_manager, force },
+        Mutex::new(Managers::default()),
+    );
+    let mut make = |old: &Old| {
+        let live = read(served, &scale_of(served, &old.tree, old.version))?;
+        let now = server.now_seconds();
+        let (scale, managers) = apply_part(served, &old.tree, expected, &live, &applied, REPLICAS, now)
+            .map_err(|error| apply::failure(expected, &body.wanted, error))?;
+        *settled.lock().unwrap_or_else(PoisonError::into_inner) = managers;
+        Ok(scale)
+    };
+    let projection = ScaledByApply { request, managers: &settled };
+    replace(server, request, &options, &mut make, Some(&projection)).await?.ok_or_else(|| missing(request))
+}
+
+/// An object through its scale, with the managers that an apply leaves.
+struct ScaledByApply<'a> {
+    request: &'a Request<'a>,
+    managers: &'a Mutex<Managers>,
+}
+
+impl Projection for ScaledByApply<'_> {
+    fn of(&self, object: &Tree, version: u64) -> Result<Tree, Failure> {
+        Scaled { request: self.request }.of(object, version)
+    }
+
+    fn onto(&self, old: &Old, wanted: &Tree) -> Result<Tree, Failure> {
+        let served = self.request.served;
+        let mut tree = rescaled(self.request, old, wanted)?;
+        let metadata = metadata_of(served, &mut tree);
+        let managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner);
+        managers.write(served.schema, &mut tree, metadata, served.meta.managed_fields);
+        Ok(tree)
+    }
 }
 
 /// An object through its scale.

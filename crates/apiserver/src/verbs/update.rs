@@ -21,6 +21,7 @@ use crate::registry::prepare::{self, Door};
 use crate::registry::{Served, managed, validate};
 use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
+use crate::services;
 
 /// How often a write that names no version is tried again when another came first. The second and later attempts have the turn at the
 /// object, so that they are only lost to first attempts of others; who loses all is told that the object was modified, as if it had named
@@ -161,7 +162,13 @@ pub async fn replace(
             Operation::update(key.as_str(), old.version, value.clone())
         };
         let mut operations = vec![operation];
-        operations.extend(alongside.operations());
+        if is_gone && let Some(released) = services::release(server, served, &snapshot, &old.tree)? {
+            alongside.allot(released);
+        }
+        match alongside.settle(server).await? {
+            Some(alongside) => operations.extend(alongside),
+            None => continue,
+        }
         let committed = server.engine.commit(Commit::from(operations)).await;
         // What plugins hold ends with the attempt: whoever waits for its turn at the object must not keep others from theirs.
         drop(alongside);
@@ -221,6 +228,9 @@ impl Change<'_> {
     }
 
     fn account(&self, tree: &mut Tree) {
+        if self.options.applies {
+            return;
+        }
         let now = self.server.now_seconds();
         let manager = &self.options.field_manager;
         let account = |tree: &mut Tree| {
@@ -239,7 +249,13 @@ impl Change<'_> {
         let (served, old) = (self.request.served, &self.old.tree);
         check_preconditions(self.request, self.key, tree, self.old)?;
         let subresource = self.request.info.subresource;
+        if subresource.is_empty() {
+            let service = (&mut *tree, old, self.request.namespace());
+            let dry_run = self.options.dry_run;
+            services::begin_update(self.server, served, self.snapshot, service, dry_run, self.alongside)?;
+        }
         gates::drop_disabled(tree, Some(old));
+        prepare::keep_status(served, tree, old, Door::of(subresource));
         if let Some(strategy) = served.strategy {
             (strategy.prepare_update)(tree, old, subresource, self.server.now_seconds());
         }

@@ -10,17 +10,17 @@ const DASHES: &[u8] = b"-----";
 
 /// One block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// `CERTIFICATE`.
-    pub(super) label: String,
+    pub(crate) label: String,
     /// Whether it has `Name: value` lines.
     pub(super) has_headers: bool,
     /// What is in it.
-    pub(super) contents: Vec<u8>,
+    pub(crate) contents: Vec<u8>,
 }
 
 /// The blocks of a text, in order. One that cannot be read is no block.
-pub(super) fn blocks(text: &[u8]) -> impl Iterator<Item = Block> {
+pub(crate) fn blocks(text: &[u8]) -> impl Iterator<Item = Block> {
     let mut lines = text.split(|byte| *byte == b'\n');
     std::iter::from_fn(move || {
         loop {

@@ -1,10 +1,11 @@
 //! What a claim to storage says, whether it stands alone, in a volume of a pod or in a template of a stateful set (upstream:
-//! `ValidatePersistentVolumeClaimSpec`, `SetDefaults_PersistentVolumeClaimSpec`, `api/persistentvolumeclaim`).
+//! `ValidatePersistentVolumeClaimSpec`, `SetDefaults_PersistentVolumeClaimSpec`, `api/persistentvolumeclaim`). Volumes say some of it too.
 
 use portcullis_model::names;
 use portcullis_model::quantity::Quantity;
 use portcullis_model::status::BadValue;
 
+use crate::views::List;
 use crate::views::core_v1::{
     PersistentVolumeClaimSpec, PersistentVolumeClaimSpecEdit, TypedLocalObjectReference, TypedObjectReference,
 };
@@ -30,34 +31,67 @@ pub fn default(mut spec: PersistentVolumeClaimSpecEdit<'_>) {
 
 /// What is wrong with a claim. `at` is where its spec stands.
 pub fn validate(spec: PersistentVolumeClaimSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
+    validate_beside(spec, None, at, errors);
+}
+
+/// What is wrong with a claim that replaces another, which may keep what was let in before upstream looked.
+pub fn validate_beside(
+    spec: PersistentVolumeClaimSpec<'_>,
+    old: Option<PersistentVolumeClaimSpec<'_>>,
+    at: &Path<'_>,
+    errors: &mut Errors,
+) {
     if spec.access_modes().is_empty() {
         errors.required(&at.field("accessModes"), "at least 1 access mode is required");
     }
     if let Some(selector) = spec.selector() {
-        selectors::label_selector(selector, &at.field("selector"), errors);
+        let check = if old.is_some_and(has_wrong_selector) {
+            selectors::label_selector_of_old
+        } else {
+            selectors::label_selector
+        };
+        check(selector, &at.field("selector"), errors);
     }
-    access_modes(spec, &at.field("accessModes"), errors);
+    access_modes(spec.access_modes(), &at.field("accessModes"), errors);
     storage(spec, &at.field("resources"), errors);
     class_name(spec.storage_class_name(), &at.field("storageClassName"), errors);
     spec.check_volume_mode(at, errors);
-    data_source(spec, at, errors);
+    data_source(spec, old.is_some_and(names_group), at, errors);
     class_name(spec.volume_attributes_class_name(), &at.field("volumeAttributesClassName"), errors);
+}
+
+fn has_wrong_selector(old: PersistentVolumeClaimSpec<'_>) -> bool {
+    let mut errors = Errors::new();
+    if let Some(selector) = old.selector() {
+        selectors::label_selector(selector, &Path::ROOT, &mut errors);
+    }
+    !errors.is_empty()
+}
+
+/// Whether a group is named of what a claim is filled from.
+fn names_group(spec: PersistentVolumeClaimSpec<'_>) -> bool {
+    spec.data_source().is_some_and(|source| source.api_group().is_some())
+        || spec.data_source_ref().is_some_and(|source| source.api_group().is_some())
 }
 
 /// What the client of a claim that is taken should be told. `at` is where its spec stands.
 pub fn warn(spec: PersistentVolumeClaimSpec<'_>, at: &Path<'_>, warnings: &mut Vec<String>) {
-    let Some(text) = spec.resources().requests().get(STORAGE) else { return };
-    let Ok(quantity) = Quantity::parse(text) else { return };
-    if quantity.milli_value() % 1000 != 0 {
-        let requests = at.field("resources.requests");
-        let at = requests.key(STORAGE);
-        warnings.push(format!("{at}: fractional byte value \"{text}\" is invalid, must be an integer"));
+    let resources = spec.resources();
+    for (map, field) in [(resources.requests(), "resources.requests"), (resources.limits(), "resources.limits")] {
+        let Some(text) = map.get(STORAGE) else { continue };
+        let Ok(quantity) = Quantity::parse(text) else { continue };
+        if quantity.milli_value() % 1000 != 0 {
+            let map = at.field(field);
+            let at = map.key(STORAGE);
+            warnings.push(format!("{at}: fractional byte value \"{text}\" is invalid, must be an integer"));
+        }
     }
 }
 
-fn access_modes(spec: PersistentVolumeClaimSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
+/// Modes that there are; the one for a single pod stands alone.
+pub fn access_modes(modes: List<'_, &str>, at: &Path<'_>, errors: &mut Errors) {
     let (mut alone, mut shared) = (false, false);
-    for mode in spec.access_modes().iter() {
+    for mode in modes.iter() {
         match mode {
             READ_WRITE_ONCE_POD => alone = true,
             mode if ACCESS_MODES.contains(&mode) => shared = true,
@@ -67,6 +101,15 @@ fn access_modes(spec: PersistentVolumeClaimSpec<'_>, at: &Path<'_>, errors: &mut
     if alone && shared {
         errors.forbidden(at, "may not use ReadWriteOncePod with other access modes");
     }
+}
+
+/// Access modes as tables show them, each once: `RWO,ROX`.
+#[must_use]
+pub fn short_access_modes(modes: List<'_, &str>) -> String {
+    const SHORT: [(&str, &str); 4] =
+        [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), (READ_WRITE_ONCE_POD, "RWOP")];
+    let held = SHORT.iter().filter(|(mode, _)| modes.iter().any(|held| held == *mode));
+    held.map(|(_, short)| *short).collect::<Vec<_>>().join(",")
 }
 
 /// A claim asks for some storage. Upstream leaves the requests out of the path.
@@ -81,7 +124,8 @@ fn storage(spec: PersistentVolumeClaimSpec<'_>, at: &Path<'_>, errors: &mut Erro
     }
 }
 
-fn class_name(name: Option<&str>, at: &Path<'_>, errors: &mut Errors) {
+/// The name of a class; an empty one stands for none.
+pub fn class_name(name: Option<&str>, at: &Path<'_>, errors: &mut Errors) {
     let name = name.unwrap_or_default();
     if !name.is_empty() {
         errors.complain(at, name, names::dns1123_subdomain(name));
@@ -89,16 +133,18 @@ fn class_name(name: Option<&str>, at: &Path<'_>, errors: &mut Errors) {
 }
 
 /// The two ways to say what storage is filled from must say the same.
-fn data_source(spec: PersistentVolumeClaimSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
+fn data_source(spec: PersistentVolumeClaimSpec<'_>, takes_any_group: bool, at: &Path<'_>, errors: &mut Errors) {
     let (local, any) = (spec.data_source(), spec.data_source_ref());
     if let Some(local) = local {
         let (group, kind, name) = (local.api_group(), local.kind(), local.name());
+        let group = Group { name: group, may_be_any: takes_any_group };
         reference(group, kind, name, &at.field("dataSource"), errors);
     }
     let mut namespace = "";
     if let Some(any) = any {
         let at = at.field("dataSourceRef");
-        reference(any.api_group(), any.kind(), any.name(), &at, errors);
+        let group = Group { name: any.api_group(), may_be_any: takes_any_group };
+        reference(group, any.kind(), any.name(), &at, errors);
         namespace = any.namespace().unwrap_or_default();
         if !namespace.is_empty() {
             errors.complain(&at.field("namespace"), namespace, names::dns1123_label(namespace));
@@ -114,8 +160,16 @@ fn data_source(spec: PersistentVolumeClaimSpec<'_>, at: &Path<'_>, errors: &mut 
     }
 }
 
-fn reference(group: Option<&str>, kind: &str, name: &str, at: &Path<'_>, errors: &mut Errors) {
-    let group = group.unwrap_or_default();
+/// The group of what a claim is filled from.
+#[derive(Clone, Copy)]
+struct Group<'a> {
+    name: Option<&'a str>,
+    /// It may be no group's name: where the stored claim names one.
+    may_be_any: bool,
+}
+
+fn reference(group: Group<'_>, kind: &str, name: &str, at: &Path<'_>, errors: &mut Errors) {
+    let (group, is_checked) = (group.name.unwrap_or_default(), !group.may_be_any);
     if name.is_empty() {
         errors.required(&at.field("name"), "");
     }
@@ -125,7 +179,7 @@ fn reference(group: Option<&str>, kind: &str, name: &str, at: &Path<'_>, errors:
     if group.is_empty() && kind != CLAIM {
         errors.invalid(at, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
     }
-    if !group.is_empty() {
+    if !group.is_empty() && is_checked {
         errors.complain(&at.field("apiGroup"), group, names::dns1123_subdomain(group));
     }
 }
@@ -188,6 +242,11 @@ mod tests {
             r#"{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"100m"}}}"#,
             &[],
             &["spec.resources.requests[storage]: fractional byte value \"100m\" is invalid, must be an integer"],
+        );
+        check(
+            r#"{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1"},"limits":{"storage":"1500m"}}}"#,
+            &[],
+            &["spec.resources.limits[storage]: fractional byte value \"1500m\" is invalid, must be an integer"],
         );
     }
 

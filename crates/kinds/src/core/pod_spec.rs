@@ -13,7 +13,7 @@ pub mod security;
 #[cfg(test)]
 mod tests;
 pub mod volumes;
-mod warnings;
+pub mod warnings;
 
 use crate::views::Map;
 use crate::views::core_v1::{Pod, PodSpec, PodSpecEdit, PodTemplateSpec, PodTemplateSpecEdit, Volume};

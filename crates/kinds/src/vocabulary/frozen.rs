@@ -2,6 +2,7 @@
 
 use portcullis_model::quantity::Quantity;
 use portcullis_model::schema::{Presence, TypeRef};
+use portcullis_model::status::BadValue;
 use portcullis_model::tree::{Kind, NodeId, Tree};
 
 use super::{Errors, Path};
@@ -14,6 +15,21 @@ pub const IMMUTABLE: &str = "field is immutable";
 pub fn frozen(new: At<'_>, old: At<'_>, at: &Path<'_>, errors: &mut Errors) {
     if !is_same(new, old) {
         errors.invalid(at, shown(new), IMMUTABLE);
+    }
+}
+
+/// The text may not change.
+pub fn frozen_text(new: &str, old: &str, at: &Path<'_>, errors: &mut Errors) {
+    if new != old {
+        errors.invalid(at, new, IMMUTABLE);
+    }
+}
+
+/// The struct may not change, where Go has no pointer: an absent one is empty.
+pub fn frozen_struct(new: At<'_>, old: At<'_>, at: &Path<'_>, errors: &mut Errors) {
+    if !is_same_but_for(new, old, &[]) {
+        let bad = if new.is_present() { shown(new) } else { BadValue::Json("{}".to_owned()) };
+        errors.invalid(at, bad, IMMUTABLE);
     }
 }
 

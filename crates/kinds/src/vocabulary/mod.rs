@@ -23,12 +23,16 @@ pub mod network;
 pub mod node_selectors;
 pub mod number;
 pub mod path;
+pub mod pattern;
 pub mod ports;
 pub mod replicas;
 pub mod resource_names;
 pub mod selectors;
+pub mod status_door;
 pub mod time_zone;
 pub mod tolerations;
+pub mod urls;
+pub mod webhooks;
 
 pub use errors::Errors;
 pub use path::Path;

@@ -129,6 +129,23 @@ pub fn amount(name: &str, text: &str, at: &Path<'_>, errors: &mut Errors) {
     }
 }
 
+/// Huge pages come whole.
+pub fn whole_huge_pages(name: &str, amount: &str, at: &Path<'_>, errors: &mut Errors) {
+    if !name.starts_with(HUGE_PAGES_PREFIX) || is_whole_pages(name, amount) {
+        return;
+    }
+    let Ok(amount) = Quantity::parse(amount) else { return };
+    errors.invalid(at, amount.to_string(), format!("{amount} is not positive integer multiple of {name}"));
+}
+
+/// Whether the amount is a multiple of the size in the name of the pages.
+#[must_use]
+pub fn is_whole_pages(name: &str, amount: &str) -> bool {
+    let size = name.strip_prefix(HUGE_PAGES_PREFIX).and_then(|size| Quantity::parse(size).ok());
+    let (Some(size), Ok(amount)) = (size, Quantity::parse(amount)) else { return false };
+    size.sign() > 0 && size.milli_value() % 1000 == 0 && amount.value().checked_rem(size.value()) == Some(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -122,12 +122,19 @@ impl<'a> Names<'a> {
                 _ => {}
             }
         }
+        let ranks = ranks(&fields);
+        let mut always_by_rank = FieldSet::default();
+        for number in always.iter() {
+            always_by_rank.insert(ranks[usize::from(number)].0);
+        }
         Ok(Type {
             name: fact.name.as_str().into(),
             gvks: fact.gvks.clone(),
             map_type: fact.map_type.clone(),
             unions: fact.unions.clone(),
             index: name_index(&fields),
+            ranks,
+            always_by_rank,
             slots: fields.iter().map(slot).collect(),
             fields,
             always,
@@ -135,7 +142,7 @@ impl<'a> Names<'a> {
             wire_out: Box::default(),
             zero_json: Box::default(),
             zero_wire: Box::default(),
-            has_defaults: false,
+            defaults: FieldSet::default(),
         })
     }
 
@@ -261,6 +268,17 @@ fn name_index(fields: &[Field]) -> Box<[u16]> {
     index.into()
 }
 
+/// By field number its place in the order of names, and by place the number.
+fn ranks(fields: &[Field]) -> Box<[(u16, u16)]> {
+    let mut by_name: Vec<u16> = (0..fields.len() as u16).collect();
+    by_name.sort_by_key(|number| &fields[usize::from(*number)].name);
+    let mut ranks: Vec<(u16, u16)> = by_name.iter().map(|number| (0, *number)).collect();
+    for (rank, number) in (0..).zip(by_name) {
+        ranks[usize::from(number)].0 = rank;
+    }
+    ranks.into()
+}
+
 /// Writes each type's zero value once. A struct that stands in another by value is never part of a cycle (Go could not size it),
 /// so rounds over the table end as soon as one changes nothing.
 fn zero_values(schema: &mut Schema) {
@@ -295,22 +313,21 @@ fn zero_values(schema: &mut Schema) {
     }
 }
 
-/// Marks the types from which a default that changes anything can be reached.
+/// Finds the fields by which a default that changes anything can be reached.
 fn mark_defaults(schema: &mut Schema) {
     loop {
         let mut changed = false;
         for number in 0..schema.types.len() {
-            let ty = &schema.types[number];
-            let reaches = ty.fields.iter().any(|field| {
-                let own = field
-                    .attributes
-                    .default
-                    .as_deref()
-                    .is_some_and(|text| !matches!(text, "\"\"" | "{}" | "0" | "false"));
-                own || below(schema, field.ty).is_some_and(|id| schema.ty(id).has_defaults)
-            });
-            if reaches && !ty.has_defaults {
-                schema.types[number].has_defaults = true;
+            let mut reaching = FieldSet::default();
+            for (at, field) in (0..).zip(&schema.types[number].fields) {
+                let default = field.attributes.default.as_deref();
+                let own = default.is_some_and(|text| !matches!(text, "\"\"" | "{}" | "0" | "false"));
+                if own || below(schema, field.ty).is_some_and(|id| schema.ty(id).has_defaults()) {
+                    reaching.insert(at);
+                }
+            }
+            if reaching != schema.types[number].defaults {
+                schema.types[number].defaults = reaching;
                 changed = true;
             }
         }

@@ -38,6 +38,26 @@ pub struct Decoded {
 ///
 /// Takes the text over: strings of the tree point into it. Bytes that are not UTF-8 become U+FFFD, as in Go.
 pub fn decode(schema: &Schema, ty: TypeId, text: Vec<u8>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+    decode_with(schema, ty, text, validation, true)
+}
+
+/// As [`decode`], with everything that was given: zeros that are the same as absent, and nulls. Who applies that owns it.
+pub fn decode_as_given(
+    schema: &Schema,
+    ty: TypeId,
+    text: Vec<u8>,
+    validation: FieldValidation,
+) -> Result<Decoded, DecodeError> {
+    decode_with(schema, ty, text, validation, false)
+}
+
+fn decode_with(
+    schema: &Schema,
+    ty: TypeId,
+    text: Vec<u8>,
+    validation: FieldValidation,
+    drops_zeros: bool,
+) -> Result<Decoded, DecodeError> {
     let text = utf8(text);
     if text.len() > BODY_LEN_MAX {
         return Err(DecodeError::TooLarge);
@@ -54,6 +74,7 @@ pub fn decode(schema: &Schema, ty: TypeId, text: Vec<u8>, validation: FieldValid
         findings,
         unwatched: None,
         merges: Vec::new(),
+        drops_zeros,
     };
     if let Err(failure) = decoder.document(ty) {
         // Go looks at the whole text before it reads any of it.
@@ -63,6 +84,24 @@ pub fn decode(schema: &Schema, ty: TypeId, text: Vec<u8>, validation: FieldValid
     let Decoder { mut tree, findings, .. } = decoder;
     tree.source = text;
     Ok(Decoded { tree, findings: findings.map(Findings::into_list).unwrap_or_default() })
+}
+
+/// Checks that a text is a JSON object or `null`, and nothing of what is in it: what Go says that reads it into a map. `wanted` is how
+/// Go writes the map's type.
+///
+/// # Errors
+/// It is something else.
+pub fn check_object(text: Vec<u8>, wanted: &str) -> Result<(), DecodeError> {
+    let text = utf8(text);
+    Scanner::new(&text).document()?;
+    let found = match text.trim_ascii_start().bytes().next() {
+        None | Some(b'{' | b'n') => return Ok(()),
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "bool",
+        Some(_) => "number",
+    };
+    Err(DecodeError::NotAnObject { found, wanted: wanted.to_owned() })
 }
 
 /// The text with every byte that is not part of a UTF-8 character replaced, one by one.
@@ -118,6 +157,8 @@ struct Decoder<'a> {
     unwatched: Option<(usize, u32)>,
     /// Maps that came again: the first one, and the one whose entries are to be taken into it at the end.
     merges: Vec<(u32, u32)>,
+    /// Whether zeros that are the same as absent, and nulls, are left out.
+    drops_zeros: bool,
 }
 
 /// What became of a value.
@@ -223,7 +264,11 @@ impl<'a> Decoder<'a> {
                     None => return Ok(()),
                 }
             }
-            match self.value(&mut scanner, &frame, slot.ty, number, slot.drop_zero)? {
+            match self.value(&mut scanner, &frame, slot.ty, number, slot.drop_zero & self.drops_zeros)? {
+                Read::Nothing if !self.drops_zeros => {
+                    self.tree.nodes.push(Node::new(Kind::Null, number));
+                    frame.open.link_field(&mut self.tree, number);
+                }
                 Read::Nothing => {}
                 Read::Node => _ = frame.open.link_field(&mut self.tree, number),
                 Read::Open(shape) => {

@@ -14,7 +14,7 @@ pub fn apply(schema: &Schema, tree: &mut Tree) {
             Kind::Object => {
                 let Some(id) = tree.object_type(node) else { continue };
                 let ty = schema.ty(id);
-                if ty.has_defaults {
+                if ty.has_defaults() {
                     set_fields(schema, tree, node, ty, &mut open);
                 }
             }
@@ -37,12 +37,12 @@ pub fn apply(schema: &Schema, tree: &mut Tree) {
 }
 
 fn reaches(schema: &Schema, ty: TypeRef) -> bool {
-    below(schema, ty).is_some_and(|id| schema.ty(id).has_defaults)
+    below(schema, ty).is_some_and(|id| schema.ty(id).has_defaults())
 }
 
 fn set_fields(schema: &Schema, tree: &mut Tree, object: NodeId, ty: &Type, open: &mut Vec<(NodeId, TypeRef)>) {
-    for (number, field) in ty.fields.iter().enumerate() {
-        let number = number as u16;
+    for number in ty.defaults.iter() {
+        let Some(field) = ty.fields.get(usize::from(number)) else { continue };
         match (tree.field(object, number), &field.attributes.default) {
             (Some(held), _) => open.push((held, field.ty)),
             (None, Some(default)) => match scalar(default) {

@@ -17,7 +17,7 @@ pub mod encode_protobuf;
 pub mod facts;
 pub mod field_set;
 pub mod managed;
-mod scan;
+pub(crate) mod scan;
 mod wire;
 
 use std::collections::HashMap;
@@ -112,6 +112,29 @@ impl FieldSet {
         self.0 |= bit;
         held
     }
+    /// Takes a field out.
+    #[inline]
+    pub(crate) fn remove(&mut self, field: u16) {
+        self.0 &= !(1u128 << (field & 127));
+    }
+    /// The lowest field.
+    #[inline]
+    pub(crate) fn first(self) -> Option<u16> {
+        (self.0 != 0).then(|| self.0.trailing_zeros() as u16)
+    }
+    /// The highest field.
+    #[inline]
+    pub(crate) fn last(self) -> Option<u16> {
+        self.0.checked_ilog2().map(|last| last as u16)
+    }
+    /// The fields in rising order.
+    pub(crate) fn iter(mut self) -> impl Iterator<Item = u16> {
+        std::iter::from_fn(move || {
+            let first = self.first()?;
+            self.remove(first);
+            Some(first)
+        })
+    }
     /// Whether the field is in the set.
     #[inline]
     pub fn contains(self, field: u16) -> bool {
@@ -181,6 +204,10 @@ pub struct Type {
     pub fields: Vec<Field>,
     /// Open-addressed table from the hash of a name to a field number.
     index: Box<[u16]>,
+    /// By field number its place in the order of names, and by place the number.
+    ranks: Box<[(u16, u16)]>,
+    /// `always`, by those places.
+    pub(crate) always_by_rank: FieldSet,
     /// What reading JSON needs to know of each field, by its number.
     pub(crate) slots: Box<[Slot]>,
     /// Fields that are written even when absent.
@@ -193,8 +220,8 @@ pub struct Type {
     pub(crate) zero_json: Box<[u8]>,
     /// How the zero value is written on the wire.
     pub(crate) zero_wire: Box<[u8]>,
-    /// Whether this type or one below it has a default that changes anything.
-    pub(crate) has_defaults: bool,
+    /// Fields that have a default that changes anything, or one below them.
+    pub(crate) defaults: FieldSet,
 }
 
 impl Type {
@@ -221,6 +248,24 @@ impl Type {
             }
             at = (at + 1) & mask;
         }
+    }
+
+    /// Whether this type or one below it has a default that changes anything.
+    #[inline]
+    pub(crate) fn has_defaults(&self) -> bool {
+        self.defaults != FieldSet::default()
+    }
+
+    /// The place of a field in the order of names.
+    #[inline]
+    pub(crate) fn rank(&self, number: u16) -> u16 {
+        self.ranks.get(number as usize).map_or(number, |(rank, _)| *rank)
+    }
+
+    /// The number of the field that has this place in the order of names.
+    #[inline]
+    pub(crate) fn number(&self, rank: u16) -> u16 {
+        self.ranks.get(rank as usize).map_or(rank, |(_, number)| *number)
     }
 
     /// The Go name of the type: `Pod`.

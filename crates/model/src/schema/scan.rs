@@ -24,7 +24,7 @@ pub(super) const fn bytes_equal(word: u64, byte: u8) -> u64 {
 
 /// What JSON output will have to do about a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// ASCII that is written as it is.
     Plain,
     /// ASCII with something to escape.
@@ -35,7 +35,7 @@ pub(super) enum Class {
 
 /// Looks at all bytes of a text, eight at a time. The last eight may overlap those before.
 #[inline(always)]
-pub(super) fn classify(bytes: &[u8]) -> Class {
+pub(crate) fn classify(bytes: &[u8]) -> Class {
     let mut marks = 0;
     if let Some(last) = bytes.last_chunk() {
         let mut rest = bytes;

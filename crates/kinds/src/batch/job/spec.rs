@@ -73,34 +73,10 @@ fn numbers(spec: JobSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
 /// `example.com/runner`.
 fn managed_by(spec: JobSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
     let Some(manager) = spec.managed_by() else { return };
-    domain_prefixed_path(manager, at, errors);
+    names::domain_prefixed_path(manager, at, errors);
     if manager.len() > MANAGER_BYTES_MAX {
         errors.too_long(at, MANAGER_BYTES_MAX);
     }
-}
-
-/// A domain and a path behind it (upstream: `IsDomainPrefixedPath`).
-fn domain_prefixed_path(text: &str, at: &Path<'_>, errors: &mut Errors) {
-    if text.is_empty() {
-        errors.required(at, "");
-        return;
-    }
-    let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-    match text.split_once('/') {
-        Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
-            names::dns_subdomain(domain, at, errors);
-            if !path.bytes().all(is_path_byte) {
-                errors.invalid(at, path, format!("Invalid path (regex used for validation is '{PATH_PATTERN}')"));
-            }
-        }
-        _ => errors.invalid(at, text, why),
-    }
-}
-
-const PATH_PATTERN: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
-
-fn is_path_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte)
 }
 
 fn completion_mode(spec: JobSpec<'_>, at: &Path<'_>, errors: &mut Errors) {

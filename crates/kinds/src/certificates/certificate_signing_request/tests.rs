@@ -103,7 +103,7 @@ fn who_asks_is_what_the_server_saw() {
     }));
     let extra = [("example.com/\"key\"".to_owned(), vec!["one".to_owned(), "two".to_owned()])].into();
     let groups = ["crew".to_owned(), "system:authenticated".to_owned()];
-    prepare_create(&mut tree, &Requester { name: "ana", uid: "", groups: &groups, extra: &extra });
+    prepare_create(&mut tree, &Requester { name: "ana", uid: "", groups: &groups, extra: &extra, now: 0 });
     let object = json_of(&tree);
     assert_eq!(object["spec"]["username"], "ana");
     assert_eq!(object["spec"].get("uid"), None);

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use portcullis_model::go_text::quoted;
 use portcullis_model::names;
 
 use super::annotations;
@@ -13,7 +12,7 @@ use crate::views::core_v1::{
 };
 use crate::views::{At, List, shown};
 use crate::vocabulary::frozen::frozen;
-use crate::vocabulary::network::{address, sloppy};
+use crate::vocabulary::network::{address, sloppy, warn_of_address};
 use crate::vocabulary::{Errors, Path};
 
 /// Conditions that the system itself sets.
@@ -324,25 +323,9 @@ fn healths(resource: ResourceStatus<'_>, at: &Path<'_>, errors: &mut Errors) {
 pub fn warn(status: PodStatus<'_>, warnings: &mut Vec<String>) {
     let at = Path::new("status");
     for (index, one) in status.pod_ips().iter().enumerate() {
-        warn_address(one.ip(), &at.field("podIPs").index(index).field("ip"), warnings);
+        warn_of_address(one.ip(), &at.field("podIPs").index(index).field("ip"), warnings);
     }
     for (index, one) in status.host_ips().iter().enumerate() {
-        warn_address(one.ip(), &at.field("hostIPs").index(index).field("ip"), warnings);
-    }
-}
-
-/// An address should be spelled in the one way that all programs read alike (upstream: `GetWarningsForIP`).
-fn warn_address(text: &str, at: &Path<'_>, warnings: &mut Vec<String>) {
-    let (Some(address), written) = (sloppy(text), quoted(text)) else { return };
-    let mapped = match address {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped(),
-        IpAddr::V4(_) => None,
-    };
-    let should = quoted(&mapped.map_or(address, IpAddr::V4).to_string());
-    if mapped.is_some() || text.parse::<IpAddr>().is_err() {
-        let what = "will be considered invalid in a future Kubernetes release";
-        warnings.push(format!("{at}: non-standard IP address {written} {what}: use {should}"));
-    } else if address.is_ipv6() && written != should {
-        warnings.push(format!("{at}: IPv6 address {written} should be in RFC 5952 canonical format ({should})"));
+        warn_of_address(one.ip(), &at.field("hostIPs").index(index).field("ip"), warnings);
     }
 }

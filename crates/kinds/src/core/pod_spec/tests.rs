@@ -329,3 +329,21 @@ fn clients_are_told_of_what_works_otherwise_than_they_think() {
         ],
     );
 }
+
+/// A repository's own hooks ran on the node when its checkout was put where they were not expected. The driver is off; what would have
+/// been told to it stays within the volume, whoever asks hears that nothing is fetched, and no restricted pod has it.
+#[test]
+fn cve_2024_10220_a_checkout_stays_in_its_volume() {
+    let of = |directory: &str| {
+        format!(
+            r#""volumes":[{{"name":"v","gitRepo":{{"repository":"https://example.com/a","directory":"{directory}"}}}}]"#
+        )
+    };
+    let at = "spec.volumes[0].gitRepo.directory: Invalid value:";
+    check(&of("."), &[]);
+    check(&of("a"), &[]);
+    check(&of(".."), &[&format!(r#"{at} "..": must not contain '..'"#)]);
+    check(&of("a/../../b"), &[&format!(r#"{at} "a/../../b": must not contain '..'"#)]);
+    check(&of("/etc"), &[&format!(r#"{at} "/etc": must be a relative path"#)]);
+    warned(&of("a"), &["spec.volumes[0].gitRepo: deprecated in v1.11, and disabled by default in v1.33+"]);
+}

@@ -100,7 +100,8 @@ pub(super) fn after_containers(spec: PodSpec<'_>, at: &Path<'_>, warnings: &mut 
     }
 }
 
-fn of_node_label(label: &str) -> Option<&'static str> {
+/// What is said of a label of nodes under its old name.
+pub fn of_node_label(label: &str) -> Option<&'static str> {
     OLD_NODE_LABELS.iter().find(|(old, _)| *old == label).map(|(_, why)| *why)
 }
 
@@ -137,7 +138,8 @@ fn nodes(spec: PodSpec<'_>, at: &Path<'_>, warnings: &mut Vec<String>) {
     }
 }
 
-fn term(term: NodeSelectorTerm<'_>, tells_of_values: bool, at: &Path<'_>, warnings: &mut Vec<String>) {
+/// Labels of nodes that a term names by their old names; where it is only a wish, also values that no label has.
+pub fn term(term: NodeSelectorTerm<'_>, tells_of_values: bool, at: &Path<'_>, warnings: &mut Vec<String>) {
     for (index, one) in term.match_expressions().iter().enumerate() {
         let list = at.field("matchExpressions");
         let at = list.index(index);

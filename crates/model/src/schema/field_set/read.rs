@@ -1,9 +1,12 @@
 //! The little JSON that field sets are made of, read from front to back without recursion.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::super::DEPTH_MAX;
-use super::{FieldSetError, Line, STEPS_MAX, Step, StepKeys, StepValue};
+use super::builder::PathSetBuilder;
+use super::step::StepValue;
+use super::{FieldSetError, PathSet, STEPS_MAX, Step};
 
 /// Reads JSON from front to back.
 pub struct Reader<'a> {
@@ -77,6 +80,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The name of a member and where it begins, up to what is behind its colon.
+    fn name(&mut self) -> Result<(Cow<'a, str>, usize), FieldSetError> {
+        let offset = self.at;
+        let name = self.string().ok_or(FieldSetError::NotAnObject(offset))?;
+        if self.take(b':') { Ok((name, offset)) } else { Err(self.not_an_object()) }
+    }
+
     /// Goes past a string.
     fn skip_string(&mut self) -> Option<()> {
         self.at += 1;
@@ -147,9 +157,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub fn scalar(&mut self) -> Option<StepValue> {
+    pub fn scalar(&mut self) -> Option<StepValue<'a>> {
         if self.peek()? == b'"' {
-            return self.string().map(|text| StepValue::String(text.into()));
+            return self.string().map(StepValue::String);
         }
         let start = self.at;
         self.skip_value()?;
@@ -157,7 +167,7 @@ impl<'a> Reader<'a> {
             "null" => StepValue::Null,
             "true" => StepValue::Bool(true),
             "false" => StepValue::Bool(false),
-            text if text.starts_with(['{', '[']) => StepValue::Other(text.into()),
+            text if text.starts_with(['{', '[']) => StepValue::Other(text),
             text => match text.parse() {
                 Ok(value) => StepValue::Int(value),
                 Err(_) if text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
@@ -168,8 +178,15 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub fn keys(&mut self) -> Option<StepKeys> {
-        let mut keys: Vec<(Box<str>, StepValue)> = Vec::new();
+    /// A key of an element with its value.
+    pub fn key(&mut self) -> Option<(Cow<'a, str>, StepValue<'a>)> {
+        let name = self.string()?;
+        if self.take(b':') { Some((name, self.scalar()?)) } else { None }
+    }
+
+    /// All keys of an element, in any order.
+    pub fn keys(&mut self) -> Option<Vec<(Cow<'a, str>, StepValue<'a>)>> {
+        let mut keys = Vec::new();
         if !self.take(b'{') {
             return None;
         }
@@ -177,22 +194,20 @@ impl<'a> Reader<'a> {
             if !keys.is_empty() && !self.take(b',') {
                 return None;
             }
-            let name = self.string()?;
-            if !self.take(b':') {
-                return None;
-            }
-            keys.push((name.into(), self.scalar()?));
+            keys.push(self.key()?);
         }
-        keys.sort_by(|a, b| a.0.cmp(&b.0));
-        Some(keys.into())
+        Some(keys)
     }
 }
 
-/// The lines of a set whose members stand in order, which is how sets are written. None: they do not.
-pub fn in_order(text: &str) -> Result<Option<Vec<Line>>, FieldSetError> {
+/// Reads a set whose members stand in order, which is how sets are written. None: they do not.
+pub fn in_order(text: &str) -> Result<Option<PathSet>, FieldSetError> {
     let mut reader = Reader::new(text);
+    let mut scratch = Vec::new();
+    let mut set = PathSet::default();
     // A step has ten bytes or more in the sets that there are.
-    let mut lines: Vec<Line> = Vec::with_capacity(text.len() / 16 + 1);
+    set.lines.reserve(text.len() / 16 + 1);
+    set.texts.reserve(text.len() / 2);
     // Of each open object: its line, and the last line right below it.
     let mut open: Vec<(Option<usize>, Option<usize>)> = vec![(None, None)];
     reader.begin_object()?;
@@ -200,7 +215,7 @@ pub fn in_order(text: &str) -> Result<Option<Vec<Line>>, FieldSetError> {
     while let Some((parent, last)) = open.last_mut() {
         if reader.take(b'}') {
             // An object without steps is a member; one with steps says so itself.
-            if let (Some(line), None) = (parent.and_then(|at| lines.get_mut(at)), last) {
+            if let (Some(line), None) = (parent.and_then(|at| set.lines.get_mut(at)), last) {
                 line.is_member = true;
             }
             open.pop();
@@ -211,46 +226,93 @@ pub fn in_order(text: &str) -> Result<Option<Vec<Line>>, FieldSetError> {
             return Err(reader.not_an_object());
         }
         is_first = false;
-        let offset = reader.at;
-        let name = reader.string().ok_or(FieldSetError::NotAnObject(offset))?;
-        if !reader.take(b':') {
-            return Err(reader.not_an_object());
-        }
+        let (name, offset) = reader.name()?;
         if name == "." {
             reader.skip_value().ok_or(FieldSetError::NotAnObject(offset))?;
-            if let Some(line) = parent.and_then(|at| lines.get_mut(at)) {
+            if let Some(line) = parent.and_then(|at| set.lines.get_mut(at)) {
                 line.is_member = true;
             }
             continue;
         }
-        let Some(step) = Step::read(&name, offset)? else {
+        let Some(step) = Step::read(&name, offset, &mut scratch)? else {
             reader.skip_value().ok_or(FieldSetError::NotAnObject(offset))?;
             continue;
         };
-        if last.and_then(|at| lines.get(at)).is_some_and(|before| before.step >= step) {
+        if last.and_then(|at| set.lines.get(at)).is_some_and(|before| set.step(before) >= step) {
             return Ok(None);
         }
         reader.begin_object()?;
-        *last = Some(lines.len());
-        if open.len() >= DEPTH_MAX || lines.len() >= STEPS_MAX {
+        *last = Some(set.lines.len());
+        if open.len() >= DEPTH_MAX || set.lines.len() >= STEPS_MAX {
             return Err(FieldSetError::TooLarge);
         }
         let depth = open.len() as u32;
-        open.push((Some(lines.len()), None));
-        lines.push(Line { depth, is_member: false, step });
+        open.push((Some(set.lines.len()), None));
+        set.push(depth, step, false);
         is_first = true;
     }
-    if reader.is_done() { Ok(Some(lines)) } else { Err(reader.not_an_object()) }
+    if reader.is_done() { Ok(Some(set)) } else { Err(reader.not_an_object()) }
 }
 
-/// Whether one of the members among these lines stands in a text as a step. None: the text cannot be read.
-pub fn meets(lines: &[Line], text: &str) -> Option<bool> {
+/// Reads a set whose members stand in any order.
+pub fn in_any_order(text: &str) -> Result<PathSet, FieldSetError> {
+    let mut reader = Reader::new(text);
+    let mut scratch = Vec::new();
+    let mut builder = PathSetBuilder::default();
+    // The lines whose objects are open; none of the outermost.
+    let mut open: Vec<Option<u32>> = vec![None];
+    reader.begin_object()?;
+    let mut is_first = true;
+    loop {
+        if reader.take(b'}') {
+            // An object without steps is a member; one with steps says so itself.
+            if let Some(line) = open.pop().flatten() {
+                builder.end(line);
+            }
+            if open.is_empty() {
+                break;
+            }
+            is_first = false;
+            continue;
+        }
+        if !is_first && !reader.take(b',') {
+            return Err(reader.not_an_object());
+        }
+        is_first = false;
+        let (name, offset) = reader.name()?;
+        let parent = open.last().copied().flatten();
+        if name == "." {
+            reader.skip_value().ok_or(FieldSetError::NotAnObject(offset))?;
+            if let Some(line) = parent {
+                builder.mark(line);
+            }
+            continue;
+        }
+        let Some(step) = Step::read(&name, offset, &mut scratch)? else {
+            reader.skip_value().ok_or(FieldSetError::NotAnObject(offset))?;
+            continue;
+        };
+        reader.begin_object()?;
+        if open.len() >= DEPTH_MAX || builder.len() >= STEPS_MAX {
+            return Err(FieldSetError::TooLarge);
+        }
+        open.push(Some(builder.push(parent, step, false)));
+        is_first = true;
+    }
+    if !reader.is_done() {
+        return Err(reader.not_an_object());
+    }
+    if builder.is_doubled() { Err(FieldSetError::DuplicateStep) } else { Ok(builder.finish()) }
+}
+
+/// Whether one of the members of a set stands in a text as a step. None: the text cannot be read.
+pub fn meets(set: &PathSet, text: &str) -> Option<bool> {
     let mut reader = Reader::new(text);
     // Of each open object that leads on: the lines below it.
-    let mut open = vec![lines];
+    let mut open: Vec<Range<usize>> = std::iter::once(0..set.lines.len()).collect();
     reader.begin_object().ok()?;
     let mut is_first = true;
-    while let Some(below) = open.last().copied() {
+    while let Some(below) = open.last().cloned() {
         if reader.take(b'}') {
             open.pop();
             is_first = false;
@@ -260,36 +322,27 @@ pub fn meets(lines: &[Line], text: &str) -> Option<bool> {
             return None;
         }
         is_first = false;
-        let name = reader.string()?;
-        if !reader.take(b':') {
-            return None;
-        }
-        let Some(at) = place_of(below, &name) else {
+        let (name, _) = reader.name().ok()?;
+        let Some(at) = place_of(set, below.clone(), &name) else {
             reader.skip_value()?;
             continue;
         };
-        let (line, rest) = below.get(at..)?.split_first()?;
-        if line.is_member {
+        if set.lines.get(at)?.is_member {
             return Some(true);
         }
         reader.begin_object().ok()?;
-        let end = rest.iter().position(|next| next.depth <= line.depth).unwrap_or(rest.len());
-        open.push(rest.get(..end)?);
+        open.push(set.lines_below(at, below.end));
         is_first = true;
     }
     Some(false)
 }
 
 /// Where the step of this name is among the topmost of these lines.
-fn place_of(lines: &[Line], name: &str) -> Option<usize> {
-    let depth = lines.first()?.depth;
-    let read = if name.starts_with("f:") { None } else { Step::read(name, 0).ok().flatten() };
-    lines.iter().position(|line| {
-        line.depth == depth
-            && match (&line.step, &read) {
-                (Step::Field(field), _) => name.strip_prefix("f:") == Some(field),
-                (step, Some(read)) => step == read,
-                (_, None) => false,
-            }
-    })
+fn place_of(set: &PathSet, lines: Range<usize>, name: &str) -> Option<usize> {
+    let depth = set.lines.get(lines.start)?.depth;
+    let mut scratch = Vec::new();
+    // What cannot be read as a step is none that is sought.
+    let step = Step::read(name, 0, &mut scratch).ok().flatten()?;
+    let found = set.lines.get(lines.clone())?.iter().position(|line| line.depth == depth && set.step(line) == step);
+    found.map(|at| lines.start + at)
 }

@@ -1,6 +1,7 @@
 //! Tables of field sets: read, written, combined.
 #![allow(clippy::unwrap_used)]
 
+use super::super::DEPTH_MAX;
 use super::*;
 
 fn set(text: &str) -> PathSet {
@@ -112,15 +113,16 @@ fn random(seed: u64) -> PathSet {
     let mut set = PathSet::default();
     for _ in 0..draw(12) {
         let depth = 1 + draw(4) as u32;
-        let lines = (1..=depth).map(|at| {
-            let step = match draw(3) {
-                0 => Step::Value(StepValue::Int(draw(3) as i64)),
-                1 => Step::Key([("name".into(), StepValue::String(["a", "b"][draw(2) as usize].into()))].into()),
-                _ => Step::Field(["x", "y", "z"][draw(3) as usize].into()),
+        let mut one = PathSet::default();
+        for at in 1..=depth {
+            let (kind, text) = match draw(3) {
+                0 => (StepKind::Value, ["0", "1", "2"][draw(3) as usize]),
+                1 => (StepKind::Key, [r#"{"name":"a"}"#, r#"{"name":"b"}"#][draw(2) as usize]),
+                _ => (StepKind::Field, ["x", "y", "z"][draw(3) as usize]),
             };
-            Line { depth: at, is_member: at == depth, step }
-        });
-        set = set.union(&PathSet { lines: lines.collect() });
+            one.push(at, Step { kind, text }, at == depth);
+        }
+        set = set.union(&one);
     }
     set
 }
@@ -138,7 +140,7 @@ fn laws() {
         // What is looked for in a text is found there, whatever the order of its members.
         assert!(rest == a || b.may_meet(&a.to_json()), "seed {seed}");
         assert!(!PathSet::default().may_meet(&a.to_json()), "seed {seed}");
-        assert_eq!(PathSet::read_in_any_order(&a.to_json()), Ok(a.clone()), "seed {seed}");
+        assert_eq!(read::in_any_order(&a.to_json()), Ok(a.clone()), "seed {seed}");
         assert_eq!(a.is_within(&b), rest.is_empty(), "seed {seed}");
         let below = a.difference_below(&b);
         assert_eq!(below.difference(&rest), PathSet::default(), "seed {seed}");

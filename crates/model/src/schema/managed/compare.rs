@@ -4,18 +4,20 @@
 //! addition when an empty object has one too. What is the same costs no path: it is not looked into, and the steps to a place become lines
 //! only when something below it differs.
 
-use std::iter::Peekable;
+use std::cmp::Ordering;
 
 use super::super::encode_json;
-use super::super::field_set::{PathSet, Step};
-use super::super::{Attributes, Presence, Schema, TypeId, TypeRef};
+use super::super::field_set::{PathSet, Step, StepKind};
+use super::super::{Attributes, FIELDS_MAX, FieldSet, Presence, Schema, TypeId, TypeRef};
 use super::held::Holdings;
 use super::same::SameValues;
-use super::shape::{CompareError, Shape, Shapes};
-use crate::tree::{Children, Kind, NodeId, Tree};
+use super::shape::{CompareError, Shape, Shapes, Steps};
+use crate::tree::{Kind, NodeId, Tree};
 
-/// Fields of an object that room is made for at once. Most have fewer.
-const FIELDS_EXPECTED: usize = 12;
+/// Values that room is made for at once: those on the way to the deepest one of most objects, and their siblings.
+const CHILDREN_EXPECTED: usize = 48;
+/// Containers that most objects have inside of each other.
+const DEPTH_EXPECTED: usize = 12;
 
 /// What differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,16 +45,22 @@ pub fn compare(schema: &Schema, old: &Tree, new: &Tree) -> Result<Comparison, Co
         same: SameValues::new(old, new),
         held: Holdings::new(schema, old, new),
         found: Comparison::default(),
-        open: Vec::new(),
+        open: Vec::with_capacity(DEPTH_EXPECTED),
+        children: Vec::with_capacity(CHILDREN_EXPECTED),
+        names: Vec::new(),
+        of_rank: [Pair::NOTHING; FIELDS_MAX],
+        in_changed: 1,
+        in_removed: 1,
     };
     let root = Pair { old: Value::Node(old.root()), new: Value::Node(new.root()) };
     if let Some(ty) = new.object_type(new.root()) {
-        walker.descend(None, root, Shape::Object(ty))?;
+        walker.open(Name::Field(""), root, Shape::Object(ty))?;
     }
-    while let Some(mut frame) = walker.open.pop() {
-        if let Some(child) = frame.children.pop() {
-            walker.open.push(frame);
-            walker.visit(child)?;
+    while let Some(frame) = walker.open.last() {
+        let is_left = walker.children.len() > frame.children_at;
+        match if is_left { walker.children.pop() } else { None } {
+            Some(child) => walker.visit(child)?,
+            None => walker.close(),
         }
     }
     Ok(walker.found)
@@ -82,15 +90,37 @@ struct Pair {
     new: Value,
 }
 
-/// How a step is named, before anybody needs to know it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+impl Pair {
+    const NOTHING: Pair = Pair { old: Value::Absent, new: Value::Absent };
+
+    /// With zero values where this is not, and the object around it is.
+    fn with_zeros(self, around: Pair) -> Pair {
+        let zero = |value: Value, around: Value| match (value, around) {
+            (Value::Absent, Value::Zero | Value::Node(_)) => Value::Zero,
+            (value, _) => value,
+        };
+        Pair { old: zero(self.old, around.old), new: zero(self.new, around.new) }
+    }
+}
+
+/// How a step is named.
+#[derive(Clone, Copy, Debug)]
 enum Name<'a> {
+    /// A field or a key of a map.
     Field(&'a str),
-    Step(Step),
+    /// An element of a list, whose step has this text among the names.
+    Element(StepKind, Place),
+}
+
+/// Where a name is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: u32,
+    end: u32,
 }
 
 /// A value that is still to be visited.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Child<'a> {
     name: Name<'a>,
     pair: Pair,
@@ -102,12 +132,10 @@ struct Child<'a> {
 
 /// A container whose children are not all visited yet.
 struct Frame<'a> {
-    name: Option<Name<'a>>,
-    /// Whether its own step stands in each set. It does once something below differs.
-    is_in_changed: bool,
-    is_in_removed: bool,
-    /// In reverse order of their steps.
-    children: Vec<Child<'a>>,
+    name: Name<'a>,
+    /// Where its children begin among those of all frames, and their names.
+    children_at: usize,
+    names_at: usize,
 }
 
 struct Walker<'a> {
@@ -119,12 +147,22 @@ struct Walker<'a> {
     held: Holdings<'a>,
     /// Both sets grow at their ends: values are visited in the order of paths.
     found: Comparison,
+    /// The outermost is the object, which is no step.
     open: Vec<Frame<'a>>,
+    /// The children of all open frames, those of each in reverse order of their steps.
+    children: Vec<Child<'a>>,
+    /// The names of the elements of open lists, one behind the other.
+    names: Vec<u8>,
+    /// By the order of names: the fields of a struct while they are found.
+    of_rank: [Pair; FIELDS_MAX],
+    /// How many of the open frames stand in each set. A frame does once something below it differs, and all around it do then.
+    in_changed: usize,
+    in_removed: usize,
 }
 
 impl<'a> Walker<'a> {
     fn visit(&mut self, child: Child<'a>) -> Result<(), CompareError> {
-        let Child { name, pair, ty, attributes, known } = child;
+        let Child { name, pair, ty, attributes, known, .. } = child;
         if let Some(mark) = known {
             self.mark(name, mark);
             return Ok(());
@@ -137,7 +175,7 @@ impl<'a> Walker<'a> {
         }
         let has_parts = self.has_parts(self.old, pair.old, ty) || self.has_parts(self.new, pair.new, ty);
         match self.shapes.of(ty, attributes).filter(|_| has_parts) {
-            Some(shape) => self.descend(Some(name), pair, shape)?,
+            Some(shape) => self.descend(name, pair, shape)?,
             None => self.compare_leaf(name, pair, ty),
         }
         Ok(())
@@ -157,30 +195,44 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn descend(&mut self, name: Option<Name<'a>>, pair: Pair, shape: Shape<'a>) -> Result<(), CompareError> {
-        let mut children = match shape {
-            Shape::Object(id) => self.fields(id, pair),
-            Shape::Map(element) => self.entries(element, pair),
-            Shape::Keyed(element, _) | Shape::Set(element) => self.elements(shape, element, pair)?,
-        };
-        children.reverse();
-        // What is there on one side only is a difference itself.
+    fn descend(&mut self, name: Name<'a>, pair: Pair, shape: Shape<'a>) -> Result<(), CompareError> {
+        // What is there on one side only is a difference itself, and all below it stands on the same side.
         let mark = match (pair.old, pair.new) {
             (Value::Absent, _) => Some(Mark::Changed),
             (_, Value::Absent) => Some(Mark::Removed),
             _ => None,
         };
-        let name = match (name, mark) {
-            (Some(name), Some(mark)) => {
-                self.mark(name, mark);
-                // What is below stands on the same side, so its own step is not asked for again.
-                Some(Name::Field(""))
-            }
-            (name, _) => name,
-        };
-        let (is_in_changed, is_in_removed) = (mark == Some(Mark::Changed), mark == Some(Mark::Removed));
-        self.open.push(Frame { name, is_in_changed, is_in_removed, children });
+        if let Some(mark) = mark {
+            self.mark(name, mark);
+        }
+        self.open(name, pair, shape)?;
+        match mark {
+            Some(Mark::Changed) => self.in_changed = self.open.len(),
+            Some(Mark::Removed) => self.in_removed = self.open.len(),
+            None => {}
+        }
         Ok(())
+    }
+
+    /// Opens a container and finds its children.
+    fn open(&mut self, name: Name<'a>, pair: Pair, shape: Shape<'a>) -> Result<(), CompareError> {
+        let (children_at, names_at) = (self.children.len(), self.names.len());
+        match shape {
+            Shape::Object(id) => self.find_fields(id, pair),
+            Shape::Map(element) => self.find_entries(element, pair),
+            Shape::Keyed(element, _) | Shape::Set(element) => self.find_elements(shape, element, pair)?,
+        }
+        self.open.push(Frame { name, children_at, names_at });
+        Ok(())
+    }
+
+    /// Closes the innermost container.
+    fn close(&mut self) {
+        if let Some(frame) = self.open.pop() {
+            self.names.truncate(frame.names_at);
+        }
+        self.in_changed = self.in_changed.min(self.open.len());
+        self.in_removed = self.in_removed.min(self.open.len());
     }
 
     fn compare_leaf(&mut self, name: Name<'a>, pair: Pair, ty: TypeRef) {
@@ -195,23 +247,19 @@ impl<'a> Walker<'a> {
 
     /// Adds the path of a value in the innermost container, with the steps on its way that are not there yet.
     fn mark(&mut self, name: Name<'a>, mark: Mark) {
-        let set = match mark {
-            Mark::Changed => &mut self.found.changed,
-            Mark::Removed => &mut self.found.removed,
+        let (set, written) = match mark {
+            Mark::Changed => (&mut self.found.changed, &mut self.in_changed),
+            Mark::Removed => (&mut self.found.removed, &mut self.in_removed),
         };
-        let mut depth = 1;
-        for frame in &mut self.open {
-            let Some(name) = &frame.name else { continue };
-            let is_in_set = match mark {
-                Mark::Changed => &mut frame.is_in_changed,
-                Mark::Removed => &mut frame.is_in_removed,
-            };
-            if !std::mem::replace(is_in_set, true) {
-                set.push(depth, name.to_step(), false);
-            }
-            depth += 1;
+        let step = |name: Name<'a>| match name {
+            Name::Field(name) => Step::field(name),
+            Name::Element(kind, place) => Step { kind, text: text_at(&self.names, place) },
+        };
+        for (depth, frame) in self.open.iter().enumerate().skip(*written) {
+            set.push(depth as u32, step(frame.name), false);
         }
-        set.push(depth, name.into_step(), true);
+        *written = self.open.len();
+        set.push(self.open.len() as u32, step(name), true);
     }
 
     fn is_equal(&self, pair: Pair, ty: TypeRef) -> bool {
@@ -241,153 +289,137 @@ impl<'a> Walker<'a> {
         write(self.old, pair.old) == write(self.new, pair.new) && is_held_alike()
     }
 
-    fn fields(&self, id: TypeId, pair: Pair) -> Vec<Child<'a>> {
+    fn find_fields(&mut self, id: TypeId, pair: Pair) {
         let ty = self.schema.ty(id);
-        let mut old = Fields::of(self.old, pair.old);
-        let mut new = Fields::of(self.new, pair.new);
-        let mut children = Vec::with_capacity(FIELDS_EXPECTED);
-        let last = ty.fields.len() as u16;
-        for (number, field) in (0..last).zip(&ty.fields) {
-            let zero = ty.always.contains(number);
-            let pair = Pair { old: old.take(self.old, number, zero), new: new.take(self.new, number, zero) };
-            if matches!((pair.old, pair.new), (Value::Absent, Value::Absent) | (Value::Zero, Value::Zero)) {
-                continue;
+        let is_there = |value: Value| value != Value::Absent;
+        // What both sides write though nobody set it is the same.
+        let one_sided = is_there(pair.old) != is_there(pair.new);
+        let mut found = if one_sided { ty.always_by_rank } else { FieldSet::default() };
+        for (tree, value) in [(self.old, pair.old), (self.new, pair.new)] {
+            let Value::Node(object) = value else { continue };
+            for node in tree.children(object) {
+                let rank = ty.rank(tree.field_number(node));
+                found.insert(rank);
+                if let Some(held) = self.of_rank.get_mut(usize::from(rank)) {
+                    *(if std::ptr::eq(tree, self.new) { &mut held.new } else { &mut held.old }) = Value::Node(node);
+                }
             }
-            children.push(Child {
-                name: Name::Field(&field.name),
-                pair,
-                ty: field.ty,
-                attributes: Some(&field.attributes),
-                known: None,
-            });
         }
-        children.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        children
+        while let Some(rank) = found.last() {
+            found.remove(rank);
+            let number = ty.number(rank);
+            let held = self.of_rank.get_mut(usize::from(rank)).map(|held| std::mem::replace(held, Pair::NOTHING));
+            let (Some(mut held), Some(field)) = (held, ty.fields.get(usize::from(number))) else { continue };
+            if ty.always.contains(number) {
+                held = held.with_zeros(pair);
+            }
+            let (name, attributes) = (Name::Field(&field.name), Some(&*field.attributes));
+            self.children.push(Child { name, pair: held, ty: field.ty, attributes, known: None });
+        }
     }
 
-    fn entries(&self, element: TypeRef, pair: Pair) -> Vec<Child<'a>> {
+    fn find_entries(&mut self, element: TypeRef, pair: Pair) {
         let entries = |tree: &'a Tree, value: Value| match value {
             Value::Node(node) => Some(tree.entries(node)).into_iter().flatten(),
             _ => None.into_iter().flatten(),
         };
+        let first = self.children.len();
         let mut old = entries(self.old, pair.old).peekable();
         let mut new = entries(self.new, pair.new).peekable();
-        let mut children = Vec::new();
         loop {
             let order = match (old.peek(), new.peek()) {
-                (None, None) => return children,
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
                 (Some((a, _)), Some((b, _))) => a.cmp(b),
             };
             let old_entry = if order.is_le() { old.next() } else { None };
             let new_entry = if order.is_ge() { new.next() } else { None };
             let value = |entry: Option<(&str, NodeId)>| entry.map_or(Value::Absent, |(_, node)| Value::Node(node));
-            let name = old_entry.or(new_entry).map_or("", |(name, _)| name);
+            let name = Name::Field(old_entry.or(new_entry).map_or("", |(name, _)| name));
             let pair = Pair { old: value(old_entry), new: value(new_entry) };
-            children.push(Child { name: Name::Field(name), pair, ty: element, attributes: None, known: None });
+            self.children.push(Child { name, pair, ty: element, attributes: None, known: None });
+        }
+        if let Some(found) = self.children.get_mut(first..) {
+            found.reverse();
         }
     }
 
-    /// The elements of both lists, side by side by their steps.
-    fn elements(&self, shape: Shape<'a>, element: TypeRef, pair: Pair) -> Result<Vec<Child<'a>>, CompareError> {
+    /// The elements of both lists, side by side by their names.
+    fn find_elements(&mut self, shape: Shape<'a>, element: TypeRef, pair: Pair) -> Result<(), CompareError> {
         let steps = self.shapes.steps(shape);
-        let collect = |tree: &Tree, value: Value| {
-            let Value::Node(list) = value else { return Ok(Vec::new()) };
-            let mut held =
-                tree.children(list).map(|node| Ok((steps.of(tree, node)?, node))).collect::<Result<Vec<_>, _>>()?;
-            held.sort_by(|a, b| a.0.cmp(&b.0));
-            Ok(held)
-        };
-        let (old, new) = (collect(self.old, pair.old)?, collect(self.new, pair.new)?);
-        let mut children = Vec::new();
+        let (old, new) = (self.name_all(&steps, self.old, pair.old)?, self.name_all(&steps, self.new, pair.new)?);
+        let (first, kind) = (self.children.len(), steps.kind());
         let (mut old, mut new) = (&old[..], &new[..]);
-        while let Some(next) = [old.first(), new.first()].into_iter().flatten().map(|(step, _)| step).min() {
-            let count = |list: &[(Step, NodeId)]| list.iter().take_while(|(step, _)| step == next).count();
+        loop {
+            let next = match (old.first(), new.first()) {
+                (Some(old), Some(new)) if self.order(kind, *old, *new).is_gt() => *new,
+                (Some(one), _) | (None, Some(one)) => *one,
+                (None, None) => break,
+            };
+            let count = |list: &[Named]| list.iter().take_while(|named| self.text(**named) == self.text(next)).count();
             let (old_here, old_rest) = old.split_at(count(old));
             let (new_here, new_rest) = new.split_at(count(new));
-            self.side_by_side(next, element, old_here, new_here, &mut children);
+            self.side_by_side(Name::Element(kind, next.name), element, old_here, new_here);
             (old, new) = (old_rest, new_rest);
         }
-        Ok(children)
+        if let Some(found) = self.children.get_mut(first..) {
+            found.reverse();
+        }
+        Ok(())
     }
 
-    /// Elements of one step. Those that a list has several times are one value together.
-    fn side_by_side(
-        &self,
-        step: &Step,
-        element: TypeRef,
-        old: &[(Step, NodeId)],
-        new: &[(Step, NodeId)],
-        children: &mut Vec<Child<'a>>,
-    ) {
-        let first = |list: &[(Step, NodeId)]| list.first().map_or(Value::Absent, |(_, node)| Value::Node(*node));
-        let mut push = |old: Value, new: Value, known: Option<Mark>| {
-            let name = Name::Step(step.clone());
-            children.push(Child { name, pair: Pair { old, new }, ty: element, attributes: None, known });
+    /// Names the elements of a list and gives them in the order of their names.
+    fn name_all(&mut self, steps: &Steps<'_>, tree: &Tree, list: Value) -> Result<Vec<Named>, CompareError> {
+        let Value::Node(list) = list else { return Ok(Vec::new()) };
+        let mut named = Vec::with_capacity(tree.len(list));
+        for node in tree.children(list) {
+            let at = self.names.len() as u32;
+            steps.push(tree, node, &mut self.names)?;
+            named.push(Named { name: Place { at, end: self.names.len() as u32 }, node });
+        }
+        named.sort_by(|a, b| self.order(steps.kind(), *a, *b));
+        Ok(named)
+    }
+
+    fn text(&self, named: Named) -> &str {
+        text_at(&self.names, named.name)
+    }
+
+    fn order(&self, kind: StepKind, a: Named, b: Named) -> Ordering {
+        Step { kind, text: self.text(a) }.cmp(&Step { kind, text: self.text(b) })
+    }
+
+    /// Elements of one name. Those that a list has several times are one value together.
+    fn side_by_side(&mut self, name: Name<'a>, element: TypeRef, old: &[Named], new: &[Named]) {
+        let first = |list: &[Named]| list.first().map_or(Value::Absent, |named| Value::Node(named.node));
+        let differs = || {
+            let pair = |(old, new): (&Named, &Named)| Pair { old: Value::Node(old.node), new: Value::Node(new.node) };
+            old.len() != new.len() || old.iter().zip(new).any(|both| !self.is_equal(pair(both), element))
         };
-        match (old.len(), new.len()) {
-            (0 | 1, 0 | 1) => push(first(old), first(new), None),
-            (0 | 1, _) => {
-                push(first(old), Value::Absent, None);
-                push(Value::Absent, Value::Absent, Some(Mark::Changed));
-            }
-            (_, 0 | 1) => {
-                push(Value::Absent, first(new), None);
-                push(Value::Absent, Value::Absent, Some(Mark::Removed));
-            }
-            _ => {
-                let pair = |old: &(Step, NodeId), new: &(Step, NodeId)| Pair {
-                    old: Value::Node(old.1),
-                    new: Value::Node(new.1),
-                };
-                let differs = old.len() != new.len()
-                    || old.iter().zip(new).any(|(old, new)| !self.is_equal(pair(old, new), element));
-                if differs {
-                    push(Value::Absent, Value::Absent, Some(Mark::Changed));
-                }
-            }
-        }
-    }
-}
-
-impl Name<'_> {
-    fn into_step(self) -> Step {
-        match self {
-            Name::Field(name) => Step::Field(name.into()),
-            Name::Step(step) => step,
-        }
-    }
-
-    fn to_step(&self) -> Step {
-        match self {
-            Name::Field(name) => Step::Field((*name).into()),
-            Name::Step(step) => step.clone(),
-        }
-    }
-}
-
-/// The fields of one side, taken in order.
-struct Fields<'a> {
-    value: Value,
-    rest: Option<Peekable<Children<'a>>>,
-}
-
-impl<'a> Fields<'a> {
-    fn of(tree: &'a Tree, value: Value) -> Fields<'a> {
-        let rest = match value {
-            Value::Node(node) => Some(tree.children(node).peekable()),
-            _ => None,
+        let nothing = Pair::NOTHING;
+        let (before, after) = match (old.len(), new.len()) {
+            (0 | 1, 0 | 1) => ((Pair { old: first(old), new: first(new) }, None), None),
+            (0 | 1, _) => ((Pair { old: first(old), ..nothing }, None), Some(Mark::Changed)),
+            (_, 0 | 1) => ((Pair { new: first(new), ..nothing }, None), Some(Mark::Removed)),
+            _ => ((nothing, differs().then_some(Mark::Changed)), None),
         };
-        Fields { value, rest }
-    }
-
-    fn take(&mut self, tree: &Tree, number: u16, zero: bool) -> Value {
-        let next = self.rest.as_mut().and_then(|rest| rest.next_if(|node| tree.field_number(*node) == number));
-        match next {
-            Some(node) => Value::Node(node),
-            None if zero && self.value != Value::Absent => Value::Zero,
-            None => Value::Absent,
+        let after = after.map(|mark| (nothing, Some(mark)));
+        for (pair, known) in [Some(before), after].into_iter().flatten() {
+            self.children.push(Child { name, pair, ty: element, attributes: None, known });
         }
     }
+}
+
+/// An element of a list and its name.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    name: Place,
+    node: NodeId,
+}
+
+/// A name, which is made of strings and ASCII.
+fn text_at(names: &[u8], place: Place) -> &str {
+    let name = names.get(place.at as usize..place.end as usize).unwrap_or_default();
+    std::str::from_utf8(name).unwrap_or_default()
 }

@@ -5,10 +5,14 @@
 //!
 //! Reading order: this file, `owned`, `compare` with `same` and `held`, `fields`, `shape`, and `field_set` beside it.
 
+mod apply;
 mod compare;
 mod fields;
 mod held;
+mod merge;
 mod owned;
+mod place;
+mod remove;
 mod same;
 mod shape;
 
@@ -16,9 +20,12 @@ use std::sync::OnceLock;
 
 use thiserror::Error;
 
+pub use apply::{Application, ApplyError, Conflict, Part, Versions};
 pub use compare::{Comparison, compare};
 pub use fields::fields;
+pub use merge::merge;
 pub use owned::OwnedFields;
+pub use place::place;
 pub use same::is_same;
 pub use shape::CompareError;
 

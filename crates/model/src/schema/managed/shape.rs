@@ -3,8 +3,9 @@
 
 use thiserror::Error;
 
-use super::super::field_set::{Step, StepValue};
+use super::super::field_set::{StepBuf, StepKind};
 use super::super::{Attributes, Schema, Type, TypeId, TypeRef, encode_json};
+use crate::go_text::push_json_string;
 use crate::tree::{Kind, NodeId, Tree};
 
 /// A value that has no paths: upstream keeps no managers of such an object.
@@ -16,6 +17,9 @@ pub enum CompareError {
     /// An element of a list with keys, or of a set, is not one.
     #[error("an element of {0} is null or of another type")]
     MisplacedElement(Box<str>),
+    /// Two elements of a list that is applied are called the same.
+    #[error("duplicate entries for key {0}")]
+    Duplicate(String),
 }
 
 /// What has parts of its own.
@@ -90,44 +94,75 @@ pub struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// The step that names an element.
-    pub fn of(&self, tree: &Tree, node: NodeId) -> Result<Step, CompareError> {
+    /// The kind of all its steps.
+    pub const fn kind(&self) -> StepKind {
+        match self.naming {
+            Naming::Keys(..) => StepKind::Key,
+            Naming::Value => StepKind::Value,
+        }
+    }
+
+    /// The step that leads to an element.
+    pub fn of(&self, tree: &Tree, node: NodeId) -> Result<StepBuf, CompareError> {
+        let mut text = Vec::new();
+        self.push(tree, node, &mut text)?;
+        // Made of strings and ASCII.
+        Ok(StepBuf::new(self.kind(), std::str::from_utf8(&text).unwrap_or_default()))
+    }
+
+    /// Appends the text of the step that leads to an element.
+    pub fn push(&self, tree: &Tree, node: NodeId, out: &mut Vec<u8>) -> Result<(), CompareError> {
         let Naming::Keys(ty, keys) = &self.naming else {
-            return match self.value(tree, node, self.element) {
-                Some(StepValue::Other(_) | StepValue::Null) | None => {
-                    Err(CompareError::MisplacedElement("a set".into()))
-                }
-                Some(value) => Ok(Step::Value(value)),
+            let start = out.len();
+            self.push_value(tree, node, self.element, out);
+            return match out.get(start..) {
+                None | Some([] | [b'{' | b'[', ..] | b"null") => Err(CompareError::MisplacedElement("a set".into())),
+                Some(_) => Ok(()),
             };
         };
         if tree.kind(node) != Kind::Object {
             return Err(CompareError::MisplacedElement(ty.name.clone()));
         }
-        let mut held: Vec<(Box<str>, StepValue)> = Vec::with_capacity(keys.len());
+        let start = out.len();
         for (name, number) in keys {
-            let Some(field) = number.and_then(|number| ty.fields.get(usize::from(number))) else { continue };
-            let value = match number.and_then(|number| tree.field(node, number)) {
-                Some(value) => self.value(tree, value, field.ty),
-                None if number.is_some_and(|number| ty.always.contains(number)) => {
-                    let zero = self.schema.zero_json(field.ty, field.presence);
-                    StepValue::read(std::str::from_utf8(zero).unwrap_or_default())
-                }
-                None => field.attributes.default.as_deref().and_then(StepValue::read),
-            };
-            held.extend(value.map(|value| ((*name).into(), value)));
+            let before = out.len();
+            out.push(if before == start { b'{' } else { b',' });
+            push_json_string(out, name);
+            out.push(b':');
+            if !self.push_key(tree, node, ty, *number, out) {
+                out.truncate(before);
+            }
         }
-        if held.is_empty() { Err(CompareError::NoKey(ty.name.clone())) } else { Ok(Step::Key(held.into())) }
+        if out.len() == start {
+            return Err(CompareError::NoKey(ty.name.clone()));
+        }
+        out.push(b'}');
+        Ok(())
     }
 
-    fn value(&self, tree: &Tree, node: NodeId, ty: TypeRef) -> Option<StepValue> {
-        if let Some(text) = tree.string(node) {
-            return Some(StepValue::String(text.into()));
+    /// Appends the value of a key of an element and says whether it has one.
+    fn push_key(&self, tree: &Tree, node: NodeId, ty: &Type, key: Option<u16>, out: &mut Vec<u8>) -> bool {
+        let Some((number, field)) = key.and_then(|number| Some((number, ty.fields.get(usize::from(number))?))) else {
+            return false;
+        };
+        if let Some(value) = tree.field(node, number) {
+            self.push_value(tree, value, field.ty, out);
+        } else if ty.always.contains(number) {
+            out.extend_from_slice(self.schema.zero_json(field.ty, field.presence));
+        } else if let Some(default) = field.attributes.default.as_deref() {
+            out.extend_from_slice(default.as_bytes());
+        } else {
+            return false;
         }
-        if let Some(value) = tree.int(node) {
-            return Some(StepValue::Int(value));
+        true
+    }
+
+    /// Appends a value as JSON.
+    fn push_value(&self, tree: &Tree, node: NodeId, ty: TypeRef, out: &mut Vec<u8>) {
+        match (tree.string(node), tree.int(node)) {
+            (Some(text), _) => push_json_string(out, text),
+            (_, Some(value)) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+            _ => encode_json::write_value(self.schema, tree, node, ty, out),
         }
-        let mut text = Vec::new();
-        encode_json::write_value(self.schema, tree, node, ty, &mut text);
-        StepValue::read(std::str::from_utf8(&text).ok()?)
     }
 }

@@ -95,24 +95,17 @@ fn request_is_within(name: &str, request: &str, limit: &str, at: &Path<'_>, erro
 
 /// Huge pages come whole. An object that was let in with half of one keeps it.
 fn validate_huge_pages(name: &str, amount: &str, scope: &Scope<'_>, at: &Path<'_>, errors: &mut Errors) {
-    if !name.starts_with(HUGE_PAGES_PREFIX) || scope.may_split_huge_pages() || is_divisible(name, amount) {
-        return;
+    if name.starts_with(HUGE_PAGES_PREFIX) && !scope.may_split_huge_pages() {
+        resource_names::whole_huge_pages(name, amount, at, errors);
     }
-    let Ok(amount) = Quantity::parse(amount) else { return };
-    errors.invalid(at, amount.to_string(), format!("{amount} is not positive integer multiple of {name}"));
-}
-
-/// Whether the amount is a multiple of the size in the name.
-fn is_divisible(name: &str, amount: &str) -> bool {
-    let size = name.strip_prefix(HUGE_PAGES_PREFIX).and_then(|size| Quantity::parse(size).ok());
-    let (Some(size), Ok(amount)) = (size, Quantity::parse(amount)) else { return false };
-    size.sign() > 0 && size.milli_value() % 1000 == 0 && amount.value().checked_rem(size.value()) == Some(0)
 }
 
 /// Whether a spec asks somewhere for a part of a huge page.
 pub(super) fn splits_huge_pages(spec: PodSpec<'_>) -> bool {
     let splits = |amounts: Map<'_, &str>| {
-        amounts.iter().any(|(name, amount)| name.starts_with(HUGE_PAGES_PREFIX) && !is_divisible(name, amount))
+        amounts
+            .iter()
+            .any(|(name, amount)| name.starts_with(HUGE_PAGES_PREFIX) && !resource_names::is_whole_pages(name, amount))
     };
     let container_splits =
         |container: Container<'_>| splits(container.resources().limits()) || splits(container.resources().requests());
@@ -228,7 +221,7 @@ mod tests {
     #[test]
     fn huge_pages_come_whole() {
         let check = |name: &str, amount: &str, expected: bool| {
-            assert_eq!(is_divisible(name, amount), expected, "{name} {amount}")
+            assert_eq!(resource_names::is_whole_pages(name, amount), expected, "{name} {amount}")
         };
         check("hugepages-2Mi", "4Mi", true);
         check("hugepages-2Mi", "0", true);

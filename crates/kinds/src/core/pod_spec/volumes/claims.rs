@@ -35,7 +35,7 @@ pub fn claim(source: PersistentVolumeClaimVolumeSource<'_>, at: &Path<'_>, error
 pub fn ephemeral(source: EphemeralVolumeSource<'_>, at: &Path<'_>, errors: &mut Errors) {
     let at = at.field("volumeClaimTemplate");
     let Some(template) = source.volume_claim_template() else { return errors.required(&at, "") };
-    template_metadata(template.metadata(), &at.field("metadata"), errors);
+    template_metadata(template.metadata(), "cannot be set for an ephemeral volume", &at.field("metadata"), errors);
     claim_spec::validate(template.spec(), &at.field("spec"), errors);
 }
 
@@ -57,13 +57,14 @@ pub fn is_made_here(spec: PodSpec<'_>, pod: &str, claim: &str) -> bool {
     !pod.is_empty() && spec.volumes().iter().any(|one| one.name() == volume && one.ephemeral().is_some())
 }
 
-fn template_metadata(metadata: ObjectMeta<'_>, at: &Path<'_>, errors: &mut Errors) {
+/// The metadata of what is made of a template: labels and annotations, and nothing else.
+pub fn template_metadata(metadata: ObjectMeta<'_>, why_not: &'static str, at: &Path<'_>, errors: &mut Errors) {
     labels::annotations(metadata.annotations(), &at.field("annotations"), errors);
     labels::labels(metadata.labels(), &at.field("labels"), errors);
     for (field, name) in NOT_IN_TEMPLATE {
         let place = metadata.place().get(*field);
         if place.id().is_some_and(|node| !is_nothing(place.tree(), node)) {
-            errors.forbidden(&at.field(name), "cannot be set for an ephemeral volume");
+            errors.forbidden(&at.field(name), why_not);
         }
     }
 }

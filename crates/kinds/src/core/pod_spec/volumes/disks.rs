@@ -9,7 +9,10 @@ use crate::views::shown;
 use crate::vocabulary::{Errors, Path};
 
 /// Longest name of a volume with its portal, where an initiator is named.
-const INITIATOR_LEN_MAX: usize = 64;
+pub const INITIATOR_LEN_MAX: usize = 64;
+/// What is said of a longer one.
+pub const INITIATOR_TOO_LONG: &str = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if \
+                                      iscsi.initiatorName is specified.";
 /// Where managed disks of Azure are.
 const MANAGED_URI: &str =
     "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}";
@@ -124,13 +127,13 @@ pub fn iscsi(source: ISCSIVolumeSource<'_>, at: &Path<'_>, errors: &mut Errors) 
 /// With an initiator of its own a volume's name goes into a name of limited length. `at` is where the volume stands.
 pub fn iscsi_name(source: ISCSIVolumeSource<'_>, volume: &str, at: &Path<'_>, errors: &mut Errors) {
     if source.initiator_name().is_some() && volume.len() + 1 + source.target_portal().len() > INITIATOR_LEN_MAX {
-        let why = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
-        errors.invalid(&at.field("name"), volume, why);
+        errors.invalid(&at.field("name"), volume, INITIATOR_TOO_LONG);
     }
 }
 
 /// A name of one of the three forms (RFC 3720): `iqn.2001-04.com.example:disk`, `eui.` and 16 digits, `naa.` and 32 digits.
-fn is_iscsi_name(name: &str) -> bool {
+#[must_use]
+pub fn is_iscsi_name(name: &str) -> bool {
     let is_digits = |rest: &str, count: usize| {
         let mut after = rest.chars();
         after.next().is_some_and(|separator| separator != '\n')

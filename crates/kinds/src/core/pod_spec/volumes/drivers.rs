@@ -2,6 +2,7 @@
 
 use portcullis_model::names;
 
+use crate::views::Map;
 use crate::views::core_v1::{CSIVolumeSource, FlexVolumeSource};
 use crate::vocabulary::{Errors, Path};
 
@@ -32,15 +33,19 @@ pub fn driver_name(name: &str, at: &Path<'_>, errors: &mut Errors) {
     errors.complain(at, name, names::dns1123_subdomain(&name.to_ascii_lowercase()));
 }
 
-/// A volume of a program on the node. Options under Kubernetes' own domains are set by the node alone.
+/// A volume of a program on the node.
 pub fn flex_volume(source: FlexVolumeSource<'_>, at: &Path<'_>, errors: &mut Errors) {
     source.check_driver(at, errors);
-    for (key, _) in source.options().iter() {
+    flex_options(source.options(), &at.field("options"), errors);
+}
+
+/// Options under Kubernetes' own domains are set by the node alone.
+pub fn flex_options(options: Map<'_, &str>, at: &Path<'_>, errors: &mut Errors) {
+    for (key, _) in options.iter() {
         let domain = key.split_once('/').map_or(key, |(domain, _)| domain).to_ascii_lowercase();
         let is_of = |own: &str| domain.strip_suffix(own).is_some_and(|above| above.is_empty() || above.ends_with('.'));
         if is_of("kubernetes.io") || is_of("k8s.io") {
-            let why = "kubernetes.io and k8s.io namespaces are reserved";
-            errors.invalid(&at.field("options").key(key), key, why);
+            errors.invalid(&at.key(key), key, "kubernetes.io and k8s.io namespaces are reserved");
         }
     }
 }

@@ -1,0 +1,187 @@
+//! Server-side apply of an object: the engine of `model` with what the server knows of versions, managers and doors (upstream:
+//! `managedfields.FieldManager.Apply` and the managers that it is made of).
+
+use portcullis_model::go_text::quoted;
+use portcullis_model::schema::field_set::PathSet;
+use portcullis_model::schema::managed::{
+    Application, ApplyError, Change, Conflict, Manager, Managers, Operation, Part, Versions, compare,
+};
+use portcullis_model::schema::{Schema, TypeId};
+use portcullis_model::status::{Status, StatusCause};
+use portcullis_model::time::time_text;
+use portcullis_model::tree::Tree;
+
+use super::managed::{convert, ignored, served_as, stored};
+use super::metadata::metadata_of;
+use super::{Registry, Served};
+use crate::request::Request;
+use crate::verbs::input::Expected;
+
+/// Who owned the fields of an object without managers before somebody applied to it.
+const MANAGER_BEFORE: &str = "before-first-apply";
+/// The subresource through which replicas are owned.
+const SCALE: &str = "scale";
+
+/// What a client applies.
+pub struct Applied<'a> {
+    /// What it wants.
+    pub wanted: &'a Tree,
+    /// All that it said: zeros that are the same as absent, and nulls, too.
+    pub given: &'a Tree,
+    /// Who applies.
+    pub manager: &'a str,
+    /// Whether it takes what others own.
+    pub force: bool,
+}
+
+/// Applies to an object; `live` is what is stored, or an empty object. Returns the object with its managers.
+pub fn apply(
+    registry: &Registry,
+    request: &Request<'_>,
+    live: &Tree,
+    applied: &Applied<'_>,
+    now: i64,
+) -> Result<Tree, ApplyError> {
+    let served = request.served;
+    let version = &served.resource.api_version;
+    let mut managers = stored(served, live);
+    let mut bare = live.clone();
+    let metadata = metadata_of(served, &mut bare);
+    bare.remove(metadata, served.meta.managed_fields);
+    let is_new = live.is_empty(live.root());
+    if managers.entries.is_empty() && !is_new {
+        own_all(served, &mut managers, &bare);
+    }
+    let manager = Manager {
+        name: applied.manager.to_owned(),
+        operation: Operation::Apply,
+        api_version: version.clone(),
+        subresource: request.info.subresource.to_owned(),
+    };
+    let Applied { wanted, given, force, .. } = *applied;
+    let application = Application { manager, wanted, given, ignored: ignored(request), force, now };
+    let versions = OfKind { registry, served };
+    let outcome = managers.apply(&versions, &bare, application)?;
+    let Some(mut tree) = outcome else { return Ok(live.clone()) };
+    let metadata = metadata_of(served, &mut tree);
+    managers.write(served.schema, &mut tree, metadata, served.meta.managed_fields);
+    Ok(tree)
+}
+
+/// Applies to what is shown of an object as an object of its own (a scale), whose one owned path stands in the same place. Returns what
+/// is shown, and the object's managers.
+pub fn apply_part(
+    served: &Served,
+    object: &Tree,
+    shown: Expected<'_>,
+    live: &Tree,
+    applied: &Applied<'_>,
+    path: &[&str],
+    now: i64,
+) -> Result<(Tree, Managers), ApplyError> {
+    let (path, nothing) = (PathSet::of_fields(&[path]), PathSet::default());
+    let part = Part { path: &path, shown: &path, version: shown.api_version };
+    let mut managers = stored(served, object);
+    let mut owners = managers.of_part(&part);
+    let manager = Manager {
+        name: applied.manager.to_owned(),
+        operation: Operation::Apply,
+        api_version: shown.api_version.to_owned(),
+        subresource: SCALE.to_owned(),
+    };
+    let Applied { wanted, given, force, .. } = *applied;
+    let application = Application { manager, wanted, given, ignored: &nothing, force, now };
+    let outcome = owners.apply(&OneVersion(shown), live, application)?;
+    managers.set_part(&part, owners, &served.resource.api_version);
+    Ok((outcome.unwrap_or_else(|| live.clone()), managers))
+}
+
+/// A type that has one version.
+struct OneVersion<'a>(Expected<'a>);
+
+impl Versions for OneVersion<'_> {
+    fn type_of(&self, version: &str) -> Option<(&Schema, TypeId)> {
+        (version == self.0.api_version).then_some((self.0.schema, self.0.ty))
+    }
+
+    fn convert(&self, tree: &Tree, from: &str, to: &str) -> Option<Tree> {
+        (from == to).then(|| tree.clone())
+    }
+}
+
+/// Gives all that an object has to whoever made it before managers were kept.
+fn own_all(served: &Served, managers: &mut Managers, live: &Tree) {
+    let nothing = Tree::new(served.resource.type_id);
+    let Ok(comparison) = compare(served.schema, &nothing, live) else { return };
+    let manager = Manager {
+        name: MANAGER_BEFORE.to_owned(),
+        operation: Operation::Update,
+        api_version: served.resource.api_version.clone(),
+        subresource: String::new(),
+    };
+    let everything = PathSet::default();
+    let change = Change { manager, comparison, ignored: &everything, now: None };
+    managers.update(change, &mut |_| None);
+}
+
+/// The versions of one kind.
+struct OfKind<'a> {
+    registry: &'a Registry,
+    served: &'a Served,
+}
+
+impl Versions for OfKind<'_> {
+    fn type_of(&self, version: &str) -> Option<(&Schema, TypeId)> {
+        let served = served_as(self.registry, self.served, version)?;
+        Some((served.schema, served.resource.type_id))
+    }
+
+    fn convert(&self, tree: &Tree, from: &str, to: &str) -> Option<Tree> {
+        let (from, to) = (served_as(self.registry, self.served, from)?, served_as(self.registry, self.served, to)?);
+        convert(from, to, tree)
+    }
+}
+
+/// What a client is told of fields that others own: each is a cause.
+pub fn conflict(conflicts: &[Conflict]) -> Status {
+    let paths: Vec<(String, Vec<String>)> =
+        conflicts.iter().map(|conflict| (shown(conflict), conflict.fields.paths())).collect();
+    let causes = paths.iter().flat_map(|(manager, paths)| {
+        paths.iter().map(move |path| StatusCause {
+            reason: "FieldManagerConflict".into(),
+            message: format!("conflict with {manager}"),
+            field: path.clone(),
+        })
+    });
+    let causes: Vec<StatusCause> = causes.collect();
+    let message = match (causes.len(), paths.first()) {
+        (1, Some((manager, paths))) => {
+            format!("Apply failed with 1 conflict: conflict with {manager}: {}", paths.join(""))
+        }
+        (count, _) => {
+            let mut lines = Vec::new();
+            for (manager, paths) in &paths {
+                lines.push(format!("conflicts with {manager}"));
+                lines.extend(paths.iter().map(|path| format!("- {path}")));
+            }
+            format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
+        }
+    };
+    Status::apply_conflict(message, causes)
+}
+
+/// A manager as conflicts name it.
+fn shown(conflict: &Conflict) -> String {
+    let Manager { name, operation, api_version, subresource } = &conflict.manager;
+    let mut shown = quoted(name);
+    if !subresource.is_empty() {
+        shown.push_str(&format!(" with subresource {}", quoted(subresource)));
+    }
+    if *operation == Operation::Update {
+        shown.push_str(&format!(" using {api_version}"));
+        if let Some(since) = conflict.since {
+            shown.push_str(&format!(" at {}", time_text(since)));
+        }
+    }
+    shown
+}
