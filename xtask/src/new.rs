@@ -195,7 +195,7 @@ fn add_line(path: &Path, line: &str, beginning: &str) -> Result<()> {
 
 /// Makes the file of a kind in a copy of the crate and runs its tests: what the scaffold makes compiles.
 pub fn check() -> Result<()> {
-    // The first kinds without a file are as good as any; once all have one, the scaffold has nothing left to do.
+    // Any that has none: one that is not stored, once all that are have theirs.
     let free = first_without_file(&workspace().join(KINDS))?;
     let Some((group, kind)) = free else {
         println!("every kind has a file");
@@ -214,7 +214,8 @@ pub fn check() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["test", "-p", "portcullis-kinds", "--lib", &format!("{name}::")])
-        .env("CARGO_TARGET_DIR", workspace().join("target"))
+        // Not the project's own: cargo names packages by their place in the workspace, so it would take the copy's for the project's.
+        .env("CARGO_TARGET_DIR", workspace().join("target/scaffold"))
         .current_dir(copy.path())
         .status()
         .context("cannot run cargo")?;

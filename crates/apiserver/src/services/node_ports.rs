@@ -295,7 +295,9 @@ mod tests {
         assert_eq!(read.iter().collect::<Vec<_>>(), [30_000, 30_123, 32_201, 32_767]);
         // 32201 is the highest of two: 276 bytes, the first of them 2.
         let mut ports = PortSet::new();
-        ports.extend([30_769, 32_201]);
+        for port in [30_769, 32_201] {
+            ports.insert(port);
+        }
         let object: Value = serde_json::from_slice(&ports.write(range)).unwrap();
         let data = STANDARD.decode(object["data"].as_str().unwrap()).unwrap();
         assert_eq!((data.len(), data.first().copied()), (276, Some(2)));

@@ -124,7 +124,7 @@ async fn a_cluster_begins_with_flow_control_and_its_own_api_services() {
 #[tokio::test]
 async fn a_start_puts_flow_control_and_api_services_right() {
     let cluster = Cluster::new().await;
-    // One that must be there, one that an operator took over, one of an operator, one of an earlier build.
+    // One that is suggested, one that an operator took over, one of an operator, one of an earlier build.
     let level = |name: &str| format!("{FLOW_CONTROL}/prioritylevelconfigurations/{name}");
     let shares = |shares: i32| json!({"spec": {"limited": {"nominalConcurrencyShares": shares}}});
     let made = |name: &str, said: &str| {
@@ -133,7 +133,8 @@ async fn a_start_puts_flow_control_and_api_services_right() {
             "spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}},
         })
     };
-    assert_eq!(cluster.merge(&level("catch-all"), shares(77)).await.code, 200);
+    assert_eq!(cluster.merge(&level("catch-all"), shares(77)).await.code, 422, "it must be as it is");
+    assert_eq!(cluster.merge(&level("workload-low"), shares(77)).await.code, 200);
     let mut own = shares(78);
     own["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"] = json!("false");
     assert_eq!(cluster.merge(&level("system"), own).await.code, 200);
@@ -147,8 +148,8 @@ async fn a_start_puts_flow_control_and_api_services_right() {
     assert_eq!(said.code, 200, "{}", said.message());
 
     assert!(start_again(&cluster).await);
-    let said = cluster.get(&level("catch-all")).await;
-    assert_eq!(said.at("/spec/limited/nominalConcurrencyShares"), 5);
+    let said = cluster.get(&level("workload-low")).await;
+    assert_eq!(said.at("/spec/limited/nominalConcurrencyShares"), 100);
     assert_eq!(said.at("/metadata/generation"), 3);
     assert_eq!(cluster.get(&level("system")).await.at("/spec/limited/nominalConcurrencyShares"), 78);
     assert_eq!(cluster.get(&level("own")).await.code, 200);

@@ -102,15 +102,18 @@ async fn doors_have_managers_of_their_own() {
 async fn a_change_counts_in_every_version() {
     let cluster = Cluster::new().await;
     let regarding = json!({"kind": "Pod", "namespace": "default", "name": "p"});
-    let event = json!({"metadata": {"name": "e"}, "involvedObject": regarding, "reason": "R", "message": "old"});
-    let created = cluster.post(&format!("{CORE_EVENTS}?fieldManager=one"), event).await;
+    let event = json!({
+        "metadata": {"name": "e"}, "regarding": regarding, "reason": "R", "note": "old", "action": "A", "type": "Normal",
+        "eventTime": "2027-01-15T08:00:00.000000Z", "reportingController": "example.com/c", "reportingInstance": "c-1",
+    });
+    let created = cluster.post(&format!("{EVENTS}?fieldManager=one"), event).await;
     assert_eq!(created.code, 201, "{}", created.message());
-    let patched = cluster.merge(&format!("{EVENTS}/e?fieldManager=two"), json!({"note": "new"})).await;
+    let patched = cluster.merge(&format!("{CORE_EVENTS}/e?fieldManager=two"), json!({"message": "new"})).await;
     let held = owners(&patched);
     // The core version calls it `message`.
     assert_eq!(held.len(), 2, "{}", patched.message());
-    assert!(held[0].starts_with("one") && !held[0].contains("f:message"), "{}", held[0]);
-    assert_eq!(held[1], r#"two {"f:note":{}}"#);
+    assert!(held[0].starts_with("one") && !held[0].contains("f:note"), "{}", held[0]);
+    assert_eq!(held[1], r#"two {"f:message":{}}"#);
 }
 
 #[tokio::test]
