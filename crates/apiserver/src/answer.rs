@@ -390,8 +390,11 @@ fn told(accepted: Accepted, status: Status) -> Response<HttpBody> {
 }
 
 /// Sends a status in the accepted encoding.
-pub fn status_in(accepted: Accepted, status: &Status) -> Response<HttpBody> {
+pub fn status_in(mut accepted: Accepted, status: &Status) -> Response<HttpBody> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::OK);
+    if !code.is_success() && accepted.shape != Shape::Object {
+        accepted.format = accepted.errors;
+    }
     let text = match accepted.format {
         Format::Protobuf => status.to_protobuf(),
         Format::Json | Format::Yaml => {

@@ -12,12 +12,13 @@ use portcullis_model::go_text::push_json_string;
 use portcullis_model::schema::encode_json;
 use portcullis_model::status::Status;
 use portcullis_model::tree::Tree;
+use portcullis_model::yaml;
 use serde_json::Value;
 
 use crate::answer::{Answer, Failure, ListAnswer, entry_bytes, made_json, object_bytes};
 use crate::list_body::ListBody;
 use crate::metrics::DEPRECATED;
-use crate::negotiate::{Accepted, Format, Shape};
+use crate::negotiate::{self, Accepted, Format, PatchType, Shape};
 use crate::registry::Served;
 use crate::registry::metadata::Metadata;
 use crate::request::Request;
@@ -50,13 +51,18 @@ pub(crate) fn received(request: &Request<'_>, expected: Expected<'_>, tree: &Tre
     }
 }
 
-/// Notes a patch, which is recorded as it is and not as what it makes. One that is no JSON is none.
+/// Notes a patch, which is recorded as it is and not as what it makes: what is applied as YAML, as JSON. One that is neither is none.
 pub(crate) fn patched(request: &Request<'_>) {
     let record = request.permitted.record();
     if record.level() < Level::Request {
         return;
     }
-    if let Ok(patch) = serde_json::from_slice::<Value>(&request.body) {
+    let read = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
+    let patch = match negotiate::patch_type(request.permitted.headers()) {
+        Ok(PatchType::Apply) => yaml::to_json(&request.body).ok().and_then(|converted| read(&converted.json)),
+        _ => read(&request.body),
+    };
+    if let Some(patch) = patch {
         record.request_object(patch.to_string().into());
     }
 }

@@ -131,6 +131,12 @@ enum Held {
     ApiService,
     /// It is made what it should be.
     Authentication,
+    /// A second range is added to its only one; any other is what the operator is told of.
+    ServiceCidr,
+    /// Nothing. It is not made if the service is there and has another address.
+    Address,
+    /// Nothing. It is not made if its address is another service's.
+    Service,
 }
 
 /// What an object is, compared with what it should be.
@@ -242,15 +248,49 @@ impl ApiServer {
             let served = self.served(first.group, first.resource)?;
             let key = served.key(&first.namespace, &first.name).ok_or(BootstrapError::NotServed(first.resource))?;
             let Some(entry) = snapshot.get(&key) else {
+                if !self.may_be_made(first, snapshot)? {
+                    continue;
+                }
                 plan.operations.push(Operation::create(key, self.make_first(served, first)?));
                 continue;
             };
             match first.held {
-                Held::Keep => {}
+                Held::Keep | Held::Address | Held::Service => {}
                 _ => self.reconcile(&mut plan, served, first, key, entry)?,
             }
         }
         Ok(plan)
+    }
+
+    /// Whether a first object stands in nobody's way: the server's own service keeps the address that it has when the flags say another,
+    /// and takes none that is somebody else's.
+    fn may_be_made(&self, first: &First, snapshot: &Snapshot) -> Result<bool, BootstrapError> {
+        let (group, resource, namespace, name) = match first.held {
+            Held::Address => ("", "services", KUBERNETES_NAMESPACE, KUBERNETES.to_owned()),
+            Held::Service => {
+                ("networking.k8s.io", "ipaddresses", "", self.config.service_cidr.first_host().to_string())
+            }
+            _ => return Ok(true),
+        };
+        let served = self.served(group, resource)?;
+        let key = served.key(namespace, &name).ok_or(BootstrapError::NotServed(resource))?;
+        let held: Option<Value> = snapshot.get(&key).and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        let Some(held) = held else { return Ok(true) };
+        let expected = match first.held {
+            Held::Address => held["spec"]["clusterIP"] == *first.name,
+            _ => {
+                let parent = &held["spec"]["parentRef"];
+                parent["namespace"] == KUBERNETES_NAMESPACE && parent["name"] == KUBERNETES
+            }
+        };
+        if !expected {
+            tracing::warn!(
+                resource = first.resource,
+                name = &*first.name,
+                "not made: {resource} {name} is not as the flags say"
+            );
+        }
+        Ok(expected)
     }
 
     fn plan_leftovers(&self, plan: &mut Plan, firsts: &[First], snapshot: &Snapshot) -> Result<(), BootstrapError> {
@@ -298,7 +338,8 @@ impl ApiServer {
         };
         // What was read as its type has the shape that this relies on.
         let finding = match first.held {
-            Held::Keep => Finding::Same,
+            Held::Keep | Held::Address | Held::Service => Finding::Same,
+            Held::ServiceCidr => reconcile_service_cidr(held, &first.object),
             Held::Policy => policy::reconcile(held, &first.object),
             Held::FlowControl => flow_control::reconcile(held, &first.object),
             Held::ApiService => api_services::reconcile(held, &first.object),
@@ -406,7 +447,8 @@ impl ApiServer {
         firsts.push(self.service_cidr());
         firsts.push(self.kubernetes_service());
         let address = self.config.service_cidr.first_host();
-        firsts.push(self.first_address(address, (KUBERNETES_NAMESPACE, KUBERNETES)));
+        let first = self.first_address(address, (KUBERNETES_NAMESPACE, KUBERNETES));
+        firsts.push(First { held: Held::Address, ..first });
         firsts.extend(flow_control::firsts(self.now_seconds())?);
         firsts.extend(api_services::firsts(self.now_seconds()));
         firsts.extend(self.config.extension_authentication.as_ref().map(extension_authentication::first));
@@ -424,7 +466,7 @@ impl ApiServer {
             "lastTransitionTime": time_text(self.now_seconds()),
         }]});
         let first = First::kept("networking.k8s.io", "servicecidrs", "", "kubernetes", object);
-        First { status: Some((status, MANAGER_SERVICE_CIDR)), ..first }
+        First { status: Some((status, MANAGER_SERVICE_CIDR)), held: Held::ServiceCidr, ..first }
     }
 
     /// Makes the object of an address that a service has.
@@ -481,7 +523,7 @@ impl ApiServer {
         });
         let status = json!({"loadBalancer": {}});
         let first = First::kept("", "services", KUBERNETES_NAMESPACE, KUBERNETES, object);
-        First { status: Some((status, "")), ..first }
+        First { status: Some((status, "")), held: Held::Service, ..first }
     }
 }
 
@@ -506,6 +548,30 @@ impl First {
     fn malformed(&self, source: DecodeError) -> BootstrapError {
         BootstrapError::Malformed { resource: self.resource, name: self.name.clone().into_owned(), source }
     }
+}
+
+/// Compares the ranges that are stored with those of the flags (upstream: `defaultservicecidr`): one range gets its second, and a range
+/// is never taken away from those who have addresses of it.
+fn reconcile_service_cidr(mut held: Value, wanted: &Value) -> Finding {
+    let wanted = &wanted["spec"]["cidrs"];
+    let is_going = !held["metadata"]["deletionTimestamp"].is_null();
+    if is_going || held["spec"]["cidrs"] == *wanted {
+        return Finding::Same;
+    }
+    if let (Some([only]), Some([first, _])) =
+        (held["spec"]["cidrs"].as_array().map(Vec::as_slice), wanted.as_array().map(Vec::as_slice))
+        && only == first
+    {
+        held["spec"]["cidrs"] = wanted.clone();
+        return Finding::Changed(held);
+    }
+    let stored = &held["spec"]["cidrs"];
+    tracing::warn!(
+        %stored,
+        %wanted,
+        "--service-cluster-ip-range is not what the ServiceCIDR kubernetes says, which is what services get"
+    );
+    Finding::Same
 }
 
 /// The managers of an object; none when they cannot be read.

@@ -4,7 +4,7 @@
 //! touches a file, and has no code for one kind outside the tables of [`registry`] and the verbs that only one kind has ([`verbs::review`],
 //! [`verbs::binding`], [`verbs::component_status`]).
 //!
-//! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`admission`], [`body`] (how objects are stored), [`catalog`] (what the store knows of them), `cluster` (what the gate asks of them),
+//! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`admission`], `services` (what services are given: addresses and ports), [`body`] (how objects are stored), [`catalog`] (what the store knows of them), `cluster` (what the gate asks of them),
 //! [`negotiate`] and [`answer`] (media types, responses), `audit` (what the record of a request is told), `forms` and `segment` (what is made of an object once), `list_body`, [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`], [`openid`],
 //! [`health`], [`version`], [`metrics`], [`audit_log`] (what the store keeps of it), and what the server is given: [`config`], [`mod@env`].
 

@@ -86,6 +86,9 @@ impl MetaVersion {
 pub struct Accepted {
     /// Its encoding.
     pub format: Format,
+    /// The encoding of errors, where the object is not sent as itself: an error has no metadata and no rows, so it is that of the first
+    /// type which asks for nothing of the kind.
+    pub errors: Format,
     /// What it shows of the object.
     pub shape: Shape,
     /// The version of a table or of metadata.
@@ -113,6 +116,7 @@ impl Accepted {
     /// JSON of the object itself: what a client gets that asks for nothing, and what errors fall back to.
     pub const JSON: Accepted = Accepted {
         format: Format::Json,
+        errors: Format::Json,
         shape: Shape::Object,
         meta_version: MetaVersion::V1,
         include: Include::Metadata,
@@ -169,10 +173,16 @@ struct Clause<'a> {
 fn accept_header(header: &str) -> Option<Accepted> {
     let mut clauses: Vec<Clause<'_>> = header.split(',').take(ACCEPT_CLAUSES_MAX).map(clause).collect();
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then_with(|| width(a.range).cmp(&width(b.range))));
-    clauses.iter().find_map(|clause| {
+    let mut acceptable = clauses.iter().filter_map(|clause| {
         let format = if clause.range == "*/*" { Format::Json } else { Format::named(clause.range)? };
         accept_clause(format, clause.parameters)
-    })
+    });
+    let first = acceptable.next()?;
+    let plain = match first.shape {
+        Shape::Object => Some(first),
+        _ => acceptable.find(|accepted| accepted.shape == Shape::Object),
+    };
+    Some(Accepted { errors: plain.map_or(Format::Json, |plain| plain.format), ..first })
 }
 
 /// How much a media range leaves open.
@@ -298,6 +308,19 @@ mod tests {
         check("text/html", None);
         check("application/*", None);
         check("application/cbor", None);
+    }
+
+    #[test]
+    fn errors_are_sent_as_themselves() {
+        let check = |header: &str, expected: Format| {
+            assert_eq!(accept(&headers(ACCEPT, header), Query::new("")).unwrap().errors, expected, "{header}");
+        };
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        check("application/vnd.kubernetes.protobuf", Format::Protobuf);
+        check("application/yaml", Format::Yaml);
+        check(metadata, Format::Json);
+        check(&format!("{metadata},application/vnd.kubernetes.protobuf"), Format::Protobuf);
+        check(&format!("{metadata},application/yaml;as=Table;v=v1;g=meta.k8s.io,application/yaml"), Format::Yaml);
     }
 
     #[test]

@@ -93,8 +93,9 @@ fn value_end(text: &[u8], at: usize) -> Option<usize> {
 
 /// The offset behind the object or list that begins at `at`.
 pub(crate) fn container_end(text: &[u8], mut at: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    loop {
+    let mut depth = 0;
+    let short = at + SHORT_BYTES;
+    while at < short {
         match text.get(at)? {
             b'"' => {
                 at = string_end(text, at)?;
@@ -110,5 +111,163 @@ pub(crate) fn container_end(text: &[u8], mut at: usize) -> Option<usize> {
             _ => {}
         }
         at += 1;
+    }
+    long_container_end(text.get(at..)?, depth).map(|end| at + end)
+}
+
+/// What is shorter is looked at byte by byte.
+const SHORT_BYTES: usize = 32;
+/// Bytes of a longer text that are looked at together: as many as a word has bits.
+const BLOCK_BYTES: usize = 64;
+
+/// The length of the rest of an object or list in which `depth` ones are open. It begins outside of strings.
+fn long_container_end(text: &[u8], mut depth: u32) -> Option<usize> {
+    let mut strings = Strings::default();
+    let (blocks, rest) = text.as_chunks::<BLOCK_BYTES>();
+    let mut last = [b' '; BLOCK_BYTES];
+    last.get_mut(..rest.len())?.copy_from_slice(rest);
+    for (number, block) in blocks.iter().chain([&last]).enumerate() {
+        let outside = !strings.within(block);
+        let mut opened = marks(block, |byte| byte | 0x20 == b'{') & outside;
+        let mut closed = marks(block, |byte| byte | 0x20 == b'}') & outside;
+        let after = depth + opened.count_ones();
+        if closed.count_ones() < depth {
+            depth = after - closed.count_ones();
+            continue;
+        }
+        // The end may be here.
+        while closed != 0 {
+            let close = closed & closed.wrapping_neg();
+            depth += (opened & (close - 1)).count_ones();
+            opened &= !(close - 1);
+            closed &= closed - 1;
+            depth -= 1;
+            if depth == 0 {
+                return Some(number * BLOCK_BYTES + close.trailing_zeros() as usize + 1);
+            }
+        }
+        depth += opened.count_ones();
+    }
+    None
+}
+
+/// Where strings are in blocks that follow each other: a bit a byte.
+#[derive(Default)]
+struct Strings {
+    /// All ones when the block before ended in a string.
+    inside: u64,
+    /// One when the block before ended with a backslash that escapes what follows.
+    escaping: u64,
+}
+
+impl Strings {
+    /// The bytes of the next block that are in strings, the quotes at their beginnings included.
+    fn within(&mut self, block: &[u8; BLOCK_BYTES]) -> u64 {
+        let mut quotes = marks(block, |byte| byte == b'"');
+        let backslashes = marks(block, |byte| byte == b'\\');
+        if backslashes | self.escaping != 0 {
+            quotes &= !self.escaped(backslashes);
+        }
+        // Each bit becomes the parity of those up to it.
+        let mut within = quotes;
+        for shift in [1, 2, 4, 8, 16, 32] {
+            within ^= within << shift;
+        }
+        within ^= self.inside;
+        self.inside = (within >> (BLOCK_BYTES - 1)).wrapping_neg();
+        within
+    }
+
+    /// The bytes behind a backslash that is not escaped itself.
+    fn escaped(&mut self, mut backslashes: u64) -> u64 {
+        let mut escaped = self.escaping;
+        self.escaping = 0;
+        backslashes &= !escaped;
+        while backslashes != 0 {
+            let first = backslashes & backslashes.wrapping_neg();
+            let next = first << 1;
+            escaped |= next;
+            self.escaping |= first >> (BLOCK_BYTES - 1);
+            backslashes &= !(first | next);
+        }
+        escaped
+    }
+}
+
+/// The bytes of a block that are of a kind, a bit each.
+#[inline(always)]
+fn marks(block: &[u8; BLOCK_BYTES], is: impl Fn(u8) -> bool) -> u64 {
+    /// Brings the lowest bits of eight bytes together in the highest byte.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let mut of_bytes = [0; BLOCK_BYTES];
+    for (mark, byte) in of_bytes.iter_mut().zip(block) {
+        *mark = u8::from(is(*byte));
+    }
+    let words = of_bytes.as_chunks::<WORD_BYTES>().0;
+    words.iter().rev().fold(0, |all, word| all << 8 | u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// What [`container_end`] is to find, one byte after the other.
+    fn slowly(text: &[u8]) -> Option<usize> {
+        let (mut depth, mut is_inside, mut is_escaped) = (0usize, false, false);
+        for (at, byte) in text.iter().enumerate() {
+            match byte {
+                _ if is_escaped => is_escaped = false,
+                b'\\' if is_inside => is_escaped = true,
+                b'"' => is_inside = !is_inside,
+                b'{' | b'[' if !is_inside => depth += 1,
+                b'}' | b']' if !is_inside => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn ends() {
+        let check = |text: &str, expected: Option<usize>| {
+            assert_eq!(container_end(text.as_bytes(), 0), expected, "{text}");
+            assert_eq!(slowly(text.as_bytes()), expected, "{text}");
+        };
+        check("{}", Some(2));
+        check("{}}", Some(2));
+        check("[", None);
+        check(r#"{"a":"}"},"b":1"#, Some(9));
+        check(r#"{"a\\\"}":{}}]"#, Some(13));
+        check(r#"{"a":"#, None);
+        for pad in 0..150 {
+            let string = format!(r#"{{"{}":["\\\"]\\",{{}}]}}"#, "x".repeat(pad));
+            check(&string, Some(string.len()));
+            check(&format!("{string}]}}"), Some(string.len()));
+            check(string.get(..string.len() - 1).unwrap(), None);
+            check(&format!("{}{}", "[".repeat(pad + 1), "]".repeat(pad + 1)), Some(2 * pad + 2));
+            check(&format!("[{}{}", "{}".repeat(pad), "]]}"), Some(2 * pad + 2));
+        }
+    }
+
+    #[test]
+    fn all_at_once_finds_what_one_by_one_finds() {
+        const PIECES: &[&str] =
+            &["{", "}", "[", "]", "{}", "\"x\"", "\"\\\\\"", "\"\\\"}\"", "\"long enough for a word\"", ",", ":1"];
+        for seed in 1..3_000u64 {
+            let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+            let mut text = String::from("{");
+            for _ in 0..seed % 60 {
+                state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+                text.push_str(PIECES[(state >> 33) as usize % PIECES.len()]);
+            }
+            assert_eq!(container_end(text.as_bytes(), 0), slowly(text.as_bytes()), "seed {seed}: {text}");
+        }
     }
 }

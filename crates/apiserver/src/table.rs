@@ -74,11 +74,13 @@ pub(crate) fn push_row(
     let text = body.text().to_vec();
     let tree = decode_json::decode(served.schema, served.resource.type_id, text, FieldValidation::Ignore)?.tree;
     json.extend_from_slice(br#"{"cells":["#);
-    for (at, column) in served.resource.columns.iter().enumerate() {
+    let columns = served.resource.columns.iter().map(|column| column.name.as_str());
+    let more = served.strategy.map_or(&[][..], |strategy| strategy.cells_without_column);
+    for (at, column) in columns.chain(more.iter().copied()).enumerate() {
         if at > 0 {
             json.push(b',');
         }
-        push_cell(served, &tree, &column.name, now, json);
+        push_cell(served, &tree, column, now, json);
     }
     json.push(b']');
     match accepted.include {

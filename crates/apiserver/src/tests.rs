@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admission;
+mod apply;
 mod audit;
 mod bootstrap;
 mod chains;

@@ -20,7 +20,7 @@ pub const NODE_NAME_PREFIX: &str = "system:node:";
 /// The group of nodes.
 pub const GROUP_NODES: &str = "system:nodes";
 /// The key of the extra that names the node where a service account's pod runs.
-pub(crate) const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
+pub const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 /// The key of the extra that names the credential (KEP-4193).
 pub(crate) const EXTRA_CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 

@@ -71,8 +71,8 @@ pub use draining::Draining;
 pub use fairness::{Fairness, FlowControl, Weighed};
 pub use gate::{Gate, Guards, Handler};
 pub use identity::{
-    ANONYMOUS, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_NODES, GROUP_SERVICE_ACCOUNTS, GROUP_UNAUTHENTICATED,
-    Identity, NODE_NAME_PREFIX, SERVICE_ACCOUNT_PREFIX,
+    ANONYMOUS, EXTRA_NODE_NAME, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_NODES, GROUP_SERVICE_ACCOUNTS,
+    GROUP_UNAUTHENTICATED, Identity, NODE_NAME_PREFIX, SERVICE_ACCOUNT_PREFIX,
 };
 pub use listener::{Drained, ListenError, Listener};
 pub use live_file::{FileFollower, LiveFile, LiveFileError, Reload, keep_fresh};

@@ -33,6 +33,7 @@ use portcullis_model::status::FieldError;
 use crate::views::core_v1;
 use crate::views::core_v1::{PodSpec, PodTemplateSpec};
 use crate::views::meta_v1::ObjectMeta;
+use words::Visited;
 
 /// The labels of a namespace: level and version of what is enforced, recorded, and warned of.
 pub const LABELS: [[&str; 2]; 3] = [
@@ -249,7 +250,18 @@ impl<'t> Subject<'t> {
     pub fn of_template(template: PodTemplateSpec<'t>) -> Subject<'t> {
         Subject { metadata: template.metadata(), spec: template.spec() }
     }
+}
 
+/// A subject as checks are given it: all of them look at the same containers.
+#[derive(Clone, Copy, Debug)]
+struct Judged<'t> {
+    metadata: ObjectMeta<'t>,
+    spec: PodSpec<'t>,
+    /// All of them, in upstream's order.
+    containers: &'t [Visited<'t>],
+}
+
+impl Judged<'_> {
     /// Whether root inside is nobody outside (KEP-127).
     fn has_own_users(self) -> bool {
         self.spec.host_users() == Some(false)
@@ -276,7 +288,7 @@ impl fmt::Display for Violation {
 }
 
 /// Tells what a check has against a pod; none for nothing.
-type Judge = fn(Subject<'_>) -> Option<Violation>;
+type Judge = fn(Judged<'_>) -> Option<Violation>;
 
 /// One control of the standards.
 struct Check {
@@ -322,12 +334,13 @@ impl Check {
 /// Returns what a standard has against a pod, in upstream's order.
 pub fn evaluate(standard: Standard, subject: Subject<'_>) -> Vec<Violation> {
     let Standard { level, version } = standard;
-    let asked = || {
-        let asked = CHECKS.iter().filter(move |check| check.level <= level);
-        asked.filter_map(move |check| Some((check, check.judge(version)?)))
-    };
-    let is_replaced = |check: &Check| asked().any(|(other, _)| other.replaces == Some(check.id));
-    asked().filter(|(check, _)| !is_replaced(check)).filter_map(|(_, judge)| judge(subject)).collect()
+    let asked = CHECKS.iter().filter(|check| check.level <= level);
+    let asked: Vec<(&Check, Judge)> = asked.filter_map(|check| Some((check, check.judge(version)?))).collect();
+    let replaced: Vec<&str> = asked.iter().filter_map(|(check, _)| check.replaces).collect();
+    let stand = asked.iter().filter(|(check, _)| !replaced.contains(&check.id));
+    let containers = subject.visited();
+    let judged = Judged { metadata: subject.metadata, spec: subject.spec, containers: &containers };
+    stand.filter_map(|(_, judge)| judge(judged)).collect()
 }
 
 /// Joins violations as an answer lists them, each with its detail.

@@ -14,6 +14,7 @@ use crate::strategy::{self, Strategy};
 use crate::testing::{default_all, json as shown, lines, requester};
 use crate::vocabulary::{Errors, gates};
 
+mod clients;
 mod samples;
 
 /// Changed objects of each sample.

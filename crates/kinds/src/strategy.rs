@@ -57,6 +57,9 @@ pub struct Strategy {
     pub columns: &'static [(&'static str, Column)],
     /// What a table shows in any other column. `now` is in seconds since 1970.
     pub cell: fn(tree: &Tree, column: &str, now: i64) -> Option<Cell>,
+    /// Cells that end each row though no column is declared for them, by what they would be called: clients that print by the columns
+    /// do not see them, those that read rows do.
+    pub cells_without_column: &'static [&'static str],
 }
 
 /// A column that shows a field as it is.
@@ -96,6 +99,7 @@ impl Strategy {
         blank: |_| (),
         columns: &[],
         cell: |_, _, _| None,
+        cells_without_column: &[],
     };
 }
 

@@ -23,7 +23,7 @@ pub use support::{
 
 use portcullis_model::schema::{TypeRef, encode_json};
 use portcullis_model::status::BadValue;
-use portcullis_model::tree::{Kind, Tree};
+use portcullis_model::tree::{Kind, NodeId, Tree};
 
 include!(concat!(env!("OUT_DIR"), "/views.rs"));
 
@@ -39,8 +39,11 @@ pub fn write<'t, E: Edit<'t>>(tree: &'t mut Tree) -> E {
 
 /// What is at a place, as a complaint shows it: a scalar as it is, anything else as JSON, nothing as `null`.
 pub fn shown(at: At<'_>) -> BadValue {
-    let Some(node) = at.id() else { return BadValue::Null };
-    let tree = at.tree();
+    at.id().map_or(BadValue::Null, |node| shown_as(at.tree(), node, TypeRef::Json))
+}
+
+/// A value, as a complaint shows it. The type says what a null stands for.
+fn shown_as(tree: &Tree, node: NodeId, ty: TypeRef) -> BadValue {
     match tree.kind(node) {
         Kind::String => BadValue::Text(tree.string(node).unwrap_or_default().to_owned()),
         Kind::Int => BadValue::Int(tree.int(node).unwrap_or_default()),
@@ -48,7 +51,7 @@ pub fn shown(at: At<'_>) -> BadValue {
         Kind::Float => BadValue::Float(tree.float(node).unwrap_or_default()),
         _ => {
             let mut out = Vec::new();
-            encode_json::write_value(crate::schema(), tree, node, TypeRef::Json, &mut out);
+            encode_json::write_value(crate::schema(), tree, node, ty, &mut out);
             let text = String::from_utf8_lossy(&out).into_owned();
             if text.starts_with('"') { BadValue::Text(text.trim_matches('"').to_owned()) } else { BadValue::Json(text) }
         }
@@ -58,12 +61,13 @@ pub fn shown(at: At<'_>) -> BadValue {
 /// What is in a field, as a complaint shows it. A map or list that was written empty is `{}` or `[]`, one that was not written `null`.
 pub fn shown_field(object: At<'_>, field: Field) -> BadValue {
     let (tree, number) = (object.tree(), field.number());
-    let Some(node) = object.id().filter(|node| tree.was_emptied(*node, number)) else {
-        return shown(object.get(field));
-    };
-    let ty = tree.object_type(node).and_then(|ty| crate::schema().ty(ty).fields.get(usize::from(number)));
-    let is_list = ty.is_some_and(|field| matches!(field.ty, TypeRef::List(_)));
-    BadValue::Json(if is_list { "[]" } else { "{}" }.to_owned())
+    let Some(node) = object.id() else { return BadValue::Null };
+    let declared = tree.object_type(node).and_then(|ty| crate::schema().ty(ty).fields.get(usize::from(number)));
+    let ty = declared.map_or(TypeRef::Json, |field| field.ty);
+    if tree.was_emptied(node, number) {
+        return BadValue::Json(if matches!(ty, TypeRef::List(_)) { "[]" } else { "{}" }.to_owned());
+    }
+    tree.field(node, number).map_or(BadValue::Null, |node| shown_as(tree, node, ty))
 }
 
 /// What the generated code is made of.

@@ -67,15 +67,30 @@ pub(crate) fn push_json_escaped(out: &mut Vec<u8>, text: &str, escape: Escape) {
             0..0x20 => b"",
             _ => continue,
         };
-        out.extend_from_slice(bytes.get(from..at).unwrap_or_default());
-        out.extend_from_slice(escaped);
+        push_run(out, bytes.get(from..at).unwrap_or_default());
+        push_run(out, escaped);
         if escaped.is_empty() {
             out.extend_from_slice(b"\\u00");
             push_hex(out, u32::from(byte), 2);
         }
         from = at + width;
     }
-    out.extend_from_slice(bytes.get(from..).unwrap_or_default());
+    push_run(out, bytes.get(from..).unwrap_or_default());
+}
+
+/// Bytes that are pushed one by one: a copy would take longer to begin.
+const RUN_BYTES_SHORT: usize = 8;
+
+/// Appends bytes that most often are few.
+#[inline]
+fn push_run(out: &mut Vec<u8>, run: &[u8]) {
+    if run.len() >= RUN_BYTES_SHORT {
+        out.extend_from_slice(run);
+        return;
+    }
+    for byte in run {
+        out.push(*byte);
+    }
 }
 
 /// By byte: whether it is written otherwise than it is under some [`Escape`], or begins a character that is.

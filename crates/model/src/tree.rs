@@ -457,7 +457,18 @@ impl Tree {
         self.link(list, &kept);
     }
 
-    /// Makes these nodes the children of a list, in this order.
+    /// Takes the entries out of a map that are not to be kept: all of them in one walk, as each alone is looked for from the first.
+    pub fn retain_entries(&mut self, map: NodeId, mut keep: impl FnMut(&Tree, &str, NodeId) -> bool) {
+        if self.kind(map) != Kind::Map {
+            return;
+        }
+        let kept = self.entries(map).filter(|(key, value)| keep(self, key, *value));
+        // The key of a value is the node before it.
+        let kept: Vec<u32> = kept.map(|(_, value)| value.0 - 1).collect();
+        self.link(map, &kept);
+    }
+
+    /// Makes these nodes the children of a list, or the keys of a map, in this order.
     fn link(&mut self, list: NodeId, children: &[u32]) {
         self.seek.forget(list);
         for (at, child) in children.iter().enumerate() {

@@ -19,6 +19,7 @@ mod default_service_account;
 pub mod default_storage_class;
 pub mod default_toleration_seconds;
 pub mod deny_service_external_ips;
+mod device_claims;
 pub mod event_rate_limit;
 pub mod extended_resource_toleration;
 pub mod image_policy_webhook;
@@ -38,6 +39,7 @@ pub mod pod_security;
 pub mod pod_toleration_restriction;
 pub mod pod_topology_labels;
 mod pods;
+mod policy_parameters;
 pub mod priority;
 pub mod resource_quota;
 mod role_escalation;
@@ -154,21 +156,21 @@ impl Alongside {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).allocation = allocation;
     }
 
-    /// Takes what was added, to commit it; none when a part of it was lost meanwhile. What is held stays held.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub(crate) async fn settle(&self, server: &ApiServer) -> Result<Option<Vec<store::Operation>>, Failure> {
-        let (mut operations, mut allocation) = {
+    /// Commits the write with what was added. What is held stays held. A conflict may be one of any of it; the outer failure is that of
+    /// reading what there is.
+    pub(crate) async fn commit(
+        &self,
+        server: &ApiServer,
+        write: store::Operation,
+    ) -> Result<Result<store::Committed, store::CommitError>, Failure> {
+        let (added, mut allocation) = {
             let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             (std::mem::take(&mut held.operations), std::mem::take(&mut held.allocation))
         };
-        let allotted = allocation.settle(server).await?;
+        let operations = std::iter::once(write).chain(added).collect();
+        let committed = allocation.commit(server, operations).await;
         self.allot(allocation);
-        Ok(allotted.map(|allotted| {
-            operations.extend(allotted);
-            operations
-        }))
+        committed
     }
 }
 

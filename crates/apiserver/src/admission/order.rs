@@ -20,6 +20,7 @@ use super::default_service_account::DefaultServiceAccount;
 use super::default_storage_class::DefaultStorageClass;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::deny_service_external_ips::DenyServiceExternalIPs;
+use super::device_claims::DeviceClaims;
 use super::event_rate_limit::EventRateLimit;
 use super::extended_resource_toleration::ExtendedResourceToleration;
 use super::image_policy_webhook::ImagePolicyWebhook;
@@ -37,6 +38,7 @@ use super::pod_resize::PodResizeValidator;
 use super::pod_security::PodSecurity;
 use super::pod_toleration_restriction::PodTolerationRestriction;
 use super::pod_topology_labels::PodTopologyLabels;
+use super::policy_parameters::PolicyParameters;
 use super::priority::Priority;
 use super::resource_quota::ResourceQuota;
 use super::role_escalation::RoleEscalation;
@@ -145,6 +147,8 @@ const ORDER: &[Known] = &[
     configured("ResourceQuota", Switch::On, |given| Ok(Box::new(ResourceQuota::of(given)?))),
     missing("AlwaysDeny", Switch::Off),
     built("DefaultServiceAccount", Switch::Always, || Box::new(DefaultServiceAccount)),
+    built("DeviceClaims", Switch::Always, || Box::new(DeviceClaims)),
+    built("PolicyParameters", Switch::Always, || Box::new(PolicyParameters)),
     built("RoleEscalation", Switch::Always, || Box::new(RoleEscalation)),
 ];
 

@@ -13,7 +13,7 @@ mod existing;
 mod tests;
 
 use portcullis_gate::Profile;
-use portcullis_kinds::pod_security::{LABELS, Level, Policy, Standard, Subject, Violation, details, evaluate};
+use portcullis_kinds::pod_security::{LABELS, Level, Policy, Standard, Subject, details, evaluate};
 use portcullis_kinds::views;
 use portcullis_kinds::views::apps_v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use portcullis_kinds::views::batch_v1::{CronJob, Job};
@@ -266,18 +266,19 @@ fn warn_exempt(attempt: &Attempt<'_>, namespace: Namespace<'_>, policy: Policy, 
 /// Evaluations of one subject: two modes often share a standard.
 struct Evaluations<'t> {
     subject: Subject<'t>,
-    done: Vec<(Standard, Vec<Violation>)>,
+    done: Vec<(Standard, Option<String>)>,
 }
 
 impl Evaluations<'_> {
     /// Returns what a standard has against the subject, in one line; none for nothing.
-    fn complaint(&mut self, standard: Standard) -> Option<String> {
+    fn complaint(&mut self, standard: Standard) -> Option<&str> {
         if !self.done.iter().any(|(known, _)| *known == standard) {
-            self.done.push((standard, evaluate(standard, self.subject)));
+            let violations = evaluate(standard, self.subject);
+            let line = || format!("violate PodSecurity {}: {}", quoted(&standard.to_string()), details(&violations));
+            self.done.push((standard, (!violations.is_empty()).then(line)));
         }
-        let (_, violations) = self.done.iter().find(|(known, _)| *known == standard)?;
-        let line = || format!("violate PodSecurity {}: {}", quoted(&standard.to_string()), details(violations));
-        (!violations.is_empty()).then(line)
+        let (_, complaint) = self.done.iter().find(|(known, _)| *known == standard)?;
+        complaint.as_deref()
     }
 }
 

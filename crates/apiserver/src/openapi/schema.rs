@@ -260,7 +260,12 @@ impl Schemas<'_> {
         if !attributes.enum_values.is_empty() {
             out.insert("enum".to_owned(), json!(attributes.enum_values));
         }
-        describe(&mut out, description.unwrap_or_default());
+        match description {
+            Some(text) if !text.is_empty() && !attributes.enum_values.is_empty() => {
+                describe(&mut out, &with_values(text, &attributes.enum_values));
+            }
+            _ => describe(&mut out, description.unwrap_or_default()),
+        }
         let has_siblings = !out.is_empty() || description.is_none();
         self.value(field.ty, &attributes.item_enum, has_siblings, &mut out);
         out
@@ -317,6 +322,17 @@ fn describe(out: &mut Map<String, Value>, description: &str) {
     if !description.is_empty() {
         out.insert("description".to_owned(), json!(description));
     }
+}
+
+/// What is said about a field, followed by the values that it may have: `kubectl explain` shows nothing else of them.
+fn with_values(description: &str, values: &[Box<str>]) -> String {
+    let mut text = format!("{description}\n\nPossible enum values:");
+    for value in values {
+        text.push_str("\n - `");
+        text.push_str(&json!(value).to_string());
+        text.push('`');
+    }
+    text
 }
 
 #[cfg(test)]
@@ -381,6 +397,24 @@ type Anchor
         check("cargo", cargo.clone(), cargo);
         let state = json!({ "type": "string", "enum": ["afloat", "sunk"] });
         check("state", state.clone(), state);
+    }
+
+    #[test]
+    fn values_follow_the_description() {
+        let schema = Schema::load([TABLE]).unwrap();
+        let descriptions = Descriptions::default();
+        let schemas =
+            Schemas { schema: &schema, dialect: Dialect::V3, descriptions: &descriptions, group_versions: Vec::new() };
+        let boat = schema.by_kind("sea/v1", "Boat").unwrap();
+        let check = |field: &str, description: Option<&str>, expected: Option<&str>| {
+            let field = schema.ty(boat).fields.iter().find(|held| &*held.name == field).unwrap();
+            let made = schemas.property(field, description);
+            assert_eq!(made.get("description").and_then(Value::as_str), expected);
+        };
+        let values = "Whether it floats.\n\nPossible enum values:\n - `\"afloat\"`\n - `\"sunk\"`";
+        check("state", Some("Whether it floats."), Some(values));
+        check("state", None, None);
+        check("name", Some("What it is called."), Some("What it is called."));
     }
 
     #[test]

@@ -13,12 +13,14 @@ use portcullis_model::tree::Tree;
 
 use super::managed::{convert, ignored, served_as, stored};
 use super::metadata::metadata_of;
-use super::{Registry, Served};
+use super::{Registry, Served, last_applied};
 use crate::request::Request;
 use crate::verbs::input::Expected;
 
 /// Who owned the fields of an object without managers before somebody applied to it.
 const MANAGER_BEFORE: &str = "before-first-apply";
+/// Bytes of paths after which a conflict names no more of them. The name of one element is in the path of each of its fields.
+const CONFLICT_BYTES_MAX: usize = 2 << 20;
 /// The subresource through which replicas are owned.
 const SCALE: &str = "scale";
 
@@ -28,6 +30,8 @@ pub struct Applied<'a> {
     pub wanted: &'a Tree,
     /// All that it said: zeros that are the same as absent, and nulls, too.
     pub given: &'a Tree,
+    /// As JSON.
+    pub text: &'a [u8],
     /// Who applies.
     pub manager: &'a str,
     /// Whether it takes what others own.
@@ -50,7 +54,7 @@ pub fn apply(
     bare.remove(metadata, served.meta.managed_fields);
     let is_new = live.is_empty(live.root());
     if managers.entries.is_empty() && !is_new {
-        own_all(served, &mut managers, &bare);
+        own_all(request, &mut managers, &bare, now);
     }
     let manager = Manager {
         name: applied.manager.to_owned(),
@@ -58,13 +62,32 @@ pub fn apply(
         api_version: version.clone(),
         subresource: request.info.subresource.to_owned(),
     };
-    let Applied { wanted, given, force, .. } = *applied;
-    let application = Application { manager, wanted, given, ignored: ignored(request), force, now };
+    let Applied { wanted, given, .. } = *applied;
     let versions = OfKind { registry, served };
-    let outcome = managers.apply(&versions, &bare, application)?;
-    let Some(mut tree) = outcome else { return Ok(live.clone()) };
-    let metadata = metadata_of(served, &mut tree);
-    managers.write(served.schema, &mut tree, metadata, served.meta.managed_fields);
+    let mut apply = |force| {
+        let application =
+            Application { manager: manager.clone(), wanted, given, ignored: ignored(request), force, now };
+        managers.apply(&versions, &bare, application)
+    };
+    let outcome = match apply(applied.force) {
+        Err(ApplyError::Conflicts(conflicts)) if applied.manager == last_applied::MANAGER => {
+            let left = last_applied::beyond(served, &bare, conflicts);
+            if !left.is_empty() {
+                return Err(ApplyError::Conflicts(left));
+            }
+            apply(true)?
+        }
+        outcome => outcome?,
+    };
+    let is_same = outcome.is_none();
+    let mut tree = outcome.unwrap_or_else(|| live.clone());
+    if applied.manager == last_applied::MANAGER {
+        last_applied::note(served, &mut tree, applied.text);
+    }
+    if !is_same {
+        let metadata = metadata_of(served, &mut tree);
+        managers.write(served.schema, &mut tree, metadata, served.meta.managed_fields);
+    }
     Ok(tree)
 }
 
@@ -110,17 +133,17 @@ impl Versions for OneVersion<'_> {
 }
 
 /// Gives all that an object has to whoever made it before managers were kept.
-fn own_all(served: &Served, managers: &mut Managers, live: &Tree) {
+fn own_all(request: &Request<'_>, managers: &mut Managers, live: &Tree, now: i64) {
+    let served = request.served;
     let nothing = Tree::new(served.resource.type_id);
     let Ok(comparison) = compare(served.schema, &nothing, live) else { return };
     let manager = Manager {
         name: MANAGER_BEFORE.to_owned(),
         operation: Operation::Update,
         api_version: served.resource.api_version.clone(),
-        subresource: String::new(),
+        subresource: request.info.subresource.to_owned(),
     };
-    let everything = PathSet::default();
-    let change = Change { manager, comparison, ignored: &everything, now: None };
+    let change = Change { manager, comparison, ignored: ignored(request), now: Some(now) };
     managers.update(change, &mut |_| None);
 }
 
@@ -144,8 +167,13 @@ impl Versions for OfKind<'_> {
 
 /// What a client is told of fields that others own: each is a cause.
 pub fn conflict(conflicts: &[Conflict]) -> Status {
-    let paths: Vec<(String, Vec<String>)> =
-        conflicts.iter().map(|conflict| (shown(conflict), conflict.fields.paths())).collect();
+    let mut bytes_left = CONFLICT_BYTES_MAX;
+    let count: usize = conflicts.iter().map(|conflict| conflict.fields.len()).sum();
+    let paths: Vec<(String, Vec<String>)> = conflicts
+        .iter()
+        .map(|conflict| (shown(conflict), conflict.fields.paths_within(&mut bytes_left)))
+        .filter(|(_, paths)| !paths.is_empty())
+        .collect();
     let causes = paths.iter().flat_map(|(manager, paths)| {
         paths.iter().map(move |path| StatusCause {
             reason: "FieldManagerConflict".into(),
@@ -154,14 +182,14 @@ pub fn conflict(conflicts: &[Conflict]) -> Status {
         })
     });
     let causes: Vec<StatusCause> = causes.collect();
-    let message = match (causes.len(), paths.first()) {
+    let message = match (count, paths.first()) {
         (1, Some((manager, paths))) => {
             format!("Apply failed with 1 conflict: conflict with {manager}: {}", paths.join(""))
         }
         (count, _) => {
             let mut lines = Vec::new();
             for (manager, paths) in &paths {
-                lines.push(format!("conflicts with {manager}"));
+                lines.push(format!("conflicts with {manager}:"));
                 lines.extend(paths.iter().map(|path| format!("- {path}")));
             }
             format!("Apply failed with {count} conflicts: {}", lines.join("\n"))

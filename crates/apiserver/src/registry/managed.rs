@@ -3,12 +3,13 @@
 
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use http::header::USER_AGENT;
 use portcullis_model::schema::field_set::PathSet;
 use portcullis_model::schema::managed::{Change, Comparison, Manager, Managers, compare};
 use portcullis_model::tree::Tree;
 
-use super::metadata::metadata_of;
+use super::metadata::{copy_field, metadata_of};
 use super::prepare::Door;
 use super::{Registry, Served};
 use crate::request::Request;
@@ -90,6 +91,17 @@ pub(super) fn stored(served: &Served, old: &Tree) -> Managers {
     let metadata = old.field(old.root(), served.fields.metadata);
     let list = metadata.and_then(|metadata| old.field(metadata, served.meta.managed_fields));
     list.and_then(|list| Managers::stored(served.schema, old, list).ok()).unwrap_or_default()
+}
+
+/// Whether an object is what is stored, but for the times of its managers: no reason to write it (upstream:
+/// `IgnoreManagedFieldsTimestampsTransformer`).
+pub fn only_times_differ(served: &Served, tree: &Tree, old: &Tree, value: &Bytes) -> bool {
+    if !stored(served, tree).same_but_for_time(&stored(served, old)) {
+        return false;
+    }
+    let mut tree = tree.clone();
+    copy_field(served, &mut tree, old, served.meta.managed_fields);
+    served.store(&mut tree).is_ok_and(|made| made == *value)
 }
 
 /// The managers that the client sent; none when those that are stored stay.

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod convert;
+mod last_applied;
 pub mod managed;
 pub mod metadata;
 pub mod prepare;

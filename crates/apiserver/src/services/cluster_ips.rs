@@ -141,7 +141,7 @@ impl Giving<'_> {
     /// Takes the address that is wanted, or says why not. A dry run does not look if somebody has it (as upstream).
     fn take(&mut self, family: Family, address: IpAddr) -> Result<Result<(), String>, Failure> {
         let usable = self.usable(family)?;
-        let found = usable.iter().find(|usable| usable.range.cidr.contains(address));
+        let found = usable.iter().find(|usable| usable.range.gives(address));
         let outside = |range: &Range| {
             let range = range.cidr;
             format!("the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}")
@@ -149,8 +149,8 @@ impl Giving<'_> {
         match (found, usable.first()) {
             (None, None) if self.dry_run => Ok(Err(NOT_READY.to_owned())),
             (None, Some(first)) if self.dry_run => Ok(Err(outside(&first.range))),
+            // To whoever wants it, the network's own address is in no range either.
             (None, _) => Ok(Err(ELSEWHERE.to_owned())),
-            (Some(found), _) if !found.range.gives(address) => Ok(Err(outside(&found.range))),
             (Some(_), _) if self.dry_run => Ok(Ok(())),
             (Some(found), _) => {
                 if self.snapshot.get(&self.key(ADDRESSES, "", &address.to_string())?).is_some() {

@@ -16,6 +16,7 @@ mod ranges;
 mod repair;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use portcullis_kinds::core::service::families::{self, Family};
 use portcullis_kinds::views;
@@ -23,8 +24,8 @@ use portcullis_kinds::views::core_v1::Service;
 use portcullis_kinds::vocabulary::Errors;
 use portcullis_model::status::{FieldError, Status};
 use portcullis_model::tree::Tree;
-use portcullis_store::{Operation, Snapshot};
-use tokio::sync::SemaphorePermit;
+use portcullis_store::{Commit, CommitError, Committed, Operation, Snapshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admission::Alongside;
 use crate::answer::{Failure, unreadable};
@@ -32,23 +33,34 @@ use crate::registry::Served;
 use crate::server::ApiServer;
 use crate::verbs::delete::{self, Plan};
 use crate::verbs::options::DeleteOptions;
-use crate::verbs::turns;
 use drawn::{Drawn, Kept};
 pub use node_ports::{PortRange, PortRangeError};
-use node_ports::{PortSet, Ports, Unreadable};
+use node_ports::{Ports, Unreadable};
 #[cfg(test)]
-pub(crate) use repair::Leaks;
+pub(crate) use repair::Found;
 
 const ADDRESSES: (&str, &str) = ("networking.k8s.io", "ipaddresses");
 const ENDPOINTS: (&str, &str) = ("", "endpoints");
 const SERVICES: (&str, &str) = ("", "services");
 const SERVICE_CIDRS: (&str, &str) = ("networking.k8s.io", "servicecidrs");
 
+/// How often a commit that changes which ports are taken is tried again when another server changed that first. The writers of one
+/// server take turns, so each of these is lost to another server, which has won one then.
+const PORT_ATTEMPTS_MAX: usize = 64;
+
 /// What the requests of this server have drawn and not committed yet.
-#[derive(Default)]
 pub(crate) struct OnTheirWay {
     addresses: Drawn<IpAddr>,
     ports: Drawn<u16>,
+    /// Whose turn it is to write which ports are taken: one object, at which they would only be in each other's way. Fair. Who waits
+    /// here may have a turn at its object and one in its namespace; who has the turn waits for nothing but the store.
+    turn_at_ports: Arc<Semaphore>,
+}
+
+impl Default for OnTheirWay {
+    fn default() -> Self {
+        OnTheirWay { addresses: Drawn::default(), ports: Drawn::default(), turn_at_ports: Arc::new(Semaphore::new(1)) }
+    }
 }
 
 /// What one write takes and gives back: committed with it, or not at all.
@@ -60,21 +72,36 @@ pub(crate) struct Allocation {
     ports_released: Vec<u16>,
     _addresses_kept: Vec<Kept<IpAddr>>,
     _ports_kept: Vec<Kept<u16>>,
-    turn: Option<SemaphorePermit<'static>>,
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Allocation {
-    /// What is committed with the write. Ports are taken from the newest state, in a turn that lasts until this is dropped: none when
-    /// one was lost meanwhile, and the write begins again.
-    pub(crate) async fn settle(&mut self, server: &ApiServer) -> Result<Option<Vec<Operation>>, Failure> {
-        let mut operations = self.operations.clone();
+    /// Commits a write together with what it takes and gives back. A conflict is one of the write, which begins again then; the outer
+    /// failure is that of reading what there is.
+    pub(crate) async fn commit(
+        &mut self,
+        server: &ApiServer,
+        mut operations: Vec<Operation>,
+    ) -> Result<Result<Committed, CommitError>, Failure> {
+        operations.append(&mut self.operations);
         if self.ports_taken.is_empty() && self.ports_released.is_empty() {
-            return Ok(Some(operations));
+            return Ok(server.engine.commit(Commit::from(operations)).await);
         }
-        self.turn = turns::take_at_node_ports().await;
-        let newest = server.newest().await?;
-        let entry = newest.get(node_ports::KEY);
-        let mut held = PortSet::stored(entry).map_err(unreadable_ports)?;
+        self.turn = Arc::clone(&server.on_their_way.turn_at_ports).acquire_owned().await.ok();
+        for _ in 0..PORT_ATTEMPTS_MAX {
+            let Some(ports) = self.ports_operation(server, &server.newest().await?)? else { break };
+            let all = operations.iter().cloned().chain([ports]).collect::<Vec<_>>();
+            match server.engine.commit(Commit::from(all)).await {
+                Err(CommitError::Conflict { key, .. }) if *key == *node_ports::KEY => {}
+                committed => return Ok(committed),
+            }
+        }
+        Ok(Err(CommitError::Conflict { key: node_ports::KEY.into(), current: None }))
+    }
+
+    /// What makes the ports this write's; none when another server has taken one of them meanwhile.
+    fn ports_operation(&self, server: &ApiServer, newest: &Snapshot) -> Result<Option<Operation>, Failure> {
+        let mut held = ports::held(server, newest)?;
         for port in &self.ports_taken {
             if held.holds(*port) {
                 return Ok(None);
@@ -82,8 +109,7 @@ impl Allocation {
             held.insert(*port);
         }
         self.ports_released.iter().for_each(|port| held.remove(*port));
-        operations.push(held.operation(server.config.service_node_ports, entry));
-        Ok(Some(operations))
+        Ok(Some(held.operation(server.config.service_node_ports, newest.get(node_ports::KEY))))
     }
 
     /// Adds an operation, once for each key.
@@ -133,7 +159,7 @@ impl<'a> Giving<'a> {
 
     /// The ports as the state has them.
     fn ports(&self) -> Result<Ports<'a>, Failure> {
-        let held = PortSet::stored(self.snapshot.get(node_ports::KEY)).map_err(unreadable_ports)?;
+        let held = ports::held(self.server, self.snapshot)?;
         let range = self.server.config.service_node_ports;
         Ok(Ports::new(range, held, &self.server.on_their_way.ports, self.dry_run))
     }
@@ -243,6 +269,13 @@ pub(crate) fn release(
     let key = giving.key(ENDPOINTS, namespace, &giving.name)?;
     giving.allocation.delete(server, snapshot, endpoints, key)?;
     Ok(Some(giving.allocation))
+}
+
+/// The ports that are noted as taken.
+#[cfg(test)]
+pub(crate) fn ports_noted(snapshot: &Snapshot) -> std::collections::BTreeSet<u16> {
+    let noted = node_ports::PortSet::stored(snapshot.get(node_ports::KEY));
+    noted.map(|ports| ports.iter().collect()).unwrap_or_default()
 }
 
 /// The family of an address.

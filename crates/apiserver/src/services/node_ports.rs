@@ -126,7 +126,15 @@ impl PortSet {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = u16> {
-        (0..=u16::MAX).filter(|port| self.holds(*port))
+        let of_word = |(at, word): (usize, &u64)| {
+            let (mut left, first) = (*word, at * WORD);
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
+                left &= left - 1;
+                u16::try_from(first + bit).ok()
+            })
+        };
+        self.0.iter().enumerate().flat_map(of_word)
     }
 
     /// Reads the stored object: bit 0 of the last byte is the first port of its range. Nothing when it is none.

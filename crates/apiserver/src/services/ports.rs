@@ -1,7 +1,7 @@
 //! The ports of a service on the nodes, and the one at which load balancers ask about it (upstream: `initNodePorts`, `updateNodePorts`,
 //! `allocHealthCheckNodePort`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use portcullis_kinds::core::service::needs::{self, LOAD_BALANCER, NODE_PORT};
 use portcullis_kinds::views;
@@ -10,10 +10,12 @@ use portcullis_kinds::views::{Edit as _, Place};
 use portcullis_kinds::vocabulary::Path;
 use portcullis_model::status::{FieldError, Status};
 use portcullis_model::tree::Tree;
+use portcullis_store::Snapshot;
 
-use super::Giving;
-use super::node_ports::Ports;
-use crate::answer::Failure;
+use super::node_ports::{PortSet, Ports};
+use super::{Giving, node_ports};
+use crate::answer::{Failure, unreadable};
+use crate::server::ApiServer;
 
 /// A port of a service, as far as allocation is concerned.
 struct Port {
@@ -39,6 +41,28 @@ fn ports_of(spec: ServiceSpec<'_>) -> Vec<Port> {
 /// The node ports of a service.
 pub(super) fn numbers(spec: ServiceSpec<'_>) -> HashSet<i32> {
     spec.ports().iter().map(|port| port.node_port()).filter(|port| *port != 0).collect()
+}
+
+/// The ports that are taken. Where nothing is noted, before the first and when the note was lost, those that services have: a server that
+/// took them for free would give them out twice (upstream refuses until they are repaired).
+pub(super) fn held(server: &ApiServer, snapshot: &Snapshot) -> Result<PortSet, Failure> {
+    if let Some(entry) = snapshot.get(node_ports::KEY) {
+        return PortSet::stored(Some(entry)).map_err(super::unreadable_ports);
+    }
+    let mut held = PortSet::new();
+    let Some(served) = server.registry.find(super::SERVICES.0, "v1", super::SERVICES.1) else { return Ok(held) };
+    for (_, entry) in snapshot.range(served.prefix().unwrap_or_default(), None) {
+        let tree = served.load(&entry.value).map_err(unreadable)?;
+        all(of(&tree)).into_iter().for_each(|port| held.insert(port));
+    }
+    Ok(held)
+}
+
+/// The ports that a service has, the one for health checks among them.
+pub(super) fn all(spec: ServiceSpec<'_>) -> BTreeSet<u16> {
+    let asked = Some(spec.health_check_node_port()).filter(|_| needs::health_check_node_port(spec));
+    let all = numbers(spec).into_iter().chain(asked).filter_map(|port| u16::try_from(port).ok());
+    all.filter(|port| *port != 0).collect()
 }
 
 impl Giving<'_> {
@@ -168,10 +192,7 @@ impl Giving<'_> {
 
     /// All ports of a service that is gone.
     pub(super) fn release_ports(&mut self, tree: &Tree) {
-        let spec = of(tree);
-        let mut held = numbers(spec);
-        held.extend(Some(spec.health_check_node_port()).filter(|_| needs::health_check_node_port(spec)));
-        self.allocation.ports_released.extend(held.iter().filter_map(|port| u16::try_from(*port).ok()));
+        self.allocation.ports_released.extend(all(of(tree)));
     }
 }
 

@@ -4,11 +4,11 @@
 //! This server leaves nothing behind that would need it. Others may: an administrator who deletes an `IPAddress`, a store that is shared
 //! with servers that allocate first and write then, a store that was restored. Whoever must do something about it reads so in an event.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portcullis_kinds::core::service::needs::{self, EXTERNAL_NAME, HEADLESS};
+use portcullis_kinds::core::service::needs::{EXTERNAL_NAME, HEADLESS};
 use portcullis_kinds::networking::ip_address::{ALLOCATOR, MANAGED_BY};
 use portcullis_kinds::views;
 use portcullis_kinds::views::core_v1::Service;
@@ -36,6 +36,8 @@ const NEW_SECONDS: i64 = 60;
 const LEAKS_BEFORE_CLEANUP: u32 = 3;
 /// Most that is put right at once; the rest the next time.
 const REPAIRS_MAX: usize = 1_000;
+/// How many objects are looked at before others get their turn of the processor.
+const LOOKED_AT_ONCE: usize = 64;
 
 const ADDRESS_REPORTER: &str = "ipallocator-repair-controller";
 const PORT_REPORTER: &str = "portallocator-repair-controller";
@@ -74,14 +76,19 @@ struct Repair {
 
 /// What was found the times before.
 #[derive(Default)]
-pub(crate) struct Leaks(HashMap<u16, u32>);
+pub(crate) struct Found {
+    /// How often in a row each port was nobody's.
+    leaks: HashMap<u16, u32>,
+    /// What was said the last time, of which service: it is not said again as long as it stays so.
+    told: HashSet<(String, String)>,
+}
 
 impl ApiServer {
     /// Keeps what services have right until the store is closed. Dropping it ends it at any point.
     pub async fn keep_services(&self) {
-        let mut leaks = Leaks::default();
+        let mut found = Found::default();
         loop {
-            let delay = match self.repair_services(&mut leaks).await {
+            let delay = match self.repair_services(&mut found).await {
                 Ok(()) => EVERY,
                 Err(RepairError::Read(ReadError::Closed) | RepairError::Write(CommitError::Closed)) => return,
                 Err(error) => {
@@ -93,15 +100,28 @@ impl ApiServer {
         }
     }
 
-    pub(crate) async fn repair_services(&self, leaks: &mut Leaks) -> Result<(), RepairError> {
+    pub(crate) async fn repair_services(&self, found: &mut Found) -> Result<(), RepairError> {
         let snapshot = self.engine.newest().await?;
-        let services = self.known_services(&snapshot);
-        let mut repairs = self.missing_addresses(&snapshot, &services)?;
-        repairs.extend(self.leaked_addresses(&snapshot, &services));
-        for repair in repairs.into_iter().take(REPAIRS_MAX) {
+        let services = self.known_services(&snapshot).await;
+        let mut repairs = self.wrong_ports(&snapshot, &services, &mut found.leaks)?;
+        repairs.extend(self.missing_addresses(&snapshot, &services).await?);
+        repairs.extend(self.leaked_addresses(&snapshot, &services).await);
+        let told = std::mem::take(&mut found.told);
+        let mut left = REPAIRS_MAX;
+        for mut repair in repairs {
+            let said = repair.happened.as_ref().map(|happened| (happened.uid.clone(), happened.note.clone()));
+            if said.as_ref().is_some_and(|said| told.contains(said)) {
+                repair.happened = None;
+                found.told.extend(said.clone());
+            }
+            if left == 0 || repair.operations.is_empty() && repair.happened.is_none() {
+                continue;
+            }
+            left -= 1;
             self.put_service_right(repair).await?;
+            found.told.extend(said);
         }
-        self.repair_ports(&snapshot, &services, leaks).await
+        Ok(())
     }
 
     /// Whoever was first has put it right, or will: a conflict is no failure.
@@ -123,13 +143,14 @@ impl ApiServer {
     }
 
     /// All services that can be read.
-    fn known_services(&self, snapshot: &Snapshot) -> Vec<Known> {
+    async fn known_services(&self, snapshot: &Snapshot) -> Vec<Known> {
         let Some((served, prefix)) = self.resource(SERVICES) else { return Vec::new() };
-        let read = snapshot.range(prefix, None).filter_map(|(key, entry)| {
-            let tree = served.load(&entry.value).ok()?;
-            Some(known(key, entry.version, &tree))
-        });
-        read.collect()
+        let mut services = Vec::new();
+        for (looked_at, (key, entry)) in snapshot.range(prefix, None).enumerate() {
+            let_others(looked_at).await;
+            services.extend(served.load(&entry.value).ok().map(|tree| known(key, entry.version, &tree)));
+        }
+        services
     }
 
     fn ranges(&self, snapshot: &Snapshot) -> Vec<Range> {
@@ -139,13 +160,14 @@ impl ApiServer {
     }
 
     /// Addresses that services have and that are not theirs.
-    fn missing_addresses(&self, snapshot: &Snapshot, services: &[Known]) -> Result<Vec<Repair>, RepairError> {
+    async fn missing_addresses(&self, snapshot: &Snapshot, services: &[Known]) -> Result<Vec<Repair>, RepairError> {
         let Some((served, prefix)) = self.resource(ADDRESSES) else { return Ok(Vec::new()) };
         let ranges = self.ranges(snapshot);
         let holders: HashSet<(IpAddr, &str, &str)> = services.iter().flat_map(Known::holdings).collect();
         let mut first: HashSet<IpAddr> = HashSet::new();
         let mut repairs = Vec::new();
-        for service in services {
+        for (looked_at, service) in services.iter().enumerate() {
+            let_others(looked_at).await;
             for address in service.addresses.iter().copied() {
                 let (family, key) = (family_of(address).name(), format!("{prefix}{address}"));
                 let entry = snapshot.get(&key);
@@ -191,13 +213,14 @@ impl ApiServer {
     }
 
     /// Addresses that are noted as those of services and nobody's.
-    fn leaked_addresses(&self, snapshot: &Snapshot, services: &[Known]) -> Vec<Repair> {
+    async fn leaked_addresses(&self, snapshot: &Snapshot, services: &[Known]) -> Vec<Repair> {
         let Some((served, prefix)) = self.resource(ADDRESSES) else { return Vec::new() };
         let of_services = self.resource(SERVICES);
         let holders: HashSet<(IpAddr, &str, &str)> = services.iter().flat_map(Known::holdings).collect();
         let now = self.now_seconds();
         let mut repairs = Vec::new();
-        for (key, entry) in snapshot.range(prefix, None) {
+        for (looked_at, (key, entry)) in snapshot.range(prefix, None).enumerate() {
+            let_others(looked_at).await;
             let Some(address) = key.strip_prefix(prefix).and_then(|name| name.parse::<IpAddr>().ok()) else { continue };
             let Ok(tree) = served.load(&entry.value) else { continue };
             let metadata = views::read::<IPAddress<'_>>(&tree).metadata();
@@ -226,43 +249,36 @@ impl ApiServer {
     }
 
     /// Ports that services have and that are not noted, and those that are noted and nobody's.
-    async fn repair_ports(
+    fn wrong_ports(
         &self,
         snapshot: &Snapshot,
         services: &[Known],
-        leaks: &mut Leaks,
-    ) -> Result<(), RepairError> {
+        leaks: &mut HashMap<u16, u32>,
+    ) -> Result<Vec<Repair>, RepairError> {
         let entry = snapshot.get(node_ports::KEY);
         let stored = PortSet::stored(entry)?;
         let range = self.config.service_node_ports;
-        let (mut wanted, mut told) = (PortSet::new(), Vec::new());
+        let (mut wanted, mut repairs) = (PortSet::new(), Vec::new());
         for service in services {
             for port in service.ports.iter().copied() {
-                let mut tell = |reason, why: String| {
-                    told.push(service.told(reason, PORT_ACTION, PORT_REPORTER, format!("Port {port} {why}")));
-                };
-                if !range.holds(port.into()) {
-                    tell("PortOutOfRange", format!("is not within the port range {range}; please recreate service"));
+                let (reason, why) = if !range.holds(port.into()) {
+                    ("PortOutOfRange", format!("is not within the port range {range}; please recreate service"))
                 } else if wanted.holds(port) {
-                    tell(
-                        "PortAlreadyAllocated",
-                        "was assigned to multiple services; please recreate service".to_owned(),
-                    );
+                    ("PortAlreadyAllocated", "was assigned to multiple services; please recreate service".to_owned())
                 } else {
                     wanted.insert(port);
-                    if !stored.holds(port) {
-                        tell("PortNotAllocated", "is not allocated; repairing".to_owned());
+                    if stored.holds(port) {
+                        continue;
                     }
-                }
+                    ("PortNotAllocated", "is not allocated; repairing".to_owned())
+                };
+                let told = service.told(reason, PORT_ACTION, PORT_REPORTER, format!("Port {port} {why}"));
+                repairs.push(Repair { operations: Vec::new(), happened: Some(told) });
             }
         }
-        let found: HashMap<u16, u32> = stored
-            .iter()
-            .filter(|port| range.holds(i32::from(*port)) && !wanted.holds(*port))
-            .map(|port| (port, leaks.0.get(&port).copied().unwrap_or_default() + 1))
-            .collect();
-        leaks.0 = found;
-        for (port, times) in &leaks.0 {
+        let nobodys = stored.iter().filter(|port| range.holds(i32::from(*port)) && !wanted.holds(*port));
+        *leaks = nobodys.map(|port| (port, leaks.get(&port).copied().unwrap_or_default() + 1)).collect();
+        for (port, times) in leaks {
             if *times < LEAKS_BEFORE_CLEANUP {
                 wanted.insert(*port);
             } else {
@@ -271,12 +287,15 @@ impl ApiServer {
         }
         if wanted != stored {
             // On the condition that nobody has taken or given back a port since the services were read.
-            self.put_service_right(Repair { operations: vec![wanted.operation(range, entry)], happened: None }).await?;
+            repairs.insert(0, Repair { operations: vec![wanted.operation(range, entry)], happened: None });
         }
-        for happened in told.into_iter().take(REPAIRS_MAX) {
-            self.put_service_right(Repair { operations: Vec::new(), happened: Some(happened) }).await?;
-        }
-        Ok(())
+        Ok(repairs)
+    }
+}
+
+async fn let_others(looked_at: usize) {
+    if looked_at % LOOKED_AT_ONCE == LOOKED_AT_ONCE - 1 {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -286,11 +305,6 @@ fn known(key: &str, version: u64, tree: &Tree) -> Known {
     let has_addresses = spec.type_() != EXTERNAL_NAME && spec.cluster_ip() != HEADLESS;
     let first = Some(spec.cluster_ip()).filter(|_| spec.cluster_ips().is_empty());
     let written = spec.cluster_ips().iter().chain(first).filter(|_| has_addresses);
-    let mut held: BTreeMap<u16, ()> = BTreeMap::new();
-    let asked = Some(spec.health_check_node_port()).filter(|_| needs::health_check_node_port(spec));
-    for port in ports::numbers(spec).into_iter().chain(asked) {
-        held.extend(u16::try_from(port).ok().filter(|port| *port != 0).map(|port| (port, ())));
-    }
     Known {
         key: key.to_owned(),
         version,
@@ -298,7 +312,7 @@ fn known(key: &str, version: u64, tree: &Tree) -> Known {
         name: metadata.name().to_owned(),
         uid: metadata.uid().to_owned(),
         addresses: written.filter_map(sloppy).collect(),
-        ports: held.into_keys().collect(),
+        ports: ports::all(spec).into_iter().collect(),
     }
 }
 

@@ -173,6 +173,18 @@ async fn each_verb_has_its_objects() {
 }
 
 #[tokio::test]
+async fn what_is_applied_as_yaml_is_recorded_as_json() {
+    let recorded = Recorded::at(Level::Request).await;
+    let body = "# a\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: \"1\"}\n";
+    let path = format!("{A}?fieldManager=sailor");
+    let apply = [("content-type", "application/apply-patch+yaml")];
+    let (said, event) = recorded.send("PATCH", &path, &apply, body).await;
+    assert_eq!(said.code, 201, "{}", said.message());
+    let expected = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"x": "1"}});
+    assert_eq!(event["requestObject"], expected);
+}
+
+#[tokio::test]
 async fn answers_are_recorded_as_json_whatever_the_client_takes() {
     let recorded = Recorded::at(Level::RequestResponse).await;
     recorded.post(CONFIG_MAPS, config_map("a")).await;

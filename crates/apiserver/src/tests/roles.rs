@@ -8,6 +8,9 @@ use portcullis_gate::rbac::{Policy, PolicySource, Rbac};
 use super::*;
 use crate::rbac::StoredPolicy;
 
+mod device_claims;
+mod policy_parameters;
+
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
 const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";

@@ -348,6 +348,27 @@ async fn the_last_finalizer_lets_an_object_go() {
 }
 
 #[tokio::test]
+async fn a_patch_does_not_move_long_lists_for_ever() {
+    let cluster = Cluster::new().await;
+    cluster.config_map("a", json!({})).await;
+    let path = format!("{CONFIG_MAPS}/a");
+    let headers = [("content-type", "application/json-patch+json")];
+    let list = json!({"op": "add", "path": "/x", "value": vec![0; 50_000]});
+    for (times, expected) in [(1_000, 200), (4_000, 413)] {
+        for again in [
+            json!({"op": "add", "path": "/x/0", "value": 0}),
+            json!({"op": "remove", "path": "/x/0"}),
+            json!({"op": "move", "from": "/x/0", "path": "/x/1"}),
+        ] {
+            let mut operations = vec![list.clone()];
+            operations.extend(vec![again.clone(); if again["op"] == "move" { times / 2 } else { times }]);
+            let said = cluster.send("PATCH", &path, &headers, Value::from(operations).to_string()).await;
+            assert_eq!(said.code, expected, "{again}: {}", said.message());
+        }
+    }
+}
+
+#[tokio::test]
 async fn generated_names_meet() {
     let cluster = Cluster::new().await;
     // The bytes that names are drawn from come again: what was drawn before is taken.

@@ -18,7 +18,6 @@ use crate::answer::{Answer, Failure};
 use crate::audit;
 use crate::permission;
 use crate::registry::apply::{Applied, apply as apply_to, conflict};
-use crate::registry::metadata::Metadata;
 use crate::request::Request;
 use crate::server::ApiServer;
 
@@ -30,7 +29,7 @@ pub async fn apply(server: &ApiServer, request: &mut Request<'_>) -> Result<Answ
     let request: &Request<'_> = request;
     let served = request.served;
     let now = server.now_seconds();
-    let applied = Applied { wanted: &body.wanted, given: &body.given, manager: &options.field_manager, force };
+    let applied = body.by(&options.field_manager, force);
     let make_of = |live: &Tree| -> Result<Tree, Failure> {
         let applied = apply_to(&server.registry, request, live, &applied, now);
         let mut tree = applied.map_err(|error| failure(Expected::of(served), &body.wanted, error))?;
@@ -39,12 +38,10 @@ pub async fn apply(server: &ApiServer, request: &mut Request<'_>) -> Result<Answ
         Ok(tree)
     };
     let mut make = |old: &Old| {
-        let mut tree = make_of(&old.tree)?;
         // Who names no version means the one that is there.
-        if Metadata::of(served, &tree).resource_version().is_empty() {
-            set_version(served, &mut tree, old.version);
-        }
-        Ok(tree)
+        let mut live = old.tree.clone();
+        set_version(served, &mut live, old.version);
+        make_of(&live)
     };
     if let Some(answer) = replace(server, request, &options, &mut make, None).await? {
         return Ok(answer);
@@ -63,6 +60,15 @@ pub struct Body {
     pub wanted: Tree,
     /// The same with all zeros and nulls that were written.
     pub given: Tree,
+    /// As JSON.
+    text: Vec<u8>,
+}
+
+impl Body {
+    /// With who applies it.
+    pub fn by<'a>(&'a self, manager: &'a str, force: bool) -> Applied<'a> {
+        Applied { wanted: &self.wanted, given: &self.given, text: &self.text, manager, force }
+    }
 }
 
 /// Reads what is applied. It must be of the expected kind and version, without managers, and its fields must exist.
@@ -75,7 +81,7 @@ pub fn read(request: &mut Request<'_>, expected: Expected<'_>, validation: Field
         .map_err(|error| Box::new(Status::bad_request(format!("error decoding YAML: {error}"))))?;
     let given = decode_json::decode_as_given(schema, ty, json.json.clone(), FieldValidation::Ignore);
     let given = given.map_err(|error| untyped(expected, &Tree::new(ty), &error.to_string()))?.tree;
-    let wanted = decode_json::decode(schema, ty, json.json, FieldValidation::Strict);
+    let wanted = decode_json::decode(schema, ty, json.json.clone(), FieldValidation::Strict);
     let wanted = wanted.map_err(|error| untyped(expected, &given, &error.to_string()))?;
     check_head(expected, &given)?;
     let metadata = field(schema, &given, given.root(), "metadata");
@@ -101,7 +107,7 @@ pub fn read(request: &mut Request<'_>, expected: Expected<'_>, validation: Field
         (FieldValidation::Warn, findings) => request.warnings.extend(findings),
         _ => {}
     }
-    Ok(Body { wanted: wanted.tree, given })
+    Ok(Body { wanted: wanted.tree, given, text: json.json })
 }
 
 /// Why something was not applied.

@@ -6,7 +6,7 @@ use portcullis_kinds::strategy::Requester;
 use portcullis_kinds::vocabulary::gates;
 use portcullis_model::status::Status;
 use portcullis_model::tree::Tree;
-use portcullis_store::{Commit, CommitError, Entry, Operation, Snapshot};
+use portcullis_store::{CommitError, Entry, Operation, Snapshot};
 
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
@@ -94,12 +94,7 @@ pub async fn create_object(
                 let why = "resourceVersion should not be set on objects to be created";
                 return Err(Box::new(Status::unexpected(why)));
             }
-            let mut operations = vec![Operation::create(key.as_str(), value.clone())];
-            match alongside.settle(server).await? {
-                Some(alongside) => operations.extend(alongside),
-                None => continue,
-            }
-            match server.engine.commit(Commit::from(operations)).await {
+            match alongside.commit(server, Operation::create(key.as_str(), value.clone())).await? {
                 Ok(committed) => {
                     if is_generated {
                         audit::named(request, Metadata::of(served, &tree).name());

@@ -21,7 +21,7 @@ use crate::registry::validate::named;
 use crate::registry::{Served, prepare};
 use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
-use crate::services;
+use crate::services::{self, Allocation};
 
 /// How often a deletion is tried again when a write came first. After that the client is told that the object was modified.
 const ATTEMPTS_MAX: usize = 5;
@@ -111,12 +111,6 @@ pub enum Plan {
     Remove,
 }
 
-impl Plan {
-    fn removes(&self) -> bool {
-        matches!(self, Plan::MarkAndRemove(_) | Plan::Remove)
-    }
-}
-
 /// Deletes an object or marks it; nothing when it is not there. The key is that of the request, or one of its collection.
 pub async fn delete_one(
     server: &ApiServer,
@@ -137,14 +131,7 @@ pub async fn delete_one(
         }
         let mut released = services::release(server, served, &snapshot, &tree)?;
         let (plan, uid) = plan(server, served, entry, tree, options)?;
-        let mut with_it = Vec::new();
-        if let Some(released) = released.as_mut().filter(|_| plan.removes() && !options.dry_run) {
-            match released.settle(server).await? {
-                Some(operations) => with_it = operations,
-                None => continue,
-            }
-        }
-        let carried_out = carry_out(server, key, entry, plan, uid, options.dry_run, None, with_it).await;
+        let carried_out = carry_out(server, key, entry, plan, uid, options.dry_run, None, released.as_mut()).await?;
         // Whoever waits for its turn at the object must not keep others from theirs.
         drop(released);
         match carried_out {
@@ -182,9 +169,10 @@ async fn admit(
     server.admission.validate(&attempt).await
 }
 
-/// Commits what was planned, together with what must not happen without it: without the mark, and without the removal.
+/// Commits what was planned, together with what must not happen without it: without the mark, and without the removal. The outer failure
+/// is that of reading what there is.
 #[allow(clippy::too_many_arguments, reason = "two callers, and each argument is of a type of its own")]
-pub async fn carry_out(
+pub(crate) async fn carry_out(
     server: &ApiServer,
     key: &str,
     entry: &Entry,
@@ -192,8 +180,8 @@ pub async fn carry_out(
     uid: String,
     dry_run: bool,
     alongside: Option<Operation>,
-    with_removal: Vec<Operation>,
-) -> Result<Deleted, CommitError> {
+    with_removal: Option<&mut Allocation>,
+) -> Result<Result<Deleted, CommitError>, Failure> {
     let (value, marked, is_gone) = match plan {
         Plan::Wait => (entry.value.clone(), false, false),
         Plan::Mark(value) => (value, true, false),
@@ -205,16 +193,25 @@ pub async fn carry_out(
         if marked {
             let mut operations = vec![Operation::update(key, version, value.clone())];
             operations.extend(alongside);
-            version = server.engine.commit(Commit::from(operations)).await?.revision;
+            match server.engine.commit(Commit::from(operations)).await {
+                Ok(committed) => version = committed.revision,
+                Err(error) => return Ok(Err(error)),
+            }
         }
         // A write between the two is a conflict; the next attempt finds the mark and removes what it marks.
         if is_gone {
-            let mut operations = vec![Operation::delete(key, version)];
-            operations.extend(with_removal);
-            version = server.engine.commit(Commit::from(operations)).await?.revision;
+            let removal = vec![Operation::delete(key, version)];
+            let committed = match with_removal {
+                Some(allocation) => allocation.commit(server, removal).await?,
+                None => server.engine.commit(Commit::from(removal)).await,
+            };
+            match committed {
+                Ok(committed) => version = committed.revision,
+                Err(error) => return Ok(Err(error)),
+            }
         }
     }
-    Ok(Deleted { value, version, uid, is_gone })
+    Ok(Ok(Deleted { value, version, uid, is_gone }))
 }
 
 /// Decides what deleting means, and says the uid of what is deleted. The tree is what is stored, or what it is to become on its way out.

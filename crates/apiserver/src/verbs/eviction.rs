@@ -129,7 +129,7 @@ async fn evict(server: &ApiServer, request: &Request<'_>, options: &DeleteOption
         if matches!(plan, Plan::Wait) {
             return Ok(());
         }
-        match delete::carry_out(server, &key, entry, plan, uid, options.dry_run, charge, Vec::new()).await {
+        match delete::carry_out(server, &key, entry, plan, uid, options.dry_run, charge, None).await? {
             Ok(_) => return Ok(()),
             // Of many that drain at once, most meet at the budget rather than at the pod. Nobody waits for a turn with one in hand.
             Err(CommitError::Conflict { key: lost, .. }) => {

@@ -26,9 +26,20 @@ pub struct WriteOptions {
     pub applies: bool,
 }
 
+/// What the options of a patch are called.
+const PATCH_OPTIONS: &str = "PatchOptions";
+
 /// Reads the options of a write; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
 pub fn write(kind: &str, query: Query<'_>) -> Result<WriteOptions, Failure> {
     let mut errors = Vec::new();
+    if kind == PATCH_OPTIONS && query.get("force").is_some() {
+        errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+    }
+    read_write(kind, query, errors)
+}
+
+/// Reads the options of a write, where some errors may be known already.
+fn read_write(kind: &str, query: Query<'_>, mut errors: Vec<FieldError>) -> Result<WriteOptions, Failure> {
     let dry_run = dry_run(query, &mut errors);
     let field_manager = query.get("fieldManager").unwrap_or_default().into_owned();
     check_field_manager(&field_manager, &mut errors);
@@ -48,11 +59,12 @@ pub fn write(kind: &str, query: Query<'_>) -> Result<WriteOptions, Failure> {
 
 /// Reads the options of a server-side apply, and whether it takes what others own.
 pub fn apply(query: Query<'_>) -> Result<(WriteOptions, bool), Failure> {
-    let options = write("PatchOptions", query)?;
-    if options.field_manager.is_empty() {
-        checked("PatchOptions", &[FieldError::required("fieldManager", "is required for apply patch")])?;
+    let mut errors = Vec::new();
+    if query.get("fieldManager").unwrap_or_default().is_empty() {
+        errors.push(FieldError::required("fieldManager", "is required for apply patch"));
     }
-    let force = query.get("force").is_some_and(|force| matches!(&*force, "true" | "1" | ""));
+    let options = read_write(PATCH_OPTIONS, query, errors)?;
+    let force = query.get("force").is_some_and(|force| *force != *"0" && !force.eq_ignore_ascii_case("false"));
     Ok((WriteOptions { applies: true, ..options }, force))
 }
 

@@ -29,6 +29,8 @@ use crate::server::ApiServer;
 const OPERATIONS_MAX: usize = 10_000;
 /// Bytes that `copy` and `add` may make of an object while a JSON patch is applied (upstream: `AccumulatedCopySizeLimit`).
 const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Elements of lists that operations of a JSON patch may move to make or fill gaps: each at the front of a long list moves all of it.
+const MOVED_ELEMENTS_MAX: usize = 100_000_000;
 
 /// Where the metadata begin in the text of every stored object: behind `{"metadata":`.
 const METADATA_AT: usize = 12;
@@ -333,10 +335,16 @@ fn invalid_patch(value: BadValue, problem: String) -> Failure {
     Box::new(Status::invalid("", "", "", &[FieldError::invalid("patch", value, problem)]))
 }
 
-/// Applies the operations one by one, watching how much they copy: a few copies of copies could fill memory.
+/// Applies the operations one by one, watching how much they copy and move: a few copies of copies could fill memory, and a few thousand
+/// elements at the front of a long list take minutes.
 fn apply_operations(value: &mut Value, operations: &[PatchOperation]) -> Result<(), Failure> {
-    let mut copied = 0;
+    let (mut copied, mut moved) = (0, 0);
     for operation in operations {
+        moved += moved_by(value, operation);
+        if moved > MOVED_ELEMENTS_MAX {
+            let what = format!("the operations of a JSON patch may not move more than {MOVED_ELEMENTS_MAX} elements");
+            return Err(Box::new(Status::request_entity_too_large(&what)));
+        }
         if let PatchOperation::Copy(CopyOperation { from, .. }) = operation {
             copied += value.pointer(from.as_str()).map_or(0, |copied| copied.to_string().len());
             if copied > COPIED_BYTES_MAX {
@@ -349,6 +357,19 @@ fn apply_operations(value: &mut Value, operations: &[PatchOperation]) -> Result<
         json_patch::patch(value, std::slice::from_ref(&operation)).map_err(|_| unprocessable())?;
     }
     Ok(())
+}
+
+/// How many elements of lists an operation may move.
+fn moved_by(value: &Value, operation: &PatchOperation) -> usize {
+    let list = |path: &str| {
+        let parent = path.rsplit_once('/').and_then(|(parent, _)| value.pointer(parent));
+        parent.and_then(Value::as_array).map_or(0, Vec::len)
+    };
+    match operation {
+        PatchOperation::Add(_) | PatchOperation::Remove(_) | PatchOperation::Copy(_) => list(operation.path().as_str()),
+        PatchOperation::Move(MoveOperation { from, path }) => list(from.as_str()) + list(path.as_str()),
+        PatchOperation::Replace(_) | PatchOperation::Test(_) => 0,
+    }
 }
 
 /// Upstream's library lets `replace` add a member that an object does not have, and finds null where nothing is. None: there is

@@ -23,7 +23,7 @@ use crate::answer::{Answer, Failure, Made, ObjectAnswer, unreadable};
 use crate::audit;
 use crate::negotiate::{self, PatchType};
 use crate::registry::Served;
-use crate::registry::apply::{Applied, apply_part};
+use crate::registry::apply::apply_part;
 use crate::registry::metadata::{Metadata, metadata_of, set_string};
 use crate::registry::validate::named;
 use crate::request::Request;
@@ -103,10 +103,7 @@ async fn applied(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer
     let expected = expected(served)?;
     let body = apply::read(request, expected, options.field_validation)?;
     let request: &Request<'_> = request;
-    let (applied, settled) = (
-        Applied { wanted: &body.wanted, given: &body.given, manager: &options.field_manager, force },
-        Mutex::new(Managers::default()),
-    );
+    let (applied, settled) = (body.by(&options.field_manager, force), Mutex::new(Managers::default()));
     let mut make = |old: &Old| {
         let live = read(served, &scale_of(served, &old.tree, old.version))?;
         let now = server.now_seconds();

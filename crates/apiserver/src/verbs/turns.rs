@@ -18,10 +18,6 @@ static TURNS: [Semaphore; QUEUES] = [const { Semaphore::const_new(1) }; QUEUES];
 /// has a turn here waits for none, so that no two wait for each other.
 static TURNS_IN_NAMESPACES: [Semaphore; QUEUES] = [const { Semaphore::const_new(1) }; QUEUES];
 
-/// The same for those who take or give back ports of nodes, which are one object. Who waits here may have a turn at its object and one in
-/// its namespace; who has a turn here waits for nothing but the store.
-static TURN_AT_NODE_PORTS: Semaphore = Semaphore::const_new(1);
-
 /// Waits for a turn to write a key; it lasts until it is dropped.
 pub async fn take(key: &str) -> Option<SemaphorePermit<'static>> {
     take_of(&TURNS, key).await
@@ -30,11 +26,6 @@ pub async fn take(key: &str) -> Option<SemaphorePermit<'static>> {
 /// Waits for a turn to write what a namespace shares; it lasts until it is dropped.
 pub async fn take_in_namespace(namespace: &str) -> Option<SemaphorePermit<'static>> {
     take_of(&TURNS_IN_NAMESPACES, namespace).await
-}
-
-/// Waits for the turn to write which ports of the nodes are taken; it lasts until it is dropped.
-pub async fn take_at_node_ports() -> Option<SemaphorePermit<'static>> {
-    TURN_AT_NODE_PORTS.acquire().await.ok()
 }
 
 async fn take_of(turns: &'static [Semaphore; QUEUES], key: &str) -> Option<SemaphorePermit<'static>> {

@@ -6,7 +6,7 @@ use portcullis_kinds::vocabulary::gates;
 use portcullis_model::schema::FieldValidation;
 use portcullis_model::status::{FieldError, Status};
 use portcullis_model::tree::{Scalar, Tree};
-use portcullis_store::{Commit, CommitError, Operation, Refusal, Snapshot};
+use portcullis_store::{CommitError, Operation, Refusal, Snapshot};
 
 use super::create::{check_namespace_matches, create_object};
 use super::input::{self, Expected};
@@ -150,8 +150,10 @@ pub async fn replace(
             drop_managers(served, &mut tree);
         }
         let value = served.store(&mut tree).map_err(unreadable)?;
-        if value == old.value && !is_gone {
-            return answer(served, &value, old.version).map(Some);
+        let is_same =
+            value == old.value || options.applies && managed::only_times_differ(served, &tree, &old.tree, &old.value);
+        if is_same && !is_gone {
+            return answer(served, &old.value, old.version).map(Some);
         }
         if options.dry_run {
             return answer(served, &value, old.version).map(Some);
@@ -161,15 +163,10 @@ pub async fn replace(
         } else {
             Operation::update(key.as_str(), old.version, value.clone())
         };
-        let mut operations = vec![operation];
         if is_gone && let Some(released) = services::release(server, served, &snapshot, &old.tree)? {
             alongside.allot(released);
         }
-        match alongside.settle(server).await? {
-            Some(alongside) => operations.extend(alongside),
-            None => continue,
-        }
-        let committed = server.engine.commit(Commit::from(operations)).await;
+        let committed = alongside.commit(server, operation).await?;
         // What plugins hold ends with the attempt: whoever waits for its turn at the object must not keep others from theirs.
         drop(alongside);
         match committed {

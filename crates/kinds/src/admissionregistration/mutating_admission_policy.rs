@@ -6,7 +6,7 @@ use portcullis_model::tree::Tree;
 
 use super::{matching, policies, static_names};
 use crate::rest::Rest;
-use crate::strategy::Strategy;
+use crate::strategy::{Cell, Column, Strategy};
 use crate::views;
 use crate::views::admissionregistration_v1::{
     MatchResources, MutatingAdmissionPolicy, MutatingAdmissionPolicyEdit, MutatingAdmissionPolicySpec, Mutation,
@@ -25,6 +25,10 @@ pub const STRATEGY: Strategy = Strategy {
     warn_create: |tree, warnings| static_names::warn(read(tree).metadata().name(), warnings),
     validate_update: |tree, old, _, errors| spec(read(tree).spec(), Some(read(old).spec()), &Path::new("spec"), errors),
     warn_update: |tree, _, _, warnings| static_names::warn(read(tree).metadata().name(), warnings),
+    columns: &[("Mutations", Column::Count(&["spec.mutations"]))],
+    cell: |tree, column, _| {
+        (column == "ParamKind").then(|| Cell::Text(policies::shown_param_kind(read(tree).spec().param_kind())))
+    },
     ..Strategy::NONE
 };
 

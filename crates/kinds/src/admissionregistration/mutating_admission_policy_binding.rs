@@ -4,7 +4,7 @@ use portcullis_model::tree::Tree;
 
 use super::{matching, policies, static_names};
 use crate::rest::Rest;
-use crate::strategy::Strategy;
+use crate::strategy::{Cell, Column, Strategy};
 use crate::views;
 use crate::views::admissionregistration_v1::{MutatingAdmissionPolicyBinding, MutatingAdmissionPolicyBindingEdit};
 use crate::vocabulary::{Errors, Path};
@@ -17,6 +17,10 @@ pub const STRATEGY: Strategy = Strategy {
     warn_create: |tree, warnings| static_names::warn(read(tree).metadata().name(), warnings),
     validate_update: |tree, _, _, errors| binding(tree, errors),
     warn_update: |tree, _, _, warnings| static_names::warn(read(tree).metadata().name(), warnings),
+    columns: &[("PolicyName", Column::Field("spec.policyName", r#""""#))],
+    cell: |tree, column, _| {
+        (column == "ParamRef").then(|| Cell::Text(policies::shown_param_ref(read(tree).spec().param_ref())))
+    },
     ..Strategy::NONE
 };
 

@@ -26,6 +26,7 @@ pub const STRATEGY: Strategy = Strategy {
     validate_create,
     validate_update,
     cell,
+    cells_without_column: &["Age"],
     ..Strategy::NONE
 };
 

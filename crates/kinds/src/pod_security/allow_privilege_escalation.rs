@@ -2,7 +2,7 @@
 //! on.
 
 use super::words::{Visited, named};
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 pub(super) const CHECK: Check = Check {
     id: "allowPrivilegeEscalation",
@@ -11,7 +11,7 @@ pub(super) const CHECK: Check = Check {
     replaces: None,
 };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let refuses = |container: Visited<'_>| {
         container.security.and_then(|security| security.allow_privilege_escalation()) == Some(false)
     };

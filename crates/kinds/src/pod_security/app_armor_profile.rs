@@ -4,7 +4,7 @@
 use portcullis_model::go_text;
 
 use super::words::{Values, plural, quoted, setters};
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 use crate::views::core_v1::AppArmorProfile;
 
 /// What the annotation of a container begins with; its name follows.
@@ -21,12 +21,12 @@ fn is_allowed_annotation(value: &str) -> bool {
     value.is_empty() || value == "runtime/default" || value.starts_with("localhost/")
 }
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let of_pod = subject.spec.security_context().and_then(|security| security.app_armor_profile());
     let bad_of_pod = of_pod.filter(|profile| !is_allowed(*profile));
     let mut values: Values<'_> = bad_of_pod.iter().map(|profile| profile.type_()).collect();
     let mut containers = Vec::new();
-    for container in subject.containers() {
+    for container in subject.containers {
         let profile = container.security.and_then(|security| security.app_armor_profile());
         if let Some(profile) = profile.filter(|profile| !is_allowed(*profile)) {
             containers.push(container.name);

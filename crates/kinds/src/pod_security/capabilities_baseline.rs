@@ -1,7 +1,7 @@
 //! No capability may be added beyond those that a container runtime gives anyway.
 
 use super::words::{Values, named, quoted};
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 /// What may be added.
 const ALLOWED: [&str; 13] = [
@@ -23,9 +23,9 @@ const ALLOWED: [&str; 13] = [
 pub(super) const CHECK: Check =
     Check { id: "capabilities_baseline", level: Level::Baseline, forms: &[(0, judge)], replaces: None };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let (mut names, mut values) = (Vec::new(), Values::new());
-    for container in subject.containers() {
+    for container in subject.containers {
         let Some(capabilities) = container.security.and_then(|security| security.capabilities()) else { continue };
         let mut bad = capabilities.add().iter().filter(|name| !ALLOWED.contains(name)).peekable();
         if bad.peek().is_some() {

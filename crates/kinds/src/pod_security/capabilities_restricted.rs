@@ -1,7 +1,7 @@
 //! Every capability must be dropped, and none taken back but that of binding a low port. Windows has none, which is known from 1.25 on.
 
 use super::words::{Values, named, quoted};
-use super::{Check, Level, Subject, Violation, capabilities_baseline};
+use super::{Check, Judged, Level, Violation, capabilities_baseline};
 
 const ALL: &str = "ALL";
 const NET_BIND_SERVICE: &str = "NET_BIND_SERVICE";
@@ -13,9 +13,9 @@ pub(super) const CHECK: Check = Check {
     replaces: Some(capabilities_baseline::CHECK.id),
 };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let (mut keeping, mut adding, mut values) = (Vec::new(), Vec::new(), Values::new());
-    for container in subject.containers() {
+    for container in subject.containers {
         let Some(capabilities) = container.security.and_then(|security| security.capabilities()) else {
             keeping.push(container.name);
             continue;

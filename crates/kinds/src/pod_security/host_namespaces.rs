@@ -1,11 +1,11 @@
 //! A pod may not see the network, the processes or the shared memory of its node.
 
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 pub(super) const CHECK: Check =
     Check { id: "hostNamespaces", level: Level::Baseline, forms: &[(0, judge)], replaces: None };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let spec = subject.spec;
     let all = [
         (spec.host_network(), "hostNetwork=true"),

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::words::{joined, named, plural};
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 pub(super) const CHECK: Check = Check { id: "hostPorts", level: Level::Baseline, forms: &[(0, judge)], replaces: None };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     // Sorted as texts, as upstream does.
     let (mut names, mut ports) = (Vec::new(), BTreeSet::new());
-    for container in subject.containers() {
+    for container in subject.containers {
         let mut taken = container.ports().iter().map(|port| port.host_port()).filter(|port| *port != 0).peekable();
         if taken.peek().is_some() {
             names.push(container.name);

@@ -2,15 +2,15 @@
 //! node's own address. From 1.34 on (KEP-4940).
 
 use super::words::{Values, Visited, named, plural, quoted};
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 pub(super) const CHECK: Check =
     Check { id: "hostProbesAndHostLifecycle", level: Level::Baseline, forms: &[(34, judge)], replaces: None };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let (mut names, mut values) = (Values::new(), Values::new());
-    for container in subject.containers() {
-        let mut hosts = hosts(container).peekable();
+    for container in subject.containers {
+        let mut hosts = hosts(*container).peekable();
         if hosts.peek().is_some() {
             names.insert(container.name);
             values.extend(hosts);

@@ -1,12 +1,12 @@
 //! No container may be as good as root on its node.
 
 use super::words::named;
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 pub(super) const CHECK: Check =
     Check { id: "privileged", level: Level::Baseline, forms: &[(0, judge)], replaces: None };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let names = subject.saying(|security| security.privileged() == Some(true));
     (!names.is_empty()).then(|| Violation {
         reason: "privileged",

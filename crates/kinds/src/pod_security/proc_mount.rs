@@ -2,7 +2,7 @@
 //! which the restricted level does not.
 
 use super::words::{Values, named, quoted};
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 pub(super) const BASELINE: Check = Check {
     id: "procMount",
@@ -14,9 +14,9 @@ pub(super) const BASELINE: Check = Check {
 pub(super) const RESTRICTED: Check =
     Check { id: "procMount_restricted", level: Level::Restricted, forms: &[(35, judge)], replaces: Some(BASELINE.id) };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let (mut names, mut values) = (Vec::new(), Values::new());
-    for container in subject.containers() {
+    for container in subject.containers {
         let mount = container.security.and_then(|security| security.proc_mount());
         if let Some(mount) = mount.filter(|mount| *mount != "Default") {
             names.push(container.name);

@@ -2,7 +2,7 @@
 //! volumes.
 
 use super::words::{Values, named, plural, quoted};
-use super::{Check, Level, Subject, Violation, host_path_volumes};
+use super::{Check, Judged, Level, Violation, host_path_volumes};
 use crate::views::Field;
 use crate::views::core_v1::Volume;
 
@@ -51,7 +51,7 @@ pub(super) const CHECK: Check = Check {
     replaces: Some(host_path_volumes::CHECK.id),
 };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let (mut names, mut types) = (Vec::new(), Values::new());
     for volume in subject.spec.volumes().iter() {
         let is_a = |field: &&Field| volume.place().get(**field).is_present();

@@ -2,7 +2,7 @@
 //! (KEP-127).
 
 use super::words::{Visited, named, setters};
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 const REASON: &str = "runAsNonRoot != true";
 
@@ -13,7 +13,7 @@ pub(super) const CHECK: Check = Check {
     replaces: None,
 };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let of_pod = subject.spec.security_context().and_then(|security| security.run_as_non_root());
     let said = |container: Visited<'_>| container.security.and_then(|security| security.run_as_non_root());
     let wrong = subject.names_where(|container| said(container) == Some(false));

@@ -1,7 +1,7 @@
 //! No container may run as user 0. From 1.35 on that one is nobody in a pod that has users of its own (KEP-127).
 
 use super::words::setters;
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 pub(super) const CHECK: Check = Check {
     id: "runAsUser",
@@ -10,7 +10,7 @@ pub(super) const CHECK: Check = Check {
     replaces: None,
 };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     let names = subject.saying(|security| security.run_as_user() == Some(0));
     let who = setters(subject.itself_says(|security| security.run_as_user() == Some(0)), &names)?;
     Some(Violation { reason: "runAsUser=0", detail: format!("{who} must not set runAsUser=0") })

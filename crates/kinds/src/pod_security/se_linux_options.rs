@@ -1,7 +1,7 @@
 //! SELinux may be told which of the types for containers to use, and neither a user nor a role. From 1.31 on there is one type more.
 
 use super::words::{Values, plural, quoted, setters};
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 use crate::views::core_v1::SELinuxOptions;
 
 /// What the type may be besides nothing.
@@ -19,7 +19,7 @@ pub(super) const CHECK: Check = Check {
     replaces: None,
 };
 
-fn judge(subject: Subject<'_>, is_allowed: impl Fn(&str) -> bool) -> Option<Violation> {
+fn judge(subject: Judged<'_>, is_allowed: impl Fn(&str) -> bool) -> Option<Violation> {
     let (mut types, mut sets_user, mut sets_role) = (Values::new(), false, false);
     let mut is_bad = |options: Option<SELinuxOptions<'_>>| {
         let Some(options) = options else { return false };
@@ -31,13 +31,13 @@ fn judge(subject: Subject<'_>, is_allowed: impl Fn(&str) -> bool) -> Option<Viol
     let of_pod = subject.spec.security_context().and_then(|security| security.se_linux_options());
     let is_pod_bad = is_bad(of_pod);
     let mut names = Vec::new();
-    for container in subject.containers() {
+    for container in subject.containers {
         if is_bad(container.security.and_then(|security| security.se_linux_options())) {
             names.push(container.name);
         }
     }
     let who = setters(is_pod_bad, &names)?;
-    let of_containers = subject.containers().filter_map(|container| container.security?.se_linux_options());
+    let of_containers = subject.containers.iter().filter_map(|container| container.security?.se_linux_options());
     let all = of_pod.into_iter().chain(of_containers).map(|options| options.type_());
     types.extend(all.filter(|name| !name.is_empty() && !is_allowed(name)));
     let mut what = Vec::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portcullis_model::go_text;
 
 use super::words::{Values, joined, plural, quoted, setters};
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 use crate::views::core_v1::SeccompProfile;
 
 /// The annotation for the whole pod.
@@ -30,12 +30,12 @@ fn is_allowed_annotation(value: &str) -> bool {
     value == "runtime/default" || value == "docker/default" || value.starts_with("localhost/")
 }
 
-fn judge_annotations(subject: Subject<'_>) -> Option<Violation> {
+fn judge_annotations(subject: Judged<'_>) -> Option<Violation> {
     let annotations = subject.metadata.annotations();
     if annotations.is_empty() {
         return None;
     }
-    let keys = subject.containers().map(|container| format!("{OF_CONTAINER}{}", container.name));
+    let keys = subject.containers.iter().map(|container| format!("{OF_CONTAINER}{}", container.name));
     let set = std::iter::once(OF_POD.to_owned()).chain(keys).filter_map(|key| {
         let value = annotations.get(&key).filter(|value| !is_allowed_annotation(value))?;
         Some(format!("{key}={}", go_text::quoted(value)))
@@ -47,17 +47,17 @@ fn judge_annotations(subject: Subject<'_>) -> Option<Violation> {
     })
 }
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     judge_set(subject)
 }
 
 /// Tells who has a profile that filters nothing, as both levels do.
-pub(super) fn judge_set(subject: Subject<'_>) -> Option<Violation> {
+pub(super) fn judge_set(subject: Judged<'_>) -> Option<Violation> {
     let of_pod = subject.spec.security_context().and_then(|security| security.seccomp_profile());
     let bad_of_pod = of_pod.filter(|profile| !is_allowed(*profile));
     let mut values: Values<'_> = bad_of_pod.iter().map(|profile| profile.type_()).collect();
     let mut names = Vec::new();
-    for container in subject.containers() {
+    for container in subject.containers {
         let profile = container.security.and_then(|security| security.seccomp_profile());
         if let Some(profile) = profile.filter(|profile| !is_allowed(*profile)) {
             names.push(container.name);

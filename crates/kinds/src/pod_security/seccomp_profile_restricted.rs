@@ -2,7 +2,7 @@
 
 use super::seccomp_profile_baseline::{self, REASON, is_allowed, judge_set};
 use super::words::{Visited, named};
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 pub(super) const CHECK: Check = Check {
     id: "seccompProfile_restricted",
@@ -11,7 +11,7 @@ pub(super) const CHECK: Check = Check {
     replaces: Some(seccomp_profile_baseline::CHECK.id),
 };
 
-fn judge(subject: Subject<'_>) -> Option<Violation> {
+fn judge(subject: Judged<'_>) -> Option<Violation> {
     if let Some(violation) = judge_set(subject) {
         return Some(violation);
     }

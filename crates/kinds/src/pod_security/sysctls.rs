@@ -1,6 +1,6 @@
 //! Settings of the kernel may be changed where that touches nobody else. More of them do so with every few releases.
 
-use super::{Check, Level, Subject, Violation};
+use super::{Check, Judged, Level, Violation};
 
 /// What may be set, each with the minor release from which on it may.
 const ALLOWED: [(u64, &str); 12] = [
@@ -30,7 +30,7 @@ pub(super) const CHECK: Check = Check {
     replaces: None,
 };
 
-fn judge(subject: Subject<'_>, minor: u64) -> Option<Violation> {
+fn judge(subject: Judged<'_>, minor: u64) -> Option<Violation> {
     let is_allowed = |name: &str| ALLOWED.iter().any(|(since, allowed)| *since <= minor && *allowed == name);
     let set = subject.spec.security_context()?.sysctls().iter().map(|sysctl| sysctl.name());
     let bad: Vec<&str> = set.filter(|name| !is_allowed(name)).collect();

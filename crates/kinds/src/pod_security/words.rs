@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write as _};
 
-use super::Subject;
+use super::{Judged, Subject};
 use crate::views::List;
 use crate::views::core_v1::{
     Container, ContainerPort, EphemeralContainer, Lifecycle, PodSecurityContext, Probe, SecurityContext,
 };
 
 /// What checks look at in a container, of whichever sort.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Visited<'t> {
     pub(super) name: &'t str,
     pub(super) security: Option<SecurityContext<'t>>,
@@ -18,7 +18,7 @@ pub(super) struct Visited<'t> {
 }
 
 /// A container of either sort. What few checks look at is only looked up for them.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Whole<'t> {
     Lasting(Container<'t>),
     Ephemeral(EphemeralContainer<'t>),
@@ -57,15 +57,17 @@ impl<'t> Visited<'t> {
 
 impl<'t> Subject<'t> {
     /// Returns all containers: those that run before, those that run, those that were put in later.
-    pub(super) fn containers(self) -> impl Iterator<Item = Visited<'t>> {
+    pub(super) fn visited(self) -> Vec<Visited<'t>> {
         let spec = self.spec;
         let lasting = spec.init_containers().iter().chain(spec.containers().iter()).map(Visited::lasting);
-        lasting.chain(spec.ephemeral_containers().iter().map(Visited::ephemeral))
+        lasting.chain(spec.ephemeral_containers().iter().map(Visited::ephemeral)).collect()
     }
+}
 
+impl<'t> Judged<'t> {
     /// Returns the names of containers that do something.
     pub(super) fn names_where(self, does: impl Fn(Visited<'t>) -> bool) -> Vec<&'t str> {
-        self.containers().filter(|container| does(*container)).map(|container| container.name).collect()
+        self.containers.iter().filter(|container| does(**container)).map(|container| container.name).collect()
     }
 
     /// Returns the names of containers whose security context says something.

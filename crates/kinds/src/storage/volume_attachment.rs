@@ -11,11 +11,11 @@ use crate::core::pod_spec::volumes::drivers::driver_name;
 use crate::rest::Rest;
 use crate::strategy::{Column, Strategy};
 use crate::views;
-use crate::views::meta_v1::ObjectMeta;
 use crate::views::storage_v1::{
     VolumeAttachment, VolumeAttachmentEdit, VolumeAttachmentSource, VolumeAttachmentStatus, VolumeError,
 };
 use crate::vocabulary::frozen::frozen;
+use crate::vocabulary::status_door::keep_metadata;
 use crate::vocabulary::{Errors, Path};
 
 /// The rules of `VolumeAttachment`.
@@ -97,22 +97,17 @@ fn status(status: VolumeAttachmentStatus<'_>, at: &Path<'_>, errors: &mut Errors
 
 fn volume_error(error: VolumeError<'_>, at: &Path<'_>, errors: &mut Errors) {
     if error.message().len() > MESSAGE_LEN_MAX {
-        errors.too_long(&at.field("message"), MESSAGE_LEN_MAX);
+        // Clients are told the limit of the metadata.
+        errors.too_long(&at.field("message"), METADATA_LEN_MAX);
     }
     error.check_error_code(at, errors);
 }
 
 /// A driver that writes a status changes no metadata with it.
 fn prepare_update(tree: &mut Tree, old: &Tree, subresource: &str, _: i64) {
-    const KEPT: [views::Field; 3] = [ObjectMeta::LABELS, ObjectMeta::ANNOTATIONS, ObjectMeta::FINALIZERS];
-    if subresource != "status" {
-        return;
-    }
-    let old = views::read::<VolumeAttachment<'_>>(old).metadata();
-    let mut attachment: VolumeAttachmentEdit<'_> = views::write(tree);
-    let mut metadata = attachment.metadata_mut();
-    for field in KEPT {
-        metadata.place().keep(field, old.place());
+    if subresource == "status" {
+        let old = views::read::<VolumeAttachment<'_>>(old).metadata();
+        keep_metadata(views::write::<VolumeAttachmentEdit<'_>>(tree).metadata_mut(), old);
     }
 }
 
@@ -177,7 +172,9 @@ mod tests {
         };
         check(&format!(r#"{GOOD},"status":{{"attached":true}}"#), 0);
         let long = "x".repeat(MESSAGE_LEN_MAX + 1);
-        check(&format!(r#"{GOOD},"status":{{"attachError":{{"message":"{long}"}}}}"#), 2);
+        let failed = of(&format!(r#"{GOOD},"status":{{"attachError":{{"message":"{long}"}}}}"#));
+        let too_long = "status.attachError.message: Too long: may not be more than 262144 bytes";
+        assert_eq!(update_complaints(&STRATEGY, &failed, &of(GOOD), "status"), [too_long; 2]);
         check(&format!(r#"{GOOD},"status":{{"detachError":{{"errorCode":-1}}}}"#), 2);
         check(r#""spec":{"attacher":"other","nodeName":"n","source":{"persistentVolumeName":"v"}}"#, 1);
         let mut new = of(&GOOD.replace("\"spec\"", r#""metadata":{"name":"a","labels":{"a":"b"}},"spec""#));

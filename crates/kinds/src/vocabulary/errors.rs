@@ -28,7 +28,7 @@ impl Errors {
     }
 
     /// Adds a complaint that was made elsewhere.
-    pub fn push(&mut self, error: FieldError) {
+    pub fn push(&mut self, mut error: FieldError) {
         if self.is_full() {
             return;
         }
@@ -36,6 +36,10 @@ impl Errors {
             BadValue::Text(text) | BadValue::Json(text) => text.len(),
             _ => 0,
         };
+        // A list shows what its elements leave out, too: more than was sent.
+        if shown > BYTES_MAX {
+            error.bad_value = BadValue::Omitted;
+        }
         self.bytes += COMPLAINT_BYTES + error.field.len() + shown + error.detail.len();
         self.held.push(error);
     }
@@ -134,6 +138,9 @@ mod tests {
             errors.invalid(&Path::new("spec"), list.as_str(), "unsupported");
         }
         assert!(errors.is_full() && errors.len() == 8, "{}", errors.len());
+        let mut errors = Errors::new();
+        errors.invalid(&Path::new("spec"), "a".repeat(BYTES_MAX + 1).as_str(), "must not have more");
+        assert!(errors.held.iter().all(|error| error.bad_value == BadValue::Omitted) && errors.len() == 1);
         let mut errors = Errors::new();
         (0..1_000_000).for_each(|_| errors.required(&Path::new("spec"), ""));
         assert!(errors.len() < BYTES_MAX / COMPLAINT_BYTES);

@@ -28,9 +28,24 @@ pub fn frozen_text(new: &str, old: &str, at: &Path<'_>, errors: &mut Errors) {
 /// The struct may not change, where Go has no pointer: an absent one is empty.
 pub fn frozen_struct(new: At<'_>, old: At<'_>, at: &Path<'_>, errors: &mut Errors) {
     if !is_same_but_for(new, old, &[]) {
-        let bad = if new.is_present() { shown(new) } else { BadValue::Json("{}".to_owned()) };
+        let bad = if new.is_present() { shown(new) } else { BadValue::Json(shown_zero(old)) };
         errors.invalid(at, bad, IMMUTABLE);
     }
+}
+
+/// A struct of the same type that nobody wrote: what it works on has each of its fields even so.
+fn shown_zero(like: At<'_>) -> String {
+    let Some(ty) = like.id().and_then(|node| like.tree().object_type(node)) else { return "{}".to_owned() };
+    let fields = crate::schema().ty(ty).fields.iter().map(|field| {
+        let zero = match field.ty {
+            TypeRef::String => r#""""#,
+            TypeRef::Bool => "false",
+            TypeRef::Int32 | TypeRef::Int64 => "0",
+            _ => "null",
+        };
+        format!(r#""{}":{zero}"#, field.name)
+    });
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
 }
 
 /// Whether two places of one type mean the same (upstream: semantic equality): quantities by value, an empty list or map as an absent

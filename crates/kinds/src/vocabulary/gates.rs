@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use portcullis_model::schema::TypeId;
+use portcullis_model::schema::{Field, FieldSet, TypeId};
 use portcullis_model::tree::{Kind, NodeId, Tree};
 
 use crate::rules::{GATED, GATES};
@@ -33,22 +33,69 @@ pub fn drop_disabled(tree: &mut Tree, old: Option<&Tree>) {
 
 /// Where a tree has fields whose gate is off.
 fn disabled(tree: &Tree) -> Vec<(NodeId, TypeId, u16)> {
-    static OFF: OnceLock<Vec<(TypeId, u16)>> = OnceLock::new();
-    let off = OFF
-        .get_or_init(|| GATED.iter().filter(|(.., gate)| !is_on(gate)).map(|(ty, field, _)| (*ty, *field)).collect());
+    let gated = gated();
     let (mut found, mut open) = (Vec::new(), vec![tree.root()]);
-    let has_parts = |node: &NodeId| matches!(tree.kind(*node), Kind::Object | Kind::List | Kind::Map);
     while let Some(node) = open.pop() {
-        if let Some(ty) = tree.object_type(node) {
-            let of_type = off.iter().filter(|(of, _)| *of == ty);
-            let here = of_type.filter(|(_, field)| tree.field(node, *field).is_some());
-            found.extend(here.map(|(_, field)| (node, ty, *field)));
-        }
         match tree.kind(node) {
-            Kind::Object | Kind::List => open.extend(tree.children(node).filter(has_parts)),
-            Kind::Map => open.extend(tree.entries(node).map(|(_, value)| value).filter(has_parts)),
+            Kind::Object => {
+                let Some(ty) = tree.object_type(node) else { continue };
+                let Some(fields) = gated.get(usize::from(ty.0)).filter(|fields| fields.any != FieldSet::default())
+                else {
+                    continue;
+                };
+                for child in tree.children(node) {
+                    let number = tree.field_number(child);
+                    if fields.off.contains(number) {
+                        found.push((node, ty, number));
+                    }
+                    if fields.any.contains(number) {
+                        open.push(child);
+                    }
+                }
+            }
+            Kind::List => open.extend(tree.children(node)),
+            Kind::Map => open.extend(tree.entries(node).map(|(_, value)| value)),
             _ => {}
         }
     }
     found
+}
+
+/// The fields of a type that have to do with gates that are off.
+#[derive(Clone, Copy, Default)]
+struct Gated {
+    /// Those that have one.
+    off: FieldSet,
+    /// Those, and the ones that lead to one.
+    any: FieldSet,
+}
+
+/// By type: most lead to no gate, so that most of an object is not looked at.
+fn gated() -> &'static [Gated] {
+    static GATED_OF_TYPES: OnceLock<Vec<Gated>> = OnceLock::new();
+    GATED_OF_TYPES.get_or_init(|| {
+        let schema = crate::schema();
+        let mut gated = vec![Gated::default(); schema.types().count()];
+        for (ty, field, gate) in GATED {
+            if let Some(of_type) = gated.get_mut(usize::from(ty.0)).filter(|_| !is_on(gate)) {
+                of_type.off.insert(*field);
+                of_type.any.insert(*field);
+            }
+        }
+        let mut grows = true;
+        while std::mem::take(&mut grows) {
+            for (ty, of_type) in schema.types() {
+                let leads = |field: &Field| {
+                    let below = schema.below(field.ty)?;
+                    gated.get(usize::from(below.0)).map(|below| below.any != FieldSet::default())
+                };
+                let numbers = (0..).zip(&of_type.fields).filter(|(_, field)| leads(field) == Some(true));
+                let numbers: Vec<u16> = numbers.map(|(number, _)| number).collect();
+                let Some(of_type) = gated.get_mut(usize::from(ty.0)) else { continue };
+                // Each that was not there yet.
+                grows |= numbers.into_iter().filter(|number| !of_type.any.insert(*number)).count() > 0;
+            }
+        }
+        gated
+    })
 }

@@ -3,6 +3,8 @@
 //! Go and the `regex` crate agree on most of the syntax and on linear time, but not on all of it and not on the words of complaints.
 //! So a pattern is read here by Go's rules, and written down in the crate's on the way: classes are those of ASCII, groups capture nothing.
 
+mod unicode_classes;
+
 use regex::{Regex, RegexBuilder};
 
 /// How often something may be repeated, counting repetitions inside of repetitions.
@@ -11,6 +13,16 @@ const REPEAT_MAX: u32 = 1_000;
 const NESTING_MAX: usize = 250;
 /// Bytes that a pattern may take when it is made ready to match.
 const COMPILED_BYTES_MAX: usize = 256 << 10;
+/// The same of one that is made ready at little cost.
+const SMALL_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a pattern that is made ready: before the limit of what is ready is looked at, all of its classes are spelled out.
+const SOURCE_BYTES_MAX: usize = 4 << 10;
+/// Classes of Unicode in a pattern that is made ready. A case-blind one takes 35 KB and a millisecond.
+const UNICODE_CLASSES_MAX: usize = 32;
+/// How many bytes one weighs as much as.
+const UNICODE_CLASS_WEIGHT: usize = 256;
+/// Bytes of the name of a class of Unicode; the longest has 22 letters.
+const CLASS_NAME_BYTES_MAX: usize = 64;
 
 /// Why a pattern is none, in Go's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,22 +41,48 @@ impl std::fmt::Display for PatternError {
 #[derive(Clone, Debug)]
 pub struct Pattern {
     translated: String,
+    unicode_classes: usize,
 }
 
 impl Pattern {
     /// Reads a pattern.
     pub fn parse(text: &str) -> Result<Pattern, PatternError> {
-        let mut parser =
-            Parser { whole: text, rest: text, out: String::with_capacity(text.len() + 8), groups: Vec::new() };
+        let mut parser = Parser {
+            whole: text,
+            rest: text,
+            out: String::with_capacity(text.len() + 8),
+            groups: Vec::new(),
+            unicode_classes: 0,
+            last_posix_end: text.rfind(":]"),
+        };
         parser.run()?;
-        Ok(Pattern { translated: parser.out })
+        Ok(Pattern { translated: parser.out, unicode_classes: parser.unicode_classes })
+    }
+
+    /// What making it ready costs, in bytes to be looked at.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.translated.len() + self.unicode_classes * UNICODE_CLASS_WEIGHT
     }
 
     /// Makes it ready to match. None for one that would take too much room.
     #[must_use]
     pub fn compile(&self) -> Option<Regex> {
+        self.compile_within(COMPILED_BYTES_MAX)
+    }
+
+    /// Makes it ready to match if that is cheap.
+    #[must_use]
+    pub fn compile_small(&self) -> Option<Regex> {
+        self.compile_within(SMALL_BYTES_MAX)
+    }
+
+    fn compile_within(&self, bytes_max: usize) -> Option<Regex> {
+        if self.translated.len() > SOURCE_BYTES_MAX || self.unicode_classes > UNICODE_CLASSES_MAX {
+            return None;
+        }
         let mut builder = RegexBuilder::new(&self.translated);
-        builder.size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX);
+        builder.size_limit(bytes_max).dfa_size_limit(bytes_max);
         builder.build().ok()
     }
 }
@@ -69,6 +107,10 @@ struct Parser<'p> {
     rest: &'p str,
     out: String,
     groups: Vec<Group>,
+    /// How many classes of Unicode there were.
+    unicode_classes: usize,
+    /// Where the last `:]` of the pattern begins, so that nobody looks through all of it for each `[:`.
+    last_posix_end: Option<usize>,
 }
 
 type Parsed<T> = Result<T, PatternError>;
@@ -302,12 +344,11 @@ impl<'p> Parser<'p> {
             name
         };
         let (name, is_negated) = name.strip_prefix('^').map_or((name, is_negated), |name| (name, !is_negated));
-        let is_name = name.starts_with(|c: char| c.is_ascii_uppercase())
-            && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
-        let class = format!(r"\{}{{{name}}}", if is_negated { 'P' } else { 'p' });
-        if !is_name || Regex::new(&class).is_err() {
+        if !unicode_classes::is_class(name) {
             return error("invalid character class range", taken(here, self.rest));
         }
+        self.unicode_classes += 1;
+        let class = format!(r"\{}{{{name}}}", if is_negated { 'P' } else { 'p' });
         Ok(class)
     }
 
@@ -387,7 +428,8 @@ impl<'p> Parser<'p> {
         let mut is_first = true;
         while is_first || !self.rest.starts_with(']') {
             is_first = false;
-            if self.rest.starts_with("[:") && self.rest.get(2..).is_some_and(|rest| rest.contains(":]")) {
+            let inside = self.whole.len() - self.rest.len() + 2;
+            if self.rest.starts_with("[:") && self.last_posix_end.is_some_and(|end| end >= inside) {
                 self.posix_class()?;
                 continue;
             }
@@ -471,19 +513,24 @@ fn perl_class(c: char) -> Option<&'static str> {
 }
 
 /// The counts of `{2}`, `{2,}` or `{2,5}`, and what follows. Anything else in braces is a text.
-fn counts(text: &str) -> Option<(u32, Option<u32>, &str)> {
-    let (inside, after) = text.strip_prefix('{')?.split_once('}')?;
+fn counts<'p>(text: &'p str) -> Option<(u32, Option<u32>, &'p str)> {
     // Too large a number is a count all the same, and refused as such.
-    let number = |digits: &str| {
-        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let is_plain = digits.len() == 1 || !digits.starts_with('0');
-        (is_number && is_plain).then(|| digits.parse().unwrap_or(u32::MAX))
+    let number = |text: &'p str| -> Option<(u32, &'p str)> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, after) = text.split_at_checked(digits)?;
+        let is_plain = digits.len() == 1 || !digits.is_empty() && !digits.starts_with('0');
+        is_plain.then(|| (digits.parse().unwrap_or(u32::MAX), after))
     };
-    match inside.split_once(',') {
-        None => number(inside).map(|count| (count, Some(count), after)),
-        Some((least, "")) => number(least).map(|least| (least, None, after)),
-        Some((least, most)) => Some((number(least)?, Some(number(most)?), after)),
+    let (least, rest) = number(text.strip_prefix('{')?)?;
+    if let Some(after) = rest.strip_prefix('}') {
+        return Some((least, Some(least), after));
     }
+    let rest = rest.strip_prefix(',')?;
+    if let Some(after) = rest.strip_prefix('}') {
+        return Some((least, None, after));
+    }
+    let (most, rest) = number(rest)?;
+    Some((least, Some(most), rest.strip_prefix('}')?))
 }
 
 fn push_literal(out: &mut String, c: char) {
@@ -536,6 +583,40 @@ mod tests {
         check("(?<=a)", "invalid named capture: `(?<=a)`");
         check("(?P<a-b>c)", "invalid named capture: `(?P<a-b>`");
         check(&"(".repeat(2_000), &format!("expression nests too deeply: `{}`", "(".repeat(2_000)));
+    }
+
+    /// Each of these once took a look through the whole rest for each of its characters, or a table for each of its classes.
+    #[test]
+    fn long_patterns_are_read_once() {
+        const TIMES: usize = 1 << 20;
+        let check = |piece: &str, head: &str, expected: Option<&str>| {
+            let pattern = format!("{head}{}", piece.repeat(TIMES));
+            let found = Pattern::parse(&pattern);
+            assert_eq!(found.as_ref().err().map(|error| error.code), expected, "{piece}");
+            assert!(found.is_err() || found.unwrap().compile().is_none(), "{piece}");
+        };
+        check("{", "", None);
+        check("{1", "", None);
+        check("{1,", "", None);
+        check("[:", "[", Some("missing closing ]"));
+        check(r"\pL", "", None);
+        check(r"\p{Greek}", "", None);
+        check(r"\Q", "", None);
+        check("(", "", Some("expression nests too deeply"));
+        check("(?P<", "", Some("invalid named capture"));
+    }
+
+    #[test]
+    fn what_would_take_much_to_make_ready_is_not_made() {
+        let check = |pattern: String, expected: bool| {
+            let compiled = Pattern::parse(&pattern).unwrap().compile();
+            assert_eq!(compiled.is_some(), expected, "{pattern:.40}");
+        };
+        check("a".repeat(SOURCE_BYTES_MAX), true);
+        check("a".repeat(SOURCE_BYTES_MAX + 1), false);
+        check(format!("(?i){}", r"\PL".repeat(UNICODE_CLASSES_MAX + 1)), false);
+        check("(?i)(a{10}){100}".to_owned(), true);
+        check(r"(?i)(\PL{10}){100}".to_owned(), false);
     }
 
     #[test]

@@ -322,7 +322,7 @@ fn mark_defaults(schema: &mut Schema) {
             for (at, field) in (0..).zip(&schema.types[number].fields) {
                 let default = field.attributes.default.as_deref();
                 let own = default.is_some_and(|text| !matches!(text, "\"\"" | "{}" | "0" | "false"));
-                if own || below(schema, field.ty).is_some_and(|id| schema.ty(id).has_defaults()) {
+                if own || schema.below(field.ty).is_some_and(|id| schema.ty(id).has_defaults()) {
                     reaching.insert(at);
                 }
             }
@@ -334,17 +334,5 @@ fn mark_defaults(schema: &mut Schema) {
         if !changed {
             return;
         }
-    }
-}
-
-/// The struct type that is found below a type, through lists and maps.
-pub(super) fn below(schema: &Schema, mut ty: TypeRef) -> Option<TypeId> {
-    loop {
-        ty = match ty {
-            TypeRef::Object(id) => return Some(id),
-            TypeRef::Union(number) => return Some(schema.union(number).object.0),
-            TypeRef::List(number) | TypeRef::Map(number) => schema.element(number),
-            _ => return None,
-        };
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Conditional defaults are rules of their kinds. A default of `{}`, `""`, `0` or `false` changes nothing: it is what absent means.
 
-use super::build::below;
 use super::{Schema, Type, TypeRef};
 use crate::tree::{Kind, NodeId, Scalar, Tree};
 
@@ -37,7 +36,7 @@ pub fn apply(schema: &Schema, tree: &mut Tree) {
 }
 
 fn reaches(schema: &Schema, ty: TypeRef) -> bool {
-    below(schema, ty).is_some_and(|id| schema.ty(id).has_defaults())
+    schema.below(ty).is_some_and(|id| schema.ty(id).has_defaults())
 }
 
 fn set_fields(schema: &Schema, tree: &mut Tree, object: NodeId, ty: &Type, open: &mut Vec<(NodeId, TypeRef)>) {

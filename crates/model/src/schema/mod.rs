@@ -329,6 +329,18 @@ impl Schema {
         &self.unions[(number as usize).min(self.unions.len() - 1)]
     }
 
+    /// The struct type that is found below a type, through lists and maps.
+    pub fn below(&self, mut ty: TypeRef) -> Option<TypeId> {
+        loop {
+            ty = match ty {
+                TypeRef::Object(id) => return Some(id),
+                TypeRef::Union(number) => return Some(self.union(number).object.0),
+                TypeRef::List(number) | TypeRef::Map(number) => self.element(number),
+                _ => return None,
+            };
+        }
+    }
+
     /// The type of an OpenAPI name without `io.k8s.`: `api.core.v1.Pod`.
     pub fn by_name(&self, name: &str) -> Option<TypeId> {
         self.by_name.get(name).copied()

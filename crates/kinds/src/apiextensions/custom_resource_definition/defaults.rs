@@ -20,10 +20,10 @@ pub enum Unknown {
     Refused,
 }
 
-/// Checks every default of a structural schema.
-pub fn validate<'t>(root: Schema<'t>, base: &'t str, unknown: Unknown, errors: &mut Errors) {
+/// Checks every default of a structural schema, which is one of so many of its object.
+pub fn validate<'t>(root: Schema<'t>, base: &'t str, unknown: Unknown, schemas: usize, errors: &mut Errors) {
     let mut places = Places::new(base);
-    let mut budget = Budget::new();
+    let mut budget = Budget::of_one_in(schemas);
     // Whether a default stands inside of what every object has, where the server knows better what is pruned.
     let mut open: Vec<(Schema<'t>, Spot, bool)> = vec![(root, Places::ROOT, false)];
     while let Some((schema, at, is_inside_head)) = open.pop() {

@@ -28,6 +28,8 @@ pub struct Options {
     pub requires_keys: bool,
     /// Certificates of conversion webhooks can be read.
     pub requires_certificates: bool,
+    /// Between how many schemas what checking defaults may cost is divided.
+    pub schemas: usize,
 }
 
 impl Options {
@@ -42,6 +44,7 @@ impl Options {
         requires_atomic_sets: true,
         requires_keys: true,
         requires_certificates: false,
+        schemas: 1,
     };
 
     /// What is asked of one that replaces another.
@@ -73,6 +76,7 @@ impl Options {
             requires_atomic_sets: !any(|schema| open_api::not_atomic(schema).is_some()),
             requires_keys: !any(|schema| !open_api::wrong_keys(schema).is_empty()),
             requires_certificates: is_established && conversion::certificates_are_right(spec.conversion()),
+            schemas: 1,
         }
     }
 }

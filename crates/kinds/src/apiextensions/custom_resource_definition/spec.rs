@@ -93,7 +93,8 @@ pub fn validate(spec: Spec<'_>, options: Options, at: &Path<'_>, errors: &mut Er
         errors.invalid(&at.field("preserveUnknownFields"), true, why);
     }
     let requires_structure = options.requires_structure || !preserves || has_defaults || has(is_extended);
-    let options = Options { requires_structure, ..options };
+    let schemas = if shared.schema { 1 } else { versions.len() };
+    let options = Options { requires_structure, schemas, ..options };
     validate_versions(spec, shared, &options, at, errors);
     required_names(spec.names(), &at.field("names"), errors);
     validate_names(spec.names(), &at.field("names"), errors);
@@ -243,7 +244,7 @@ fn validate_schema(version: Version<'_>, has_status: bool, options: &Options, at
                 true => defaults::Unknown::Refused,
                 false => defaults::Unknown::Kept,
             };
-            defaults::validate(schema, &base, unknown, &mut found);
+            defaults::validate(schema, &base, unknown, options.schemas, &mut found);
         }
         found.extend(complaints);
     }

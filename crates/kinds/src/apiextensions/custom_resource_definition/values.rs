@@ -13,16 +13,20 @@ use super::formats;
 use super::schema::{self, Additional, Schema};
 use crate::vocabulary::pattern::Pattern;
 
-/// What checking all defaults of one schema may cost. Alternatives multiply, and so do lists of known values.
+/// What checking all defaults of one object may cost. Alternatives multiply, and so do lists of known values.
 const STEPS_MAX: usize = 1_000_000;
-/// What making a pattern ready costs.
+/// What making a pattern ready costs, beside its weight.
 const PATTERN_STEPS: usize = 1_000;
+/// What each byte of its weight costs.
+const PATTERN_BYTE_STEPS: usize = 8;
+/// What making one ready costs that takes much room.
+const LARGE_PATTERN_STEPS: usize = 20_000;
 /// Bytes of text that are matched for one step.
 const STEP_BYTES: usize = 32;
 /// Complaints about one value that are kept.
 const COMPLAINTS_MAX: usize = 200;
 
-/// What is left to spend on the defaults of one schema, and the patterns that are ready.
+/// What is left to spend on the defaults of one schema, which has its share of what its object may cost, and the patterns that are ready.
 #[derive(Debug)]
 pub struct Budget<'v> {
     steps: usize,
@@ -30,9 +34,9 @@ pub struct Budget<'v> {
 }
 
 impl<'v> Budget<'v> {
-    /// All of it.
-    pub fn new() -> Budget<'v> {
-        Budget { steps: STEPS_MAX, patterns: HashMap::new() }
+    /// The share of one of so many schemas.
+    pub fn of_one_in(schemas: usize) -> Budget<'v> {
+        Budget { steps: STEPS_MAX / schemas.max(1), patterns: HashMap::new() }
     }
 
     fn pay(&mut self, steps: usize) -> Option<()> {
@@ -40,11 +44,30 @@ impl<'v> Budget<'v> {
         Some(())
     }
 
+    /// A pattern that can be matched. None: it is none, or it takes more than is left.
+    fn made_ready(&mut self, pattern: &str) -> Option<Regex> {
+        let pattern = Pattern::parse(pattern).ok()?;
+        self.pay_or_end(PATTERN_STEPS + pattern.weight() * PATTERN_BYTE_STEPS)?;
+        if let Some(small) = pattern.compile_small() {
+            return Some(small);
+        }
+        self.pay_or_end(LARGE_PATTERN_STEPS)?;
+        pattern.compile()
+    }
+
+    /// As [`Budget::pay`], but who cannot pay has nothing left.
+    fn pay_or_end(&mut self, steps: usize) -> Option<()> {
+        let paid = self.pay(steps);
+        if paid.is_none() {
+            self.steps = 0;
+        }
+        paid
+    }
+
     /// Whether a text matches; one that cannot be matched against is not complained of.
     fn matches(&mut self, pattern: &'v str, text: &str) -> bool {
         if !self.patterns.contains_key(pattern) {
-            self.steps = self.steps.saturating_sub(PATTERN_STEPS);
-            let compiled = Pattern::parse(pattern).ok().and_then(|pattern| pattern.compile());
+            let compiled = self.made_ready(pattern);
             self.patterns.insert(pattern, compiled);
         }
         let regex = self.patterns.get(pattern).and_then(Option::as_ref);

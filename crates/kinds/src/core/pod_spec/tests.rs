@@ -190,6 +190,13 @@ fn every_source_says_what_it_needs() {
             "iscsi.secretRef: Required value",
         ],
     );
+    check(
+        r#""iscsi":{"targetPortal":"a","iqn":"disk","lun":0,"initiatorName":"me"}"#,
+        &[
+            r#"iscsi.iqn: Invalid value: "disk": must be valid format starting with iqn, eui, or naa"#,
+            r#"iscsi.initiatorname: Invalid value: "me": must be valid format starting with iqn, eui, or naa"#,
+        ],
+    );
     check(r#""iscsi":{"targetPortal":"a","iqn":"iqn.2001-04.com.example:disk","lun":0}"#, &[]);
     check(r#""iscsi":{"targetPortal":"a","iqn":"naa.62004567ba64678d0123456789abcdef","lun":0}"#, &[]);
     check(
@@ -210,7 +217,7 @@ fn every_source_says_what_it_needs() {
             "quobyte.volume: Required value",
         ],
     );
-    check(r#""fc":{}"#, &["fc.targetWWNs: Required value: must specify either targetWWNs or wwids"]);
+    check(r#""fc":{}"#, &["fc.targetWWNs: Required value: must specify either targetWWNs or wwids, but not both"]);
     check(
         r#""fc":{"targetWWNs":["a"],"lun":300}"#,
         &["fc.lun: Invalid value: 300: must be between 0 and 255, inclusive"],

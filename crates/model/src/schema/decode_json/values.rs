@@ -2,6 +2,7 @@
 
 use super::super::Alternative;
 use super::super::canonical;
+use super::super::encode_json;
 use super::super::scan::{FALSE, TRUE, compact};
 use super::*;
 use crate::{quantity, time};
@@ -14,6 +15,46 @@ impl Decoder<'_> {
             self.scanner.literal(NULL)?;
             return Ok(Read::Nothing);
         }
+        let spelled = match ty {
+            TypeRef::Quantity | TypeRef::Time | TypeRef::MicroTime | TypeRef::Bytes if !self.drops_zeros => {
+                Some(self.scanner.at)
+            }
+            _ => None,
+        };
+        let read = self.canonical_value(ty, token, field, drop_zero)?;
+        match spelled {
+            Some(start) => self.as_spelled(start, ty, field, read),
+            None => Ok(read),
+        }
+    }
+
+    /// Puts what was written in place of its canonical form, where that is another: whoever applies changes what it spells differently.
+    fn as_spelled(&mut self, start: usize, ty: TypeRef, field: u16, read: Read) -> Result<Read, Failure> {
+        if !matches!(read, Read::Node) {
+            return Ok(read);
+        }
+        let written = self.scanner.text.get(start..self.scanner.at).unwrap_or_default();
+        let newest = NodeId(self.tree.newest());
+        let Node { kind, flags, a: offset, b: len, .. } = *self.tree.node(newest);
+        let is_canonical = if kind == Kind::String {
+            let inner = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            inner == Some(self.resolve(Text { offset, len, flags }))
+        } else {
+            let mut canonical = Vec::new();
+            encode_json::write_value(self.schema, &self.tree, newest, ty, &mut canonical);
+            written.as_bytes() == canonical
+        };
+        if is_canonical {
+            return Ok(read);
+        }
+        self.tree.nodes.pop();
+        let offset = self.tree.side.len();
+        compact(written, &mut self.tree.side);
+        let len = self.tree.side.len() - offset;
+        self.node(Node::text(Kind::Raw, field, flag::SIDE, offset as u32, len as u32))
+    }
+
+    fn canonical_value(&mut self, ty: TypeRef, token: u8, field: u16, drop_zero: bool) -> Result<Read, Failure> {
         match (ty, token) {
             (TypeRef::Bool, b't' | b'f') => self.bool(token, field, drop_zero),
             (TypeRef::IntOrString, b'"') => {

@@ -38,14 +38,24 @@ impl<'a> Below<'a> {
 impl PathSet {
     /// The paths as texts, as upstream shows them: `.spec.ports[port=80,protocol="TCP"].name`.
     pub fn paths(&self) -> Vec<String> {
+        let mut bytes_left = usize::MAX;
+        self.paths_within(&mut bytes_left)
+    }
+
+    /// The first paths, until they take so many bytes, which are counted down: a long step is in the text of every path below it.
+    pub fn paths_within(&self, bytes_left: &mut usize) -> Vec<String> {
         let (mut paths, mut path, mut ends) = (Vec::new(), String::new(), Vec::new());
         for line in &self.lines {
+            if *bytes_left == 0 {
+                break;
+            }
             // The steps above this line stay.
             ends.truncate(line.depth.saturating_sub(1) as usize);
             path.truncate(ends.last().copied().unwrap_or_default());
             self.step(line).push_shown(&mut path);
             ends.push(path.len());
             if line.is_member {
+                *bytes_left = bytes_left.saturating_sub(path.len());
                 paths.push(path.clone());
             }
         }

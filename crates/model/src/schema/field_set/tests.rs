@@ -101,6 +101,33 @@ fn paths_of_names() {
     assert_eq!(PathSet::of_fields(paths).len(), 4);
 }
 
+/// A long step is in each path below it, so what is shown has an end.
+#[test]
+fn paths_do_not_grow_beyond_all_measure() {
+    let below: Vec<String> = (0..900).map(|at| format!("\"f:x{at}\":{{}}")).collect();
+    let long = set(&format!("{{\"f:{}\":{{{}}}}}", "a".repeat(1 << 20), below.join(",")));
+    let mut bytes_left = 4 << 20;
+    assert_eq!((long.paths_within(&mut bytes_left).len(), bytes_left, long.len()), (4, 0, 900));
+    assert_eq!(long.paths_within(&mut bytes_left), Vec::<String>::new());
+}
+
+/// Steps stand in the order of what they say, however they are written.
+#[test]
+fn steps_are_in_order() {
+    let check = |texts: &[&str]| {
+        let steps: Vec<Step<'_>> = texts.iter().map(|text| Step { kind: StepKind::Key, text }).collect();
+        for (at, a) in steps.iter().enumerate() {
+            for (beside, b) in steps.iter().enumerate() {
+                assert_eq!(a.cmp(b), at.cmp(&beside), "{a:?} {b:?}");
+            }
+        }
+    };
+    check(&[r#"{"a":"x"}"#, r#"{"name":"a"}"#, r#"{"name":"a b"}"#, r#"{"name":"a!"}"#, r#"{"name":"ab"}"#]);
+    check(&[r#"{"n":""}"#, r#"{"n":"\u003c"}"#, r#"{"n":"A"}"#, r#"{"n":"\\"}"#, r#"{"n":"a"}"#, r#"{"n":"é"}"#]);
+    check(&[r#"{"p":-1}"#, r#"{"p":9}"#, r#"{"p":10}"#, r#"{"p":"1"}"#, r#"{"p":true}"#, r#"{"p":null}"#]);
+    check(&[r#"{"p":80}"#, r#"{"p":80,"q":"TCP"}"#, r#"{"p":80,"q":"UDP"}"#, r#"{"p":81}"#, r#"{"p":443,"q":"TCP"}"#]);
+}
+
 /// A set that depends on the seed alone.
 fn random(seed: u64) -> PathSet {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

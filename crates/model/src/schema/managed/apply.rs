@@ -4,13 +4,18 @@
 //! What is applied is merged into the object; what the same manager applied before and leaves out now goes, unless somebody else owns
 //! it; what it changes must be nobody else's, unless it takes it by force.
 
+use std::sync::OnceLock;
+
 use super::super::field_set::PathSet;
-use super::super::{Schema, TypeId};
+use super::super::{Schema, TypeId, encode_json};
 use super::fields::leaves;
 use super::remove::{remove, with_fields};
 use super::shape::CompareError;
 use super::{Comparison, Entry, Manager, Managers, compare, fields, merge};
 use crate::tree::Tree;
+
+/// Where an object says what it is.
+const TYPE_FIELDS: [&str; 2] = ["apiVersion", "kind"];
 
 /// What a manager applies.
 #[derive(Debug)]
@@ -98,7 +103,10 @@ impl Managers {
             Some(last) if !last.fields.is_empty() => self.prune(versions, &version, merged, last)?,
             _ => merged,
         };
-        let comparison = compare(schema, live, &pruned)?;
+        // As it was written: a zero that is the same as absent, and another spelling of the same quantity, are changes.
+        let spelled = merge(schema, &pruned, given)?;
+        let comparison = compare(schema, live, &spelled)?;
+        let is_same = comparison.is_same_but_for_type() && is_written_alike(schema, live, &spelled);
         let comparison = comparison.without(ignored);
         let conflicts = self.take_changed(versions, live, &pruned, &manager, &comparison, ignored)?;
         if !conflicts.is_empty() && !force {
@@ -106,12 +114,12 @@ impl Managers {
             return Err(ApplyError::Conflicts(conflicts));
         }
         self.entries.retain(|entry| !entry.fields.is_empty());
-        if comparison.is_same_but_for_identity() && self.same_but_for_time(&before) {
+        if is_same && self.same_but_for_time(&before) {
             *self = before;
             return Ok(None);
         }
         // Time is when the object changed.
-        if !comparison.is_same_but_for_identity() {
+        if !is_same {
             for entry in self.entries.iter_mut().filter(|entry| entry.manager == manager) {
                 entry.time = Some(now);
             }
@@ -207,6 +215,13 @@ impl Managers {
 }
 
 impl Comparison {
+    /// Whether nothing differs but what the objects say of their type, which is not stored.
+    fn is_same_but_for_type(&self) -> bool {
+        static PATHS: OnceLock<PathSet> = OnceLock::new();
+        let paths = PATHS.get_or_init(|| PathSet::of_fields(&[&TYPE_FIELDS[..1], &TYPE_FIELDS[1..]]));
+        self.changed.is_within(paths) && self.removed.is_within(paths)
+    }
+
     /// What differs elsewhere than at these paths and below them.
     fn without(self, ignored: &PathSet) -> Comparison {
         let nothing = PathSet::default();
@@ -215,6 +230,22 @@ impl Comparison {
             removed: self.removed.into_difference(ignored, &nothing),
         }
     }
+}
+
+/// Whether nothing but the type that the objects say of themselves is written in another way: what a comparison does not show is the order
+/// of elements.
+fn is_written_alike(schema: &Schema, live: &Tree, outcome: &Tree) -> bool {
+    let written = |tree: &Tree| {
+        let mut tree = tree.clone();
+        let root = tree.root();
+        if let Some(ty) = tree.object_type(root) {
+            for number in TYPE_FIELDS.iter().filter_map(|name| schema.ty(ty).find(name)) {
+                tree.remove(root, number);
+            }
+        }
+        encode_json::to_vec(schema, &tree)
+    };
+    written(live) == written(outcome)
 }
 
 /// The paths of an object, with every field on their way.
@@ -268,3 +299,8 @@ impl Managers {
         self.entries.retain(|entry| !entry.fields.is_empty());
     }
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

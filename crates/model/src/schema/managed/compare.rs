@@ -47,7 +47,8 @@ pub fn compare(schema: &Schema, old: &Tree, new: &Tree) -> Result<Comparison, Co
         found: Comparison::default(),
         open: Vec::with_capacity(DEPTH_EXPECTED),
         children: Vec::with_capacity(CHILDREN_EXPECTED),
-        names: Vec::new(),
+        names: String::new(),
+        name: Vec::new(),
         of_rank: [Pair::NOTHING; FIELDS_MAX],
         in_changed: 1,
         in_removed: 1,
@@ -152,7 +153,9 @@ struct Walker<'a> {
     /// The children of all open frames, those of each in reverse order of their steps.
     children: Vec<Child<'a>>,
     /// The names of the elements of open lists, one behind the other.
-    names: Vec<u8>,
+    names: String,
+    /// The one that is being made.
+    name: Vec<u8>,
     /// By the order of names: the fields of a struct while they are found.
     of_rank: [Pair; FIELDS_MAX],
     /// How many of the open frames stand in each set. A frame does once something below it differs, and all around it do then.
@@ -375,7 +378,10 @@ impl<'a> Walker<'a> {
         let mut named = Vec::with_capacity(tree.len(list));
         for node in tree.children(list) {
             let at = self.names.len() as u32;
-            steps.push(tree, node, &mut self.names)?;
+            self.name.clear();
+            steps.push(tree, node, &mut self.name)?;
+            // Made of strings and ASCII.
+            self.names.push_str(std::str::from_utf8(&self.name).unwrap_or_default());
             named.push(Named { name: Place { at, end: self.names.len() as u32 }, node });
         }
         named.sort_by(|a, b| self.order(steps.kind(), *a, *b));
@@ -418,8 +424,6 @@ struct Named {
     node: NodeId,
 }
 
-/// A name, which is made of strings and ASCII.
-fn text_at(names: &[u8], place: Place) -> &str {
-    let name = names.get(place.at as usize..place.end as usize).unwrap_or_default();
-    std::str::from_utf8(name).unwrap_or_default()
+fn text_at(names: &str, place: Place) -> &str {
+    names.get(place.at as usize..place.end as usize).unwrap_or_default()
 }

@@ -151,10 +151,12 @@ impl<'a> Merger<'a> {
     fn meeting(&self, live: NodeId, applied: NodeId, shape: Option<Shape<'a>>) -> Meeting<'a> {
         let Some(shape) = shape else { return Meeting::Replaced };
         let is_container = |tree: &Tree, node| matches!(tree.kind(node), Kind::Object | Kind::Map | Kind::List);
-        if !is_container(self.live, live) || !is_container(self.applied, applied) {
+        // A null says of a container what an empty one does.
+        let is_null = self.applied.kind(applied) == Kind::Null;
+        if !is_container(self.live, live) || !is_null && !is_container(self.applied, applied) {
             return Meeting::Replaced;
         }
-        match (self.live.is_empty(live), self.applied.is_empty(applied)) {
+        match (self.live.is_empty(live), is_null || self.applied.is_empty(applied)) {
             (_, false) => Meeting::Merged(shape),
             (false, true) => Meeting::Stays,
             (true, true) => Meeting::Replaced,

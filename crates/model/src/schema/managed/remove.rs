@@ -28,14 +28,20 @@ pub fn remove(schema: &Schema, tree: &mut Tree, set: &PathSet) -> Result<(), Com
                 }
             }
             Shape::Map(element) => {
-                for (step, is_member, below) in below.steps() {
-                    let Step { kind: StepKind::Field, text: key } = step else { continue };
-                    if is_member {
-                        tree.remove_key(node, key);
-                    } else if let Some(child) = tree.get(node, key) {
-                        open.extend(shapes.of(element, None).map(|inner| (child, inner, below)));
+                let sought: BTreeMap<&str, (bool, Below<'_>)> = below
+                    .steps()
+                    .filter(|(step, ..)| step.kind == StepKind::Field)
+                    .map(|(step, is_member, below)| (step.text, (is_member, below)))
+                    .collect();
+                let inner = shapes.of(element, None);
+                tree.retain_entries(node, |_, key, child| match sought.get(key) {
+                    Some((true, _)) => false,
+                    Some((false, below)) => {
+                        open.extend(inner.map(|inner| (child, inner, *below)));
+                        true
                     }
-                }
+                    None => true,
+                });
             }
             Shape::Keyed(element, _) | Shape::Set(element) => {
                 let steps = shapes.steps(shape);

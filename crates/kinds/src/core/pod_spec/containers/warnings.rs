@@ -14,12 +14,18 @@ use crate::vocabulary::Path;
 /// Before the container's name in annotations that were once profiles.
 const SECCOMP_ANNOTATION: &str = "container.seccomp.security.alpha.kubernetes.io/";
 const APP_ARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
+const OLD_PROFILES: [&str; 2] = [SECCOMP_ANNOTATION, APP_ARMOR_ANNOTATION];
 
 /// Each container by itself, then the ports of all. `at` is where the spec stands, `metadata` where the metadata beside it does.
 pub fn warn(spec: PodSpec<'_>, context: Context<'_>, at: &Path<'_>, metadata: &Path<'_>, warnings: &mut Vec<String>) {
+    // Names of annotations are only made where one may be there.
+    let has_old_profiles =
+        context.annotations.iter().any(|(key, _)| OLD_PROFILES.iter().any(|begin| key.starts_with(begin)));
     let pod_has_app_armor = spec.security_context().is_some_and(|pod| pod.app_armor_profile().is_some());
     for (list, index, container) in super::all(spec) {
-        warn_of_annotations(container, context, pod_has_app_armor, metadata, warnings);
+        if has_old_profiles {
+            warn_of_annotations(container, context, pod_has_app_armor, metadata, warnings);
+        }
         let list = at.field(list);
         let at = list.index(index);
         for resource in ["memory", "ephemeral-storage"] {
@@ -42,9 +48,6 @@ fn warn_of_annotations(
     metadata: &Path<'_>,
     warnings: &mut Vec<String>,
 ) {
-    if context.annotations.is_empty() {
-        return;
-    }
     let security = container.security_context();
     let annotations = metadata.field("annotations");
     let key = format!("{SECCOMP_ANNOTATION}{}", container.name());

@@ -13,6 +13,8 @@ pub const INITIATOR_LEN_MAX: usize = 64;
 /// What is said of a longer one.
 pub const INITIATOR_TOO_LONG: &str = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if \
                                       iscsi.initiatorName is specified.";
+/// How names of iSCSI begin.
+const ISCSI_FORMS: [&str; 3] = ["iqn", "eui", "naa"];
 /// Where managed disks of Azure are.
 const MANAGED_URI: &str =
     "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}";
@@ -90,7 +92,7 @@ pub fn fc(source: FCVolumeSource<'_>, at: &Path<'_>, errors: &mut Errors) {
     let (ports, ids) = (source.target_wwns(), source.wwids());
     let place = at.field("targetWWNs");
     if ports.is_empty() && ids.is_empty() {
-        errors.required(&place, "must specify either targetWWNs or wwids");
+        errors.required(&place, "must specify either targetWWNs or wwids, but not both");
     }
     if !ports.is_empty() && !ids.is_empty() {
         let why = "targetWWNs and wwids can not be specified simultaneously";
@@ -107,20 +109,26 @@ pub fn fc(source: FCVolumeSource<'_>, at: &Path<'_>, errors: &mut Errors) {
 
 /// A disk behind iSCSI.
 pub fn iscsi(source: ISCSIVolumeSource<'_>, at: &Path<'_>, errors: &mut Errors) {
-    const WHY: &str = "must be valid format";
     source.check_target_portal(at, errors);
-    let name = source.iqn();
-    if name.is_empty() {
-        errors.required(&at.field("iqn"), "");
-    } else if !is_iscsi_name(name) {
-        errors.invalid(&at.field("iqn"), name, WHY);
+    match source.iqn() {
+        "" => errors.required(&at.field("iqn"), ""),
+        name => iscsi_form(name, &at.field("iqn"), errors),
     }
     source.check_lun(at, errors);
     if (source.chap_auth_discovery() || source.chap_auth_session()) && source.secret_ref().is_none() {
         errors.required(&at.field("secretRef"), "");
     }
-    if let Some(name) = source.initiator_name().filter(|name| !is_iscsi_name(name)) {
-        errors.invalid(&at.field("initiatorname"), name, WHY);
+    if let Some(name) = source.initiator_name() {
+        iscsi_form(name, &at.field("initiatorname"), errors);
+    }
+}
+
+/// Says which forms there are to who uses none of them.
+fn iscsi_form(name: &str, at: &Path<'_>, errors: &mut Errors) {
+    if !ISCSI_FORMS.iter().any(|form| name.starts_with(form)) {
+        errors.invalid(at, name, "must be valid format starting with iqn, eui, or naa");
+    } else if !is_iscsi_name(name) {
+        errors.invalid(at, name, "must be valid format");
     }
 }
 
