@@ -1,7 +1,7 @@
 //! `PersistentVolume` (upstream: `registry/core/persistentvolume`, `apis/core/validation`, `api/persistentvolume`, `pkg/volume/validation`).
 //!
-//! What a volume says is in [`spec`] and what it is made of in [`sources`]: a `VolumeAttachment` may have the same inline. Once it is made a
-//! volume stays what it is ([`update`]): claims were bound to it for what it was.
+//! What a volume says is in [`spec`] and what it is made of in `sources`: a `VolumeAttachment` may have the same inline. Once it is made a
+//! volume stays what it is (`update`): claims were bound to it for what it was.
 
 use portcullis_model::tree::Tree;
 

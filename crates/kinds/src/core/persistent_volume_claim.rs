@@ -1,7 +1,7 @@
 //! `PersistentVolumeClaim` (upstream: `registry/core/persistentvolumeclaim`, `apis/core/validation`, `api/persistentvolumeclaim`).
 //!
-//! What a claim asks for is in [`claim_spec`](super::claim_spec), as others have it too. Once made it stays what it is but for its size
-//! and its class of attributes ([`update`]), or quotas could be talked past. What fills it is said in two fields that agree ([`sources`]).
+//! What a claim asks for is in [`super::claim_spec`], as others have it too. Once made it stays what it is but for its size
+//! and its class of attributes (`update`), or quotas could be talked past. What fills it is said in two fields that agree (`sources`).
 
 use portcullis_model::tree::Tree;
 
