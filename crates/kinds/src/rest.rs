@@ -44,6 +44,18 @@ pub enum Dependents {
     None,
 }
 
+/// What of an object's metadata an update through `/status` leaves as it was, beside what every update does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusKeeps {
+    /// Who owns it.
+    Owners,
+    /// Its labels, too.
+    OwnersAndLabels,
+    /// Labels, annotations, finalizers and owners (`ResetObjectMetaForStatus`): whoever may only report how an object fares must not
+    /// thereby decide who owns it, what holds it, or who selects it.
+    Metadata,
+}
+
 /// All of it. What a kind does not say is as in [`Rest::PLAIN`].
 #[derive(Clone, Copy, Debug)]
 pub struct Rest {
@@ -70,8 +82,8 @@ pub struct Rest {
     pub update_checks_changes_once: bool,
     /// An update of its status checks the metadata in full once more, too.
     pub status_checks_all_metadata: bool,
-    /// Labels are not changed through `/status`.
-    pub status_keeps_labels: bool,
+    /// What an update through `/status` leaves as it was.
+    pub status_keeps: StatusKeeps,
     /// A deletion that waits is only marked with its time (namespaces and definitions, which have their own finalisation).
     pub marks_time_only: bool,
     /// An object without a name is given its own, as unique as its uid (limit ranges).
@@ -104,7 +116,7 @@ impl Rest {
         update_checks_all_metadata: true,
         update_checks_changes_once: false,
         status_checks_all_metadata: false,
-        status_keeps_labels: false,
+        status_keeps: StatusKeeps::Owners,
         marks_time_only: false,
         names_itself: false,
         graceful: false,

@@ -56,12 +56,7 @@ pub fn apply(
     if managers.entries.is_empty() && !is_new {
         own_all(request, &mut managers, &bare, now);
     }
-    let manager = Manager {
-        name: applied.manager.to_owned(),
-        operation: Operation::Apply,
-        api_version: version.clone(),
-        subresource: request.info.subresource.to_owned(),
-    };
+    let manager = Manager::of_apply(applied.manager, version, request.info.subresource);
     let Applied { wanted, given, .. } = *applied;
     let versions = OfKind { registry, served };
     let mut apply = |force| {
@@ -106,12 +101,7 @@ pub fn apply_part(
     let part = Part { path: &path, shown: &path, version: shown.api_version };
     let mut managers = stored(served, object);
     let mut owners = managers.of_part(&part);
-    let manager = Manager {
-        name: applied.manager.to_owned(),
-        operation: Operation::Apply,
-        api_version: shown.api_version.to_owned(),
-        subresource: SCALE.to_owned(),
-    };
+    let manager = Manager::of_apply(applied.manager, shown.api_version, SCALE);
     let Applied { wanted, given, force, .. } = *applied;
     let application = Application { manager, wanted, given, ignored: &nothing, force, now };
     let outcome = owners.apply(&OneVersion(shown), live, application)?;
@@ -137,12 +127,8 @@ fn own_all(request: &Request<'_>, managers: &mut Managers, live: &Tree, now: i64
     let served = request.served;
     let nothing = Tree::new(served.resource.type_id);
     let Ok(comparison) = compare(served.schema, &nothing, live) else { return };
-    let manager = Manager {
-        name: MANAGER_BEFORE.to_owned(),
-        operation: Operation::Update,
-        api_version: served.resource.api_version.clone(),
-        subresource: request.info.subresource.to_owned(),
-    };
+    let version = &served.resource.api_version;
+    let manager = Manager::of_update(MANAGER_BEFORE, "", version, request.info.subresource);
     let change = Change { manager, comparison, ignored: ignored(request), now: Some(now) };
     managers.update(change, &mut |_| None);
 }

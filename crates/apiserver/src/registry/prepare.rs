@@ -2,6 +2,7 @@
 //! `rest.BeforeUpdate` and the `PrepareFor*` methods of strategies, as far as they are the same for all kinds).
 
 use portcullis_kinds::core::namespace;
+use portcullis_kinds::rest::StatusKeeps;
 use portcullis_model::names;
 use portcullis_model::schema::managed::is_same;
 use portcullis_model::schema::{TypeRef, canonical, encode_json};
@@ -109,9 +110,14 @@ pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
                     copy_top(tree, old, number);
                 }
             }
-            copy_field(served, tree, old, served.meta.owner_references);
-            if served.rules.status_keeps_labels {
-                copy_field(served, tree, old, served.meta.labels);
+            let meta = served.meta;
+            let kept: &[u16] = match served.rules.status_keeps {
+                StatusKeeps::Owners => &[meta.owner_references],
+                StatusKeeps::OwnersAndLabels => &[meta.owner_references, meta.labels],
+                StatusKeeps::Metadata => &[meta.owner_references, meta.labels, meta.annotations, meta.finalizers],
+            };
+            for number in kept {
+                copy_field(served, tree, old, *number);
             }
         }
         Door::Main | Door::Part => {}

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use portcullis_client::DialRule;
 use portcullis_gate::Profile;
 use portcullis_kinds::Resource;
-use portcullis_kinds::rest::{Dependents, Rest};
+use portcullis_kinds::rest::{Dependents, Rest, StatusKeeps};
 use portcullis_model::names::NameRule;
 use portcullis_model::schema::{Schema, TypeId};
 
@@ -260,7 +260,8 @@ fn behaviour(rest: &Rest) -> Vec<String> {
         (rest.names_itself, "names itself"),
         (rest.graceful, "ends gracefully"),
         (rest.keeps_status_on_create, "may bring its status"),
-        (rest.status_keeps_labels, "labels stay through `/status`"),
+        (rest.status_keeps == StatusKeeps::OwnersAndLabels, "labels stay through `/status`"),
+        (rest.status_keeps == StatusKeeps::Metadata, "metadata stays through `/status`"),
         (rest.deprecated.is_some(), "deprecated"),
     ];
     let mut said: Vec<String> = flags.iter().filter(|(is, _)| *is).map(|(_, what)| (*what).to_owned()).collect();

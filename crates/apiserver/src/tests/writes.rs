@@ -462,3 +462,39 @@ async fn an_object_too_large_for_its_managers_loses_them() {
     let created = cluster.post(CONFIG_MAPS, json!({"metadata": {"name": "b"}, "data": data(11_000)})).await;
     assert_eq!((created.code, created.at("/metadata/managedFields")), (201, Value::Null), "{}", created.message());
 }
+
+#[tokio::test]
+async fn who_reports_how_these_fare_changes_no_metadata() {
+    let cluster = Cluster::new().await;
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]});
+    let policy = json!({"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "true"}]});
+    let limited = json!({"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}});
+    let served = json!({"group": "a.example.com", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
+        "service": {"namespace": "default", "name": "a"}, "insecureSkipTLSVerify": true});
+    let attached = json!({"attacher": "csi.example.com", "nodeName": "n", "source": {"persistentVolumeName": "v"}});
+    let all = [
+        ("/apis/storage.k8s.io/v1/volumeattachments", "a", attached),
+        ("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", "a", policy),
+        ("/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations", "a", limited),
+        (
+            "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas",
+            "a",
+            json!({"priorityLevelConfiguration": {"name": "catch-all"}}),
+        ),
+        ("/apis/apiregistration.k8s.io/v1/apiservices", "v1.a.example.com", served),
+        ("/apis/resource.k8s.io/v1/namespaces/default/resourceclaims", "a", json!({})),
+    ];
+    for (path, name, spec) in all {
+        let metadata = json!({"name": name, "labels": {"kept": "1"}, "annotations": {"kept": "1"}});
+        let created = cluster.post(path, json!({"metadata": metadata, "spec": spec})).await;
+        assert_eq!(created.code, 201, "{path}: {}", created.message());
+        let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"});
+        let wanted = json!({"metadata": {"labels": {"a": "b"}, "annotations": {"a": "b"}, "ownerReferences": [owner],
+            "finalizers": ["example.com/hold"]}});
+        let said = cluster.merge(&format!("{path}/{name}/status"), wanted).await;
+        assert_eq!(said.code, 200, "{path}: {}", said.message());
+        let held = |field: &str| said.at(&format!("/metadata/{field}"));
+        assert_eq!((held("labels"), held("annotations")), (json!({"kept": "1"}), json!({"kept": "1"})), "{path}");
+        assert_eq!((held("ownerReferences"), held("finalizers")), (Value::Null, Value::Null), "{path}");
+    }
+}

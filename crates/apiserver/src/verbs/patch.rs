@@ -124,7 +124,7 @@ fn read(patch_type: PatchType, body: &Bytes) -> Result<Patch, Failure> {
             object @ Value::Object(_) => Ok(Patch::Strategic(object)),
             other => Err(not_an_object(&other)),
         },
-        // A scale is not applied yet.
+        // Who can be applied to asks for it before it reads a patch (`apply`).
         PatchType::Apply => Err(Box::new(Status::unsupported_media_type())),
     }
 }

@@ -41,14 +41,8 @@ fn default(tree: &mut Tree) {
 }
 
 fn binding(tree: &Tree, errors: &mut Errors) {
-    let (spec, at) = (read(tree).spec(), Path::new("spec"));
-    policies::policy_name(spec.policy_name(), &at.field("policyName"), errors);
-    if let Some(param) = spec.param_ref() {
-        policies::param_ref(param, &at.field("paramRef"), errors);
-    }
-    if let Some(matched) = spec.match_resources() {
-        matching::match_resources(matched, &at.field("matchResources"), errors);
-    }
+    let spec = read(tree).spec();
+    policies::binding(spec.policy_name(), spec.param_ref(), spec.match_resources(), &Path::new("spec"), errors);
 }
 
 #[cfg(test)]

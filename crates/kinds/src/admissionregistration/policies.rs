@@ -115,8 +115,25 @@ fn is_identifier(name: &str) -> bool {
         && !RESERVED.contains(&name)
 }
 
+/// What a binding of either kind of policy says: which policy, with which parameters, for what.
+pub fn binding(
+    policy: &str,
+    param: Option<ParamRef<'_>>,
+    matched: Option<MatchResources<'_>>,
+    at: &Path<'_>,
+    errors: &mut Errors,
+) {
+    policy_name(policy, &at.field("policyName"), errors);
+    if let Some(param) = param {
+        param_ref(param, &at.field("paramRef"), errors);
+    }
+    if let Some(matched) = matched {
+        matching::match_resources(matched, &at.field("matchResources"), errors);
+    }
+}
+
 /// The policy that a binding puts in force.
-pub fn policy_name(name: &str, at: &Path<'_>, errors: &mut Errors) {
+fn policy_name(name: &str, at: &Path<'_>, errors: &mut Errors) {
     if name.is_empty() {
         errors.required(at, "");
     } else {
@@ -132,7 +149,7 @@ pub fn default_param_ref(mut param: ParamRefEdit<'_>) {
 }
 
 /// Which parameters a binding gives to its policy.
-pub fn param_ref(param: ParamRef<'_>, at: &Path<'_>, errors: &mut Errors) {
+fn param_ref(param: ParamRef<'_>, at: &Path<'_>, errors: &mut Errors) {
     const EXCLUSIVE: &str = "name and selector are mutually exclusive";
     let (name, selector) = (param.name(), param.selector());
     if !name.is_empty() {

@@ -8,25 +8,30 @@ use portcullis_model::names as model_names;
 use portcullis_model::tree::Tree;
 
 use super::{matching, policies, static_names};
-use crate::rest::Rest;
+use crate::rest::{Rest, StatusKeeps};
 use crate::strategy::{Cell, Column, Strategy};
 use crate::views::admissionregistration_v1::{
     AuditAnnotation, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyEdit, ValidatingAdmissionPolicySpec,
     ValidatingAdmissionPolicyStatus, Validation,
 };
 use crate::views::{self, List, shown};
-use crate::vocabulary::{Errors, Path, conditions, status_door};
+use crate::vocabulary::{Errors, Path, conditions};
 
 const AUDIT_ANNOTATIONS_MAX: usize = 20;
 const VALUE_EXPRESSION_BYTES_MAX: usize = 5 * 1024;
 
 /// The rules of `ValidatingAdmissionPolicy`.
 pub const STRATEGY: Strategy = Strategy {
-    rest: Rest { generation: true, needs_version: true, update_checks_changes_once: true, ..Rest::PLAIN },
+    rest: Rest {
+        generation: true,
+        needs_version: true,
+        update_checks_changes_once: true,
+        status_keeps: StatusKeeps::Metadata,
+        ..Rest::PLAIN
+    },
     default,
     validate_create,
     warn_create: |tree, warnings| static_names::warn(read(tree).metadata().name(), warnings),
-    prepare_update,
     validate_update,
     warn_update: |tree, _, _, warnings| static_names::warn(read(tree).metadata().name(), warnings),
     columns: &[("Validations", Column::Count(&["spec.validations"]))],
@@ -49,13 +54,6 @@ fn default(tree: &mut Tree) {
     }
     if has_constraints {
         matching::default_match_resources(policy.spec_mut().match_constraints_mut());
-    }
-}
-
-fn prepare_update(tree: &mut Tree, old: &Tree, subresource: &str, _: i64) {
-    if subresource == "status" {
-        let mut policy: ValidatingAdmissionPolicyEdit<'_> = views::write(tree);
-        status_door::keep_metadata(policy.metadata_mut(), read(old).metadata());
     }
 }
 
@@ -262,12 +260,5 @@ mod tests {
                 "status.typeChecking.expressionWarnings[1].fieldRef: Required value",
             ]
         );
-        let mut tree = crate::testing::read(
-            "admissionregistration.k8s.io/v1",
-            "ValidatingAdmissionPolicy",
-            r#"{"metadata":{"name":"calm","labels":{"a":"b"}}}"#,
-        );
-        prepare_update(&mut tree, &of(""), "status", 0);
-        assert!(read(&tree).metadata().labels().is_empty());
     }
 }

@@ -47,13 +47,7 @@ fn default(tree: &mut Tree) {
 }
 
 fn spec(spec: ValidatingAdmissionPolicyBindingSpec<'_>, at: &Path<'_>, errors: &mut Errors) {
-    policies::policy_name(spec.policy_name(), &at.field("policyName"), errors);
-    if let Some(param) = spec.param_ref() {
-        policies::param_ref(param, &at.field("paramRef"), errors);
-    }
-    if let Some(matched) = spec.match_resources() {
-        matching::match_resources(matched, &at.field("matchResources"), errors);
-    }
+    policies::binding(spec.policy_name(), spec.param_ref(), spec.match_resources(), at, errors);
     actions(spec.validation_actions(), &at.field("validationActions"), errors);
 }
 

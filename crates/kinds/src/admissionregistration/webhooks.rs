@@ -200,17 +200,13 @@ fn selector(selector: Option<LabelSelector<'_>>, asked: Asked, at: &Path<'_>, er
 
 /// Where the webhook is asked: one place.
 fn client(client: WebhookClientConfig<'_>, at: &Path<'_>, errors: &mut Errors) {
-    match (client.url(), client.service()) {
-        (Some(url), None) => webhooks::url(url, &at.field("url"), errors),
-        (None, Some(service)) => {
-            // Upstream takes the one for the other here, so that a missing name is said to be a missing namespace.
-            let (namespace, name) = (service.name(), service.namespace());
-            let port = service.port().unwrap_or_default();
-            let service = Service { namespace, name, path: service.path(), port };
-            webhooks::service(&service, &at.field("service"), errors);
-        }
-        _ => errors.required(at, "exactly one of url or service is required"),
-    }
+    let service = client.service().map(|service| Service {
+        namespace: service.namespace(),
+        name: service.name(),
+        path: service.path(),
+        port: service.port().unwrap_or_default(),
+    });
+    webhooks::client(client.url(), service, at, errors);
 }
 
 /// In which versions the webhook can be asked, at least one of them known here.

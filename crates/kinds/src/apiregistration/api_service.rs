@@ -5,11 +5,11 @@
 use portcullis_model::names::{self as model_names, NameRule};
 use portcullis_model::tree::Tree;
 
-use crate::rest::Rest;
+use crate::rest::{Rest, StatusKeeps};
 use crate::strategy::{Cell, Requester, Strategy};
 use crate::views;
 use crate::views::apiregistration_v1::{APIService, APIServiceEdit, APIServiceSpec, ServiceReference};
-use crate::vocabulary::{Errors, Path, names, status_door, webhooks};
+use crate::vocabulary::{Errors, Path, names, webhooks};
 
 const PORT_DEFAULT: i64 = 443;
 const GROUP_PRIORITY_MAX: i32 = 20_000;
@@ -24,12 +24,12 @@ pub const STRATEGY: Strategy = Strategy {
         needs_version: true,
         // The name says version and group; that it does is checked with them.
         name: NameRule::PathSegment,
+        status_keeps: StatusKeeps::Metadata,
         ..Rest::PLAIN
     },
     default,
     prepare_create,
     validate_create,
-    prepare_update,
     validate_update,
     cell,
     ..Strategy::NONE
@@ -63,12 +63,6 @@ fn prepare_create(tree: &mut Tree, _: &Requester<'_>) {
     }
     condition.set_reason("Local");
     condition.set_message("Local APIServices are always available");
-}
-
-fn prepare_update(tree: &mut Tree, old: &Tree, subresource: &str, _: i64) {
-    if subresource == "status" {
-        status_door::keep_metadata(views::write::<APIServiceEdit<'_>>(tree).metadata_mut(), read(old).metadata());
-    }
 }
 
 fn validate_create(tree: &Tree, errors: &mut Errors) {

@@ -4,14 +4,14 @@ use portcullis_model::names as model_names;
 use portcullis_model::tree::Tree;
 
 use super::{EXEMPT, conditions, mandatory};
-use crate::rest::Rest;
+use crate::rest::{Rest, StatusKeeps};
 use crate::strategy::{Cell, Column, Strategy};
 use crate::views::flowcontrol_v1::{
     FlowSchema, FlowSchemaEdit, FlowSchemaSpec, NonResourcePolicyRule, PolicyRulesWithSubjects, ResourcePolicyRule,
     ServiceAccountSubject, Subject,
 };
 use crate::views::{self, List, shown};
-use crate::vocabulary::{Errors, Path, names, status_door};
+use crate::vocabulary::{Errors, Path, names};
 
 const PRECEDENCE_DEFAULT: i64 = 1000;
 const PRECEDENCE_MAX: i32 = 10_000;
@@ -25,10 +25,14 @@ const ALL: &str = "*";
 
 /// The rules of `FlowSchema`.
 pub const STRATEGY: Strategy = Strategy {
-    rest: Rest { generation: true, update_checks_changes_once: true, ..Rest::PLAIN },
+    rest: Rest {
+        generation: true,
+        update_checks_changes_once: true,
+        status_keeps: StatusKeeps::Metadata,
+        ..Rest::PLAIN
+    },
     default,
     validate_create,
-    prepare_update,
     validate_update,
     columns: &[
         ("PriorityLevel", Column::Field("spec.priorityLevelConfiguration.name", r#""""#)),
@@ -46,12 +50,6 @@ fn read(tree: &Tree) -> FlowSchema<'_> {
 fn default(tree: &mut Tree) {
     if read(tree).spec().matching_precedence() == 0 {
         views::write::<FlowSchemaEdit<'_>>(tree).spec_mut().set_matching_precedence(PRECEDENCE_DEFAULT);
-    }
-}
-
-fn prepare_update(tree: &mut Tree, old: &Tree, subresource: &str, _: i64) {
-    if subresource == "status" {
-        status_door::keep_metadata(views::write::<FlowSchemaEdit<'_>>(tree).metadata_mut(), read(old).metadata());
     }
 }
 

@@ -3,7 +3,7 @@
 use portcullis_model::tree::Tree;
 
 use super::{EXEMPT, conditions, mandatory};
-use crate::rest::Rest;
+use crate::rest::{Rest, StatusKeeps};
 use crate::strategy::{Column, Strategy};
 use crate::views::flowcontrol_v1::{
     ExemptPriorityLevelConfigurationEdit, LimitResponse, LimitedPriorityLevelConfiguration,
@@ -11,7 +11,7 @@ use crate::views::flowcontrol_v1::{
     PriorityLevelConfigurationSpec, QueuingConfiguration, QueuingConfigurationEdit,
 };
 use crate::views::{self, shown};
-use crate::vocabulary::{Errors, Path, status_door};
+use crate::vocabulary::{Errors, Path};
 
 const SHARES_DEFAULT: i64 = 30;
 const QUEUES_DEFAULT: i64 = 64;
@@ -24,10 +24,14 @@ const HASH_BITS_MAX: u32 = 60;
 
 /// The rules of `PriorityLevelConfiguration`.
 pub const STRATEGY: Strategy = Strategy {
-    rest: Rest { generation: true, update_checks_changes_once: true, ..Rest::PLAIN },
+    rest: Rest {
+        generation: true,
+        update_checks_changes_once: true,
+        status_keeps: StatusKeeps::Metadata,
+        ..Rest::PLAIN
+    },
     default,
     validate_create,
-    prepare_update,
     validate_update,
     columns: &[
         ("Type", Column::Field("spec.type", r#""""#)),
@@ -95,13 +99,6 @@ fn default_exempt(mut exempt: ExemptPriorityLevelConfigurationEdit<'_>) {
     }
     if !has_lendable {
         exempt.set_lendable_percent(0);
-    }
-}
-
-fn prepare_update(tree: &mut Tree, old: &Tree, subresource: &str, _: i64) {
-    if subresource == "status" {
-        let mut level: PriorityLevelConfigurationEdit<'_> = views::write(tree);
-        status_door::keep_metadata(level.metadata_mut(), read(old).metadata());
     }
 }
 

@@ -5,17 +5,16 @@
 use portcullis_model::tree::Tree;
 
 use super::{allocation, claims};
-use crate::rest::Rest;
+use crate::rest::{Rest, StatusKeeps};
 use crate::strategy::{Cell, Strategy};
 use crate::views;
-use crate::views::meta_v1::ObjectMeta;
 use crate::views::resource_v1::{ResourceClaim, ResourceClaimEdit};
 use crate::vocabulary::frozen::frozen;
 use crate::vocabulary::{Errors, Path};
 
 /// The rules of `ResourceClaim`.
 pub const STRATEGY: Strategy = Strategy {
-    rest: Rest { delete_shows_object: true, ..Rest::PLAIN },
+    rest: Rest { delete_shows_object: true, status_keeps: StatusKeeps::Metadata, ..Rest::PLAIN },
     default: |tree| claims::default(views::write::<ResourceClaimEdit<'_>>(tree).spec_mut().devices_mut()),
     validate_create,
     prepare_update,
@@ -29,16 +28,13 @@ fn validate_create(tree: &Tree, errors: &mut Errors) {
     claims::validate(claim.spec().devices(), &Path::new("spec.devices"), errors);
 }
 
-/// Who writes the status writes no metadata, and what a driver said of a device goes with the device.
+/// What a driver said of a device goes with the device.
 fn prepare_update(tree: &mut Tree, old: &Tree, subresource: &str, _: i64) {
     if subresource != "status" {
         return;
     }
     let old_claim: ResourceClaim<'_> = views::read(old);
     let mut claim: ResourceClaimEdit<'_> = views::write(tree);
-    for field in [ObjectMeta::LABELS, ObjectMeta::ANNOTATIONS, ObjectMeta::FINALIZERS, ObjectMeta::OWNER_REFERENCES] {
-        claim.metadata_mut().place().keep(field, old_claim.metadata().place());
-    }
     let new = claim.view().status();
     if new.devices().is_empty() || old_claim.status().allocation().is_none() {
         return;

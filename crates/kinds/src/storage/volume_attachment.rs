@@ -8,22 +8,26 @@ use portcullis_model::tree::Tree;
 
 use crate::core::persistent_volume::spec as volume_spec;
 use crate::core::pod_spec::volumes::drivers::driver_name;
-use crate::rest::Rest;
+use crate::rest::{Rest, StatusKeeps};
 use crate::strategy::{Column, Strategy};
 use crate::views;
 use crate::views::storage_v1::{
     VolumeAttachment, VolumeAttachmentEdit, VolumeAttachmentSource, VolumeAttachmentStatus, VolumeError,
 };
 use crate::vocabulary::frozen::frozen;
-use crate::vocabulary::status_door::keep_metadata;
 use crate::vocabulary::{Errors, Path};
 
 /// The rules of `VolumeAttachment`.
 pub const STRATEGY: Strategy = Strategy {
-    rest: Rest { needs_version: true, delete_shows_object: true, status_checks_all_metadata: true, ..Rest::PLAIN },
+    rest: Rest {
+        needs_version: true,
+        delete_shows_object: true,
+        status_checks_all_metadata: true,
+        status_keeps: StatusKeeps::Metadata,
+        ..Rest::PLAIN
+    },
     default,
     validate_create,
-    prepare_update,
     validate_update,
     columns: &[
         ("Attached", Column::Field("status.attached", "false")),
@@ -103,14 +107,6 @@ fn volume_error(error: VolumeError<'_>, at: &Path<'_>, errors: &mut Errors) {
     error.check_error_code(at, errors);
 }
 
-/// A driver that writes a status changes no metadata with it.
-fn prepare_update(tree: &mut Tree, old: &Tree, subresource: &str, _: i64) {
-    if subresource == "status" {
-        let old = views::read::<VolumeAttachment<'_>>(old).metadata();
-        keep_metadata(views::write::<VolumeAttachmentEdit<'_>>(tree).metadata_mut(), old);
-    }
-}
-
 /// What is wrong is said twice, as upstream says it.
 fn validate_update(tree: &Tree, old: &Tree, _: &str, errors: &mut Errors) {
     let (new, old): (VolumeAttachment<'_>, VolumeAttachment<'_>) = (views::read(tree), views::read(old));
@@ -177,9 +173,6 @@ mod tests {
         assert_eq!(update_complaints(&STRATEGY, &failed, &of(GOOD), "status"), [too_long; 2]);
         check(&format!(r#"{GOOD},"status":{{"detachError":{{"errorCode":-1}}}}"#), 2);
         check(r#""spec":{"attacher":"other","nodeName":"n","source":{"persistentVolumeName":"v"}}"#, 1);
-        let mut new = of(&GOOD.replace("\"spec\"", r#""metadata":{"name":"a","labels":{"a":"b"}},"spec""#));
-        prepare_update(&mut new, &of(GOOD), "status", 0);
-        assert!(json(&new)["metadata"].get("labels").is_none());
     }
 
     #[test]

@@ -28,7 +28,6 @@ pub mod ports;
 pub mod replicas;
 pub mod resource_names;
 pub mod selectors;
-pub mod status_door;
 pub mod time_zone;
 pub mod tolerations;
 pub mod urls;

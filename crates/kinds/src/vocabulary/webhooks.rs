@@ -21,8 +21,21 @@ pub struct Service<'a> {
     pub port: i32,
 }
 
+/// Where a webhook is asked: one place.
+pub fn client(in_url: Option<&str>, in_service: Option<Service<'_>>, at: &Path<'_>, errors: &mut Errors) {
+    match (in_url, in_service) {
+        (Some(value), None) => url(value, &at.field("url"), errors),
+        (None, Some(asked)) => {
+            // Upstream takes the one for the other here, so that a missing name is said to be a missing namespace.
+            let asked = Service { namespace: asked.name, name: asked.namespace, ..asked };
+            service(&asked, &at.field("service"), errors);
+        }
+        _ => errors.required(at, "exactly one of url or service is required"),
+    }
+}
+
 /// A URL of a server that is asked by TLS.
-pub fn url(value: &str, at: &Path<'_>, errors: &mut Errors) {
+fn url(value: &str, at: &Path<'_>, errors: &mut Errors) {
     let url = match urls::parse(value) {
         Ok(url) => url,
         Err(why) => return errors.required(at, format!("url must be a valid URL: {why}{FORM}")),
@@ -45,7 +58,7 @@ pub fn url(value: &str, at: &Path<'_>, errors: &mut Errors) {
 }
 
 /// A service that is asked.
-pub fn service(service: &Service<'_>, at: &Path<'_>, errors: &mut Errors) {
+fn service(service: &Service<'_>, at: &Path<'_>, errors: &mut Errors) {
     if service.name.is_empty() {
         errors.required(&at.field("name"), "");
     }

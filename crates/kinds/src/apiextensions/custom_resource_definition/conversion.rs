@@ -46,17 +46,13 @@ pub fn validate(conversion: CustomResourceConversion<'_>, options: &Options, at:
 }
 
 fn validate_client(client: WebhookClientConfig<'_>, options: &Options, at: &Path<'_>, errors: &mut Errors) {
-    match (client.url(), client.service()) {
-        (Some(url), None) => webhooks::url(url, &at.field("url"), errors),
-        (None, Some(service)) => {
-            // Upstream takes the one for the other here, so that a missing name is said to be a missing namespace.
-            let (namespace, name) = (service.name(), service.namespace());
-            let port = service.port().unwrap_or_default();
-            let service = Service { namespace, name, path: service.path(), port };
-            webhooks::service(&service, &at.field("service"), errors);
-        }
-        _ => errors.required(at, "exactly one of url or service is required"),
-    }
+    let service = client.service().map(|service| Service {
+        namespace: service.namespace(),
+        name: service.name(),
+        path: service.path(),
+        port: service.port().unwrap_or_default(),
+    });
+    webhooks::client(client.url(), service, at, errors);
     if options.requires_certificates && !has_certificates(client) {
         let why = "unable to load root certificates: data does not contain any valid RSA or ECDSA certificates";
         errors.invalid(&at.field("caBundle"), client.ca_bundle(), why);

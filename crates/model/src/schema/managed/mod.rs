@@ -136,6 +136,16 @@ impl Manager {
         }
     }
 
+    /// The manager of an apply, which says who it is.
+    pub fn of_apply(name: &str, api_version: &str, subresource: &str) -> Manager {
+        Manager {
+            name: name.to_owned(),
+            operation: Operation::Apply,
+            api_version: api_version.to_owned(),
+            subresource: subresource.to_owned(),
+        }
+    }
+
     /// The order in which managers of one time are merged: that of upstream's identifiers, which are their JSON texts.
     fn identifier(&self) -> (String, &str, &str, &str) {
         let mut name = Vec::new();
