@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -33,6 +35,22 @@ impl Credentials {
             certificate: CertificateDer::from_pem_file(file("crt")).with_context(|| file("crt"))?,
             key: PrivateKeyDer::from_pem_file(file("key")).with_context(|| file("key"))?,
         })
+    }
+
+    /// Writes `PREFIX.crt` and `PREFIX.key`.
+    pub fn write(&self, prefix: &Path) -> Result<()> {
+        let key_label = match &self.key {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        let parts = [("crt", "CERTIFICATE", self.certificate.as_ref()), ("key", key_label, self.key.secret_der())];
+        for (ending, label, der) in parts {
+            let file = format!("{}.{ending}", prefix.display());
+            let text = STANDARD.encode(der);
+            std::fs::write(&file, format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")).context(file)?;
+        }
+        Ok(())
     }
 }
 

@@ -61,14 +61,21 @@ impl Authority {
 
     /// A client certificate.
     pub fn issue(&self, user: &str, group: Option<&str>, validity: Validity) -> Result<Credentials> {
-        let (certificate, key) = self.sign(user, group, validity, &[], ExtendedKeyUsagePurpose::ClientAuth)?;
+        let (certificate, key) = self.sign(user, group, validity, &[], vec![ExtendedKeyUsagePurpose::ClientAuth])?;
         Ok(Credentials::new(certificate, key))
     }
 
     /// The certificate of a server on this machine, and its key.
     pub fn serve(&self) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
         let names = ["127.0.0.1", "localhost"];
-        self.sign("webhook", None, Validity::Now, &names, ExtendedKeyUsagePurpose::ServerAuth)
+        self.sign("webhook", None, Validity::Now, &names, vec![ExtendedKeyUsagePurpose::ServerAuth])
+    }
+
+    /// The certificate of a member of an etcd of these names, which is a client of itself and of its peers, too.
+    pub fn member(&self, names: &[&str]) -> Result<Credentials> {
+        let usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let (certificate, key) = self.sign("etcd", None, Validity::Now, names, usages)?;
+        Ok(Credentials::new(certificate, key))
     }
 
     fn sign(
@@ -77,7 +84,7 @@ impl Authority {
         group: Option<&str>,
         validity: Validity,
         names: &[&str],
-        usage: ExtendedKeyUsagePurpose,
+        usages: Vec<ExtendedKeyUsagePurpose>,
     ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
         let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
         params.distinguished_name = DistinguishedName::new();
@@ -86,7 +93,7 @@ impl Authority {
         }
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![usage];
+        params.extended_key_usages = usages;
         (params.not_before, params.not_after) = match validity {
             Validity::Now => (date_time_ymd(2020, 1, 1), date_time_ymd(2100, 1, 1)),
             Validity::Ended => (date_time_ymd(2020, 1, 1), date_time_ymd(2020, 1, 2)),

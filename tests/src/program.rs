@@ -1,11 +1,14 @@
 //! A running `portcullis up`, and the end of it. Every process is ended by its own id.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -16,6 +19,11 @@ use crate::client::{Client, Credentials};
 
 /// What begins the line that `up` prints when it answers.
 const LISTENING: &str = "listening";
+
+/// The counter of comparisons of memory with what is stored, how long one may take, and how often it is looked for.
+const COMPARISONS: &str = "apiserver_storage_consistency_checks_total{";
+const COMPARISON_PATIENCE: Duration = Duration::from_secs(120);
+const COMPARISON_PAUSE: Duration = Duration::from_millis(50);
 
 /// A server that has said that it answers. Dropping it kills it.
 pub struct Server {
@@ -42,6 +50,7 @@ impl Server {
             command.args(["--secure-port", "0"]);
         }
         command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+        sweep_seal_keys(data_dir);
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot run the program")?;
         let mut stderr = child.stderr.take().context("no standard error")?;
@@ -115,6 +124,34 @@ impl Server {
         kill(Pid::from_raw(id), signal).expect("a process that runs");
     }
 
+    /// Has it compare memory with what it stores, and waits for that. Of whoever breaks something.
+    ///
+    /// # Errors
+    /// They are not the same, or it cannot be told.
+    pub fn compare_store(&self) -> Result<()> {
+        let before = Comparisons::of(&self.admin())?;
+        self.signal(Signal::SIGUSR1);
+        let begun = Instant::now();
+        loop {
+            let after = Comparisons::of(&self.admin())?;
+            if after.well + after.badly > before.well + before.badly {
+                return if after.badly == before.badly { Ok(()) } else { bail!("memory is not what is stored") };
+            }
+            if begun.elapsed() > COMPARISON_PATIENCE {
+                bail!("memory was not compared with what is stored");
+            }
+            std::thread::sleep(COMPARISON_PAUSE);
+        }
+    }
+
+    /// Stops it in order, and returns its log.
+    pub fn stop(self) -> String {
+        self.signal(Signal::SIGTERM);
+        let (status, _, log) = self.ended();
+        assert!(status.success(), "{log}");
+        log
+    }
+
     /// Reads the next line that it prints; empty at its end.
     pub fn next_line(&mut self) -> String {
         let mut line = String::new();
@@ -132,11 +169,49 @@ impl Server {
     }
 }
 
+/// How comparisons of memory with what is stored came out, of all resources.
+struct Comparisons {
+    well: u64,
+    badly: u64,
+}
+
+impl Comparisons {
+    fn of(admin: &Client) -> Result<Self> {
+        let answer = admin.get("/metrics");
+        if answer.status != 200 {
+            bail!("/metrics: {}", answer.text());
+        }
+        let mut comparisons = Self { well: 0, badly: 0 };
+        for line in answer.text().lines().filter(|line| line.starts_with(COMPARISONS)) {
+            let count: u64 = line.rsplit(' ').next().unwrap_or_default().parse().context("a count")?;
+            if line.contains("status=\"success\"") { comparisons.well += count } else { comparisons.badly += count }
+        }
+        Ok(comparisons)
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Removes the seal keys of data directories that are gone: a key lies beside its data directory, which may be a temporary one that
+/// nothing else of is beside.
+fn sweep_seal_keys(in_use: &Path) {
+    static DATA_DIRS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut known = DATA_DIRS.lock().unwrap_or_else(PoisonError::into_inner);
+    known.insert(in_use.to_owned());
+    known.retain(|data_dir| {
+        let is_there = data_dir == in_use || data_dir.exists();
+        if !is_there && let Some(name) = data_dir.file_name() {
+            let beside = data_dir.with_file_name(format!("{}.seal", name.display()));
+            // Most are in a directory that has gone as a whole.
+            let _ = std::fs::remove_dir_all(beside);
+        }
+        is_there
+    });
 }
 
 /// A free port below those that the system gives away by itself: while a server is restarted, nobody gets it by chance. No two

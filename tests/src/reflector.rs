@@ -148,9 +148,8 @@ impl<'a> Reader<'a> {
         let spec = self.spec;
         let mut session = self.source.connector.open(spec.protocol).await?;
         if self.from.is_none() && !spec.is_initial {
-            // A list says in JSON what a watch says in protobuf.
             let form = if spec.form == Form::Protobuf { Form::Json } else { spec.form };
-            let asking = Asking { accept: form.accept(), ..Asking::GET };
+            let asking = Asking { accept: spec.form.list_accept(), ..Asking::GET };
             let (status, list) = session.ask(&format!("{}?{}", spec.path, spec.query), asking).await?;
             ensure!(status == 200, "a list: {list}");
             self.listed(list, form)?;

@@ -166,6 +166,14 @@ impl Session {
         })
     }
 
+    /// Whether it is known that nothing can be sent any more.
+    pub fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+
     /// Sends a request and reads the answer to its end.
     pub async fn ask(&mut self, path: &str, asking: Asking<'_>) -> Result<(u16, Value)> {
         let answer = self.open(path, asking).await?;

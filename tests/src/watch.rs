@@ -41,6 +41,15 @@ impl Form {
         }
     }
 
+    /// What a client says to get a list in it. A watch says in protobuf what a list says in JSON.
+    pub fn list_accept(self) -> &'static str {
+        match self {
+            Self::Protobuf => Self::Json.accept(),
+            Self::Metadata => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            Self::Json | Self::Table => self.accept(),
+        }
+    }
+
     /// What of an object it shows.
     pub fn part(self) -> Part {
         match self {

@@ -6,15 +6,16 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
-use portcullis_tests::build::{program, workspace};
+use portcullis_tests::build::program;
 use portcullis_tests::client::{Answer, Client};
+use portcullis_tests::go::{GoProgram, built};
 use portcullis_tests::program::{Server, port_to_keep};
 use portcullis_tests::random::{Random, SEED};
 use serde_json::{Value, json};
@@ -197,27 +198,6 @@ fn expect(status: u16, path: &str, answer: &Answer) {
     assert_eq!(answer.status, status, "{path}: {}", answer.text());
 }
 
-/// Builds the Go program.
-fn build() -> Option<PathBuf> {
-    let go = |arguments: &[&str]| {
-        let mut command = Command::new("go");
-        // What is installed must do: nothing is fetched that would take its place.
-        command.args(arguments).current_dir(workspace().join("tests/go/informers"));
-        command.env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0");
-        command
-    };
-    let suits = go(&["list", "-m"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !suits.is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "CI needs the Go of tests/go/informers/go.mod");
-        println!("no Go here that builds tests/go/informers: nothing tested");
-        return None;
-    }
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("informers");
-    let built = go(&["build", "-buildvcs=false", "-o"]).arg(&program).arg(".").status().unwrap();
-    assert!(built.success(), "go build in tests/go/informers failed");
-    Some(program)
-}
-
 /// The running informers. Dropping them ends them; if the test failed, what they logged is shown.
 struct Informers {
     child: Child,
@@ -375,7 +355,7 @@ fn check_first_sync(counts: &Value) {
 
 #[test]
 fn what_twenty_informers_keep_equals_a_list_always() {
-    let Some(program) = build() else { return };
+    let Some(program) = built(GoProgram::Command("informers"), Path::new(env!("CARGO_TARGET_TMPDIR"))) else { return };
     let mut cluster = Cluster::new();
     cluster.touch_everything("first");
     let kubeconfig = cluster.server.as_ref().unwrap().kubeconfig();

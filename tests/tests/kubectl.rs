@@ -1,68 +1,11 @@
 //! An unmodified kubectl. Without one, or without the manifest, a test says so in one line; in CI a kubectl is required.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use portcullis_tests::build::workspace;
-use portcullis_tests::program::Server;
+use portcullis_tests::kubectl::Kubectl;
 
 const MANIFEST: &str = "../shared/manifests/argo-cd-install.yaml";
-
-struct Kubectl {
-    server: Server,
-    directory: tempfile::TempDir,
-}
-
-impl Kubectl {
-    /// A new cluster with a kubectl for it.
-    fn new() -> Option<Self> {
-        let found =
-            Command::new("kubectl").args(["version", "--client"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !found.is_ok_and(|status| status.success()) {
-            assert!(std::env::var_os("CI").is_none(), "CI needs a kubectl");
-            println!("no kubectl here: nothing tested");
-            return None;
-        }
-        let directory = tempfile::tempdir().unwrap();
-        Some(Self { server: Server::start(&directory.path().join("data")), directory })
-    }
-
-    /// Runs a command and returns what it printed.
-    fn run(&self, line: &str) -> String {
-        let (status, out, errors) = self.output(line);
-        assert_eq!(status, Some(0), "kubectl {line}\n{out}{errors}");
-        out
-    }
-
-    fn fails(&self, line: &str, part: &str) {
-        let (status, _, errors) = self.output(line);
-        assert!(status != Some(0) && errors.contains(part), "kubectl {line}\n{errors}");
-    }
-
-    /// Runs a command and returns how it ended, what it printed, and what it complained of.
-    fn output(&self, line: &str) -> (Option<i32>, String, String) {
-        let mut command = Command::new("kubectl");
-        command
-            .args(line.split_whitespace())
-            .env("KUBECONFIG", self.server.kubeconfig())
-            .env("HOME", self.directory.path());
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
-    }
-
-    /// The certificate of the cluster's authority.
-    fn authority(&self) -> PathBuf {
-        self.server.data_dir().join("pki/ca.crt")
-    }
-
-    fn file(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.directory.path().join(name);
-        fs::write(&path, content).unwrap();
-        path
-    }
-}
 
 #[test]
 fn namespaces_and_configuration_maps_are_made_read_and_deleted() {
@@ -171,7 +114,7 @@ fn tokens_are_made_and_tell_who_one_is() {
     let config = "--kubeconfig=/dev/null";
     let place = format!(
         "--server=https://{} --certificate-authority={}",
-        kubectl.server.address(),
+        kubectl.server().address(),
         kubectl.authority().display()
     );
     let whoami = squeezed(&kubectl.run(&format!("auth whoami {config} {place} --token={}", token.trim())));

@@ -1,14 +1,20 @@
 //! What nobody may read in a log, however much it says (CVE-2019-11250, CVE-2020-8565, NCC-WVM, TOB-K8S-001, TOB-K8S-005): secrets and
 //! credentials are sent in every way there is to a server that logs all it can and is told to record every body, and then everything
-//! that it wrote, but for its store and its keys, is searched for them.
+//! that it wrote, but for its keys, is searched for them: logs, the store (A17), a backup of it, what was restored and copied from that, and
+//! what commands leave behind that were killed at it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use portcullis_tests::build::program;
+use portcullis_tests::canary::{files, forms};
 use portcullis_tests::client::Client;
 use portcullis_tests::cluster::Cluster;
+use portcullis_tests::etcd::Etcd;
+use portcullis_tests::program::run;
 use portcullis_tests::session::{Asking, Connector, JSON, Protocol};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,15 +33,10 @@ impl Canaries {
         Self(Vec::new())
     }
 
-    /// A new one. What is looked for is its text, and what base64 makes of it whatever stands before it.
+    /// A new one. It is looked for in every form.
     fn hatch(&mut self, way: &str) -> String {
         let canary = format!("{CANARY}{:04}plumage", self.0.len());
-        for shift in ["", "x", "xx"] {
-            let encoded = STANDARD.encode(format!("{shift}{canary}"));
-            // The first and the last letters depend on the neighbours.
-            self.0.push((way.to_owned(), encoded[4..encoded.len() - 4].to_owned()));
-        }
-        self.0.push((way.to_owned(), canary.clone()));
+        self.0.extend(forms(&canary).into_iter().map(|form| (way.to_owned(), form)));
         canary
     }
 
@@ -48,12 +49,6 @@ impl Canaries {
         let found = self.0.iter().filter(|(_, canary)| text.contains(canary.as_str()));
         found.map(|(way, canary)| format!("{place}: {way}: {canary}")).collect()
     }
-}
-
-/// Files under a directory.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 fn secret(name: &str, field: &str, value: &str) -> serde_json::Value {
@@ -90,6 +85,19 @@ fn send_secrets(canaries: &mut Canaries, admin: &Client) {
             assert_eq!(admin.send_content("PATCH", &path, media_type, patch.as_bytes()).unwrap().status, 200);
         });
     }
+    send("apply", &|canary| {
+        let object =
+            format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: applied}}\nstringData: {{password: {canary}}}\n");
+        let path = format!("{SECRETS}/applied?fieldManager=tests");
+        let answer = admin.send_content("PATCH", &path, "application/apply-patch+yaml", object.as_bytes()).unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    });
+    send("kubectl's annotation", &|canary| {
+        let last = json!({"data": {"password": STANDARD.encode(canary)}}).to_string();
+        let annotations = json!({"kubectl.kubernetes.io/last-applied-configuration": last});
+        let object = json!({"metadata": {"name": "annotated", "annotations": annotations}});
+        assert_eq!(admin.post(SECRETS, &object).status, 201);
+    });
     send("a body that is refused", &|canary| {
         let answer = admin.post(SECRETS, &json!({"metadata": {"name": "UPPER"}, "stringData": {"password": canary}}));
         assert_eq!(answer.status, 422);
@@ -176,8 +184,54 @@ async fn send_frames(canaries: &mut Canaries, cluster: &Cluster) {
     }
 }
 
+/// Runs a command on stores.
+fn done(arguments: &[&str]) {
+    let output = run(&[&["store"], arguments].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Ends a command on stores without a word, as soon as it has begun to make a store.
+fn killed(arguments: &[&str], made: &Path) {
+    let mut child = Command::new(program()).arg("store").args(arguments).stdin(Stdio::null()).spawn().unwrap();
+    while child.try_wait().unwrap().is_none() && !made.join("store").exists() {}
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+/// Restores the backup, once to the end and once not, and copies the store to an etcd of three members, if there is one here.
+fn copied(directory: &Path, data_dir: &Path) -> Option<Etcd> {
+    let path = |name: &str| directory.join(name).display().to_string();
+    let (backup, restored, killed_at) = (path("backup"), path("restored"), path("killed"));
+    killed(&["restore", "--from", &backup, "--data-dir", &killed_at], Path::new(&killed_at));
+    done(&["restore", "--from", &backup, "--data-dir", &restored]);
+    let etcd = Etcd::start_members(3)?;
+    let mut key = data_dir.to_owned().into_os_string();
+    key.push(".seal/seal-key");
+    let from = data_dir.display().to_string();
+    let (key, endpoints) = (key.into_string().unwrap(), etcd.endpoints().join(","));
+    let files = ["ca.crt", "client.crt", "client.key"].map(|name| etcd.file(name));
+    done(&[
+        "copy",
+        "--from",
+        &from,
+        "--from-seal-key",
+        &key,
+        "--to",
+        &endpoints,
+        "--to-seal-key",
+        &key,
+        "--to-etcd-cafile",
+        &files[0],
+        "--to-etcd-certfile",
+        &files[1],
+        "--to-etcd-keyfile",
+        &files[2],
+    ]);
+    Some(etcd)
+}
+
 #[test]
-fn cve_2019_11250_cve_2020_8565_no_canary_in_any_log() {
+fn cve_2019_11250_cve_2020_8565_no_canary_in_any_log_or_store() {
     let arguments =
         ["--log-level", "trace", "--audit-policy-file", "FILES/policy.yaml", "--enable-bootstrap-token-auth"];
     let cluster = Cluster::start_with(&[("policy.yaml", POLICY)], &arguments).unwrap();
@@ -200,19 +254,31 @@ fn cve_2019_11250_cve_2020_8565_no_canary_in_any_log() {
         found.extend(canaries.search(path, &answer.text()));
     }
     let (data_dir, said) = (cluster.server.data_dir().to_owned(), cluster.server.said.clone());
+    let backup = cluster.directory().join("backup").display().to_string();
+    done(&["backup", "--data-dir", &data_dir.display().to_string(), "--out", &backup]);
     let (log, directory) = cluster.ended_in_place();
-    let (store, pki) = (data_dir.join("store"), data_dir.join("pki"));
-    let mut searched = 0;
-    for file in files(directory.path()).iter().filter(|file| !file.starts_with(&store) && !file.starts_with(&pki)) {
+    let members = copied(directory.path(), &data_dir);
+    let pki = data_dir.join("pki");
+    let (mut records, mut stores) = (0, 0);
+    let mut searched: Vec<PathBuf> =
+        files(directory.path()).into_iter().filter(|file| !file.starts_with(&pki)).collect();
+    searched
+        .extend(members.iter().flat_map(|etcd| (0..etcd.len()).flat_map(|member| files(&etcd.data_dir_of(member)))));
+    for file in searched {
         // It is the administrator's credential.
         if file.ends_with("admin.kubeconfig") {
             continue;
         }
-        let text = String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned();
-        searched += usize::from(file.to_string_lossy().contains("audit"));
-        found.extend(canaries.search(&file.display().to_string(), &text));
+        let content = fs::read(&file).unwrap();
+        records += usize::from(file.to_string_lossy().contains("audit"));
+        stores += usize::from(String::from_utf8_lossy(&content).contains("k8s:enc:aesgcm:v1:"));
+        found.extend(canaries.search(&file.display().to_string(), &String::from_utf8_lossy(&content)));
     }
-    assert!(searched > 0, "there is a record to search");
+    // The store, its backup, and what was restored; and each member's own files.
+    assert!(
+        records > 0 && stores >= 3 + members.iter().map(Etcd::len).sum::<usize>(),
+        "{records} records, {stores} stores"
+    );
     assert!(log.contains("TRACE") && log.contains("DEBUG"), "the log says all it can");
     found.extend(canaries.search("the log", &log));
     found.extend(canaries.search("the standard output", &said));

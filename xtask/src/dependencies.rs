@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("cel", &["model"]),
     ("kinds", &["model"]),
+    ("seal", &["model"]),
     ("store", &["model"]),
     ("client", &["model"]),
     ("audit", &["client", "model"]),

@@ -16,7 +16,7 @@ use http::{HeaderValue, Response, StatusCode};
 use portcullis_gate::Body as HttpBody;
 use portcullis_model::schema::encode_protobuf::Backwards;
 use portcullis_model::schema::{DecodeError, encode_json, encode_protobuf};
-use portcullis_model::status::{Status, StatusDetails};
+use portcullis_model::status::{Reason, Status};
 use portcullis_model::tree::{Scalar, Tree};
 use portcullis_model::yaml::{self, YamlError};
 use portcullis_store::Entry;
@@ -28,6 +28,12 @@ use crate::negotiate::{Accepted, Format, MetaVersion, Shape};
 use crate::registry::{Registry, Served};
 use crate::segment::{self, Member, Segment};
 use crate::{pretty, table};
+
+pub use made::Made;
+use made::made_in;
+pub(crate) use made::made_json;
+
+mod made;
 
 /// `Warning`, which `http` does not name.
 const WARNING: HeaderName = HeaderName::from_static("warning");
@@ -101,18 +107,6 @@ impl ListAnswer {
     }
 }
 
-/// An object that has no place in the store.
-pub struct Made {
-    /// Its fields, without the type head.
-    pub tree: Tree,
-    /// Its `apiVersion`.
-    pub api_version: String,
-    /// Its kind.
-    pub kind: String,
-    /// The HTTP status.
-    pub code: StatusCode,
-}
-
 impl From<Status> for Answer {
     fn from(status: Status) -> Self {
         Answer::Status(status)
@@ -181,10 +175,17 @@ pub async fn respond(
 }
 
 async fn render(served: &Served, accepted: Accepted, answer: Answer, now: i64) -> Result<Response<HttpBody>, Failure> {
+    let resource = served.resource;
     match answer {
+        Answer::Entry(_) | Answer::Object(_) if accepted.shape == Shape::MetadataList => {
+            Err(Box::new(misshown(accepted.shape, resource.group, resource.kind)))
+        }
+        Answer::List(_) if accepted.shape == Shape::Metadata => {
+            Err(Box::new(misshown(accepted.shape, resource.group, &format!("{}List", resource.kind))))
+        }
         Answer::Ready(response) => Ok(response),
         Answer::Status(status) => Ok(told(accepted, status)),
-        Answer::Made(made) => made_in(served, accepted, &made),
+        Answer::Made(made) => made_in(served, accepted, &made, now),
         Answer::Entry(entry) => Ok(entry_in(served, accepted, &entry, now)?),
         Answer::Object(object) => {
             let text = object_bytes(served, accepted, &object, now, true)?;
@@ -383,7 +384,7 @@ pub(crate) fn typed(code: StatusCode, accepted: Accepted, mut text: Vec<u8>) -> 
 }
 
 /// Sends a status, and leaves it for the record of the request.
-fn told(accepted: Accepted, status: Status) -> Response<HttpBody> {
+pub(crate) fn told(accepted: Accepted, status: Status) -> Response<HttpBody> {
     let mut response = status_in(accepted, &status);
     response.extensions_mut().insert(Arc::new(status));
     response
@@ -393,7 +394,8 @@ fn told(accepted: Accepted, status: Status) -> Response<HttpBody> {
 pub fn status_in(mut accepted: Accepted, status: &Status) -> Response<HttpBody> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::OK);
     if !code.is_success() && accepted.shape != Shape::Object {
-        accepted.format = accepted.errors;
+        accepted.pretty |= accepted.errors.is_none();
+        accepted.format = accepted.errors.unwrap_or(Format::Json);
     }
     let text = match accepted.format {
         Format::Protobuf => status.to_protobuf(),
@@ -436,39 +438,29 @@ pub fn bookmark_bytes(served: &Served, accepted: Accepted, version: u64, annotat
     json
 }
 
-fn made_in(served: &Served, accepted: Accepted, made: &Made) -> Result<Response<HttpBody>, Failure> {
-    let text = match accepted.format {
-        Format::Protobuf if accepted.shape == Shape::Object => {
-            let message = encode_protobuf::encode(served.schema, &made.tree);
-            encode_protobuf::envelope(&made.api_version, &made.kind, &message)
+/// An object that is asked for as a list, or a list as an object: refused, after the fact as upstream does. The type is named as Go
+/// names it, which is the one that upstream works on.
+fn misshown(shape: Shape, group: &str, kind: &str) -> Status {
+    let package = go_package(group);
+    let message = match shape {
+        Shape::MetadataList => format!(
+            "you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{kind})"
+        ),
+        Shape::Metadata => {
+            format!("you requested PartialObjectMetadata, but the requested object is a list (*{package}.{kind})")
         }
-        _ => to_yaml_if(accepted.format, made_json(served, accepted, made)?)?,
+        Shape::Object | Shape::Table => format!("no table handler registered for this type *{package}.{kind}"),
     };
-    Ok(typed(made.code, accepted, text))
+    Status::failure(406, Reason::NotAcceptable, message, None)
 }
 
-/// The JSON of an object that is not stored.
-pub(crate) fn made_json(served: &Served, accepted: Accepted, made: &Made) -> Result<Vec<u8>, Failure> {
-    if accepted.shape != Shape::Object {
-        return Err(Box::new(not_as_shown()));
+/// The Go package of the types that upstream works on in a group.
+pub(crate) fn go_package(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        "internal.apiserver.k8s.io" => "apiserverinternal",
+        _ => group.split_once('.').map_or(group, |(first, _)| first),
     }
-    let body = encode_json::to_vec(served.schema, &made.tree);
-    let mut json = format!(r#"{{"kind":"{}","apiVersion":"{}""#, made.kind, made.api_version).into_bytes();
-    if body.len() > 2 {
-        json.push(b',');
-    }
-    json.extend_from_slice(body.get(1..).unwrap_or_default());
-    Ok(json)
-}
-
-/// What cannot be shown as a table or metadata is refused, after the fact as upstream does.
-fn not_as_shown() -> Status {
-    Status::failure(
-        406,
-        portcullis_model::status::Reason::NotAcceptable,
-        "the server was unable to respond with a content type that the client supports",
-        Some(StatusDetails::default()),
-    )
 }
 
 /// Adds warnings, each once, in upstream's form: `299 - "text"`.

@@ -5,9 +5,8 @@
 //! fields, keys that come twice, space) would let a log say what the server never did. Nothing is made below the level that wants it.
 
 use bytes::Bytes;
-use http::Response;
 use portcullis_audit::{Level, ObjectNames, Record};
-use portcullis_gate::{Body, Permitted, status_response};
+use portcullis_gate::Permitted;
 use portcullis_model::go_text::push_json_string;
 use portcullis_model::schema::encode_json;
 use portcullis_model::status::Status;
@@ -89,13 +88,12 @@ pub(crate) fn issued(request: &Request<'_>, id: &str) {
     request.permitted.record().annotate(ISSUED_ANNOTATION, format!("JTI={id}"));
 }
 
-/// Refuses a request before it has a verb, and notes with what.
-pub(crate) fn refuse(permitted: &Permitted, status: &Status) -> Response<Body> {
+/// Notes with what a request is refused that has no verb yet.
+pub(crate) fn refused(permitted: &Permitted, status: &Status) {
     let record = permitted.record();
     if record.level() >= Level::RequestResponse {
         record.response_object(status_json(status).into());
     }
-    status_response(status)
 }
 
 /// Notes what is answered. Watches have no answer, but events.
@@ -128,7 +126,7 @@ fn answer_json(
         Answer::Status(status) => status_json(status),
         Answer::Entry(entry) => entry_bytes(served, accepted, entry, now, true)?,
         Answer::Object(object) => object_bytes(served, accepted, object, now, true)?,
-        Answer::Made(made) => made_json(served, accepted, made)?,
+        Answer::Made(made) => made_json(served, accepted, made, now)?,
         Answer::List(list) => {
             let json = list_json(served, accepted, list, now)?;
             if json.is_none() {

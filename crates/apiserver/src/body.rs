@@ -12,6 +12,9 @@ const VERSION_KEY: &[u8] = br#","resourceVersion":""#;
 /// The key, the digits of the largest version, a quote.
 const VERSION_BYTES_MAX: usize = VERSION_KEY.len() + 20 + 1;
 
+/// How a list of managers begins, where something stands before it. No string has a quote in it without a backslash.
+const MANAGERS: &[u8] = br#","managedFields":["#;
+
 /// A stored value that is not an object of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BodyError {
@@ -127,6 +130,25 @@ impl VersionText {
     pub(crate) fn bytes(&self) -> &[u8] {
         self.text.get(..self.len).unwrap_or_default()
     }
+}
+
+/// The text of a stored object up to the first managers in it, or all of it.
+pub fn before_managers(text: &[u8]) -> &[u8] {
+    let end = memchr::memmem::find(text, MANAGERS).unwrap_or(text.len());
+    text.get(..end).unwrap_or_default()
+}
+
+/// The text of a stored object without its managers, which are the last of its metadata. None: it has none.
+pub fn without_managers(text: &[u8]) -> Result<Option<Vec<u8>>, BodyError> {
+    let metadata = Body::of(text)?.metadata();
+    // Nothing else in the metadata is a list of this name.
+    let Some(begin) = memchr::memmem::rfind(metadata, MANAGERS) else { return Ok(None) };
+    let (Some(before), Some(after)) = (metadata.get(..begin), text.get((BEGIN.len() - 1) + metadata.len() - 1..))
+    else {
+        return Ok(None);
+    };
+    let kept = [text.get(..(BEGIN.len() - 1)).unwrap_or_default(), before, after].concat();
+    Ok(Some(kept))
 }
 
 #[cfg(test)]

@@ -397,8 +397,8 @@ impl ApiServer {
         tree.remove(metadata, served.meta.managed_fields);
         let Ok(comparison) = managed::compare(served.schema, old.unwrap_or(&nothing), tree) else { return };
         let manager = Manager::of_update(manager, "", &served.resource.api_version, "");
-        let ignored = PathSet::of_fields(ADDED_LATER);
-        let change = Change { manager, comparison, ignored: &ignored, now: Some(self.now_seconds()) };
+        let unwritten = PathSet::of_fields(ADDED_LATER).into();
+        let change = Change { manager, comparison, unwritten: &unwritten, now: Some(self.now_seconds()) };
         managers.update(change, &mut |_| None);
         managers.write(served.schema, tree, metadata, served.meta.managed_fields);
     }

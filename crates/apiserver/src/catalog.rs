@@ -7,17 +7,22 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_store::engine::KEY_PREFIX;
+use portcullis_store::engine::{KEY_PREFIX, Source};
 use portcullis_store::{Index, IndexBuilder, Text};
 
+use crate::etcd_form;
 use crate::registry::rules::SelectableField;
 use crate::registry::{Registry, Served};
 use crate::scan::{BEGIN, Members};
 
 /// The ring of keys that no resource has.
 const OTHER: usize = 0;
+/// Where events are, and for how long each of them stays (upstream: `--event-ttl`).
+const EVENTS: &str = "/registry/events/";
+const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
 /// Names below one another in a path of a selectable field.
 const PATH_NAMES_MAX: usize = 8;
 
@@ -61,6 +66,11 @@ impl Catalog {
 
     fn of(&self, key: &str) -> Option<&Ring> {
         self.rings.get(portcullis_store::Catalog::ring(self, key))
+    }
+
+    /// The resource of a key, in the version that is stored.
+    fn stored(&self, key: &str) -> Option<&Served> {
+        self.registry.all().get(self.of(key)?.stored?)
     }
 }
 
@@ -112,12 +122,30 @@ impl portcullis_store::Catalog for Catalog {
     }
 
     fn renew(&self, key: &str, value: &Bytes, _epoch: u32) -> Option<Bytes> {
-        let served = self.registry.all().get(self.of(key)?.stored?)?;
+        let served = self.stored(key)?;
         let renewed = served.load(value).and_then(|mut tree| {
             served.default(&mut tree);
             served.store(&mut tree)
         });
         renewed.inspect_err(|error| tracing::error!(key, %error, "an older object cannot be read")).ok()
+    }
+
+    fn lifetime(&self, key: &str) -> Option<Duration> {
+        key.starts_with(EVENTS).then_some(EVENT_LIFETIME)
+    }
+
+    fn to_etcd(&self, key: &str, value: &Bytes) -> Result<Bytes, Source> {
+        match self.stored(key) {
+            Some(served) => Ok(etcd_form::to_etcd(served, value)?),
+            None => Ok(value.clone()),
+        }
+    }
+
+    fn own_form(&self, key: &str, held: &Bytes) -> Result<Bytes, Source> {
+        match self.stored(key) {
+            Some(served) => Ok(etcd_form::from_etcd(&self.registry, served, held)?),
+            None => Ok(held.clone()),
+        }
     }
 }
 

@@ -59,6 +59,30 @@ pub struct Config {
     pub extension_authentication: Option<ExtensionAuthentication>,
     /// What everybody else counts, for `/metrics`.
     pub metrics: prometheus::Registry,
+    /// Whether all KMS are well, where stored objects are sealed as a configuration says.
+    pub kms_providers: Option<ReadyCheck>,
+}
+
+/// Somebody else's answer to whether the server is ready. It does not wait.
+#[derive(Clone)]
+pub struct ReadyCheck(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl ReadyCheck {
+    /// Asks this.
+    pub fn new(passes: impl Fn() -> bool + Send + Sync + 'static) -> ReadyCheck {
+        ReadyCheck(Arc::new(passes))
+    }
+
+    /// Asks it.
+    pub(crate) fn passes(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for ReadyCheck {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("ReadyCheck")
+    }
 }
 
 /// How extension servers recognise the clients that this server recognises: the ConfigMap `kube-system/extension-apiserver-authentication`.
@@ -112,6 +136,7 @@ impl Default for Config {
             service_accounts: None,
             extension_authentication: None,
             metrics: prometheus::Registry::new(),
+            kms_providers: None,
         }
     }
 }

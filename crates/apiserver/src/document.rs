@@ -11,13 +11,13 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::negotiate::accepts_gzip;
 
-/// Media ranges of `Accept` and tags of `If-None-Match` that are looked at; the rest is ignored.
-const LIST_ITEMS_MAX: usize = 64;
+/// Tags of `If-None-Match` that are looked at; the rest is ignored.
+const TAGS_MAX: usize = 64;
 /// Most bytes that a document inflates to; the whole of OpenAPI v2 has about 4 MB.
 const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 /// Documents shorter than this are sent plain, as upstream's compression does.
@@ -135,43 +135,6 @@ impl Document {
     }
 }
 
-/// One media range of `Accept`.
-#[derive(Debug)]
-pub(crate) struct MediaRange<'a> {
-    /// `application/json`.
-    pub(crate) media_type: &'a str,
-    parameters: &'a str,
-}
-
-impl<'a> MediaRange<'a> {
-    /// The value of a parameter.
-    pub(crate) fn parameter(&self, name: &str) -> Option<&'a str> {
-        let pairs = self.parameters.split(';').filter_map(|pair| pair.split_once('='));
-        pairs.map(|(key, value)| (key.trim(), value.trim())).find(|(key, _)| *key == name).map(|(_, value)| value)
-    }
-
-    fn quality(&self) -> f32 {
-        self.parameter("q").and_then(|value| value.parse().ok()).unwrap_or(1.0)
-    }
-}
-
-/// What the client accepts, the most wanted first; everything when it says nothing.
-pub(crate) fn accepted(request: &HeaderMap) -> Vec<MediaRange<'_>> {
-    let header = request.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let header = if header.trim().is_empty() { "*/*" } else { header };
-    let mut ranges: Vec<MediaRange<'_>> = header
-        .split(',')
-        .take(LIST_ITEMS_MAX)
-        .map(|range| {
-            let (media_type, parameters) = range.split_once(';').unwrap_or((range, ""));
-            MediaRange { media_type: media_type.trim(), parameters }
-        })
-        .filter(|range| range.quality() > 0.0)
-        .collect();
-    ranges.sort_by(|a, b| b.quality().total_cmp(&a.quality()));
-    ranges
-}
-
 /// Upper case hexadecimal digits.
 pub(crate) fn upper_hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
@@ -181,11 +144,7 @@ pub(crate) fn upper_hex(bytes: &[u8]) -> String {
 
 fn has_tag(request: &HeaderMap, tag: &str) -> bool {
     let header = request.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    header
-        .split(',')
-        .take(LIST_ITEMS_MAX)
-        .map(str::trim)
-        .any(|held| held == "*" || held.trim_start_matches("W/") == tag)
+    header.split(',').take(TAGS_MAX).map(str::trim).any(|held| held == "*" || held.trim_start_matches("W/") == tag)
 }
 
 #[cfg(test)]
@@ -233,22 +192,6 @@ mod tests {
         check(&long, "br", false);
         check(&long, "", false);
         check("short", "gzip", false);
-    }
-
-    #[test]
-    fn media_ranges_are_in_the_order_of_their_weight() {
-        let check = |header: &str, expected: &[&str]| {
-            let request = request(ACCEPT, header);
-            assert_eq!(
-                accepted(&request).iter().map(|range| range.media_type).collect::<Vec<_>>(),
-                expected,
-                "{header}"
-            );
-        };
-        check("", &["*/*"]);
-        check("a/b;v=1, c/d", &["a/b", "c/d"]);
-        check("a/b;q=0.2, c/d;q=0.5", &["c/d", "a/b"]);
-        check("a/b;q=0", &[]);
     }
 
     #[test]

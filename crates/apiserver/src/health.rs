@@ -6,6 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode};
 use portcullis_gate::{Body, Query};
 
+use crate::config::ReadyCheck;
 use crate::server::ApiServer;
 
 /// Names in `exclude` that are looked at in one request.
@@ -29,6 +30,9 @@ pub(crate) enum Check {
     PriorityClasses,
     /// The server is not on its way out.
     Shutdown,
+    /// The KMS that stored objects are sealed under are well, where there is a configuration that may name some. A server is alive
+    /// without them.
+    KmsProviders,
 }
 
 impl Check {
@@ -42,12 +46,13 @@ impl Check {
             Check::Namespaces => "poststarthook/start-system-namespaces-controller",
             Check::PriorityClasses => "poststarthook/scheduling/bootstrap-system-priority-classes",
             Check::Shutdown => "shutdown",
+            Check::KmsProviders => "kms-providers",
         }
     }
 }
 
 /// All of them.
-pub(crate) const CHECKS: [Check; 7] = [
+pub(crate) const CHECKS: [Check; 8] = [
     Check::Ping,
     Check::Log,
     Check::Etcd,
@@ -55,11 +60,15 @@ pub(crate) const CHECKS: [Check; 7] = [
     Check::Namespaces,
     Check::PriorityClasses,
     Check::Shutdown,
+    Check::KmsProviders,
 ];
 /// Where they are asked for.
 pub(crate) const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
 
 const LIVE: &[Check] = &[Check::Ping, Check::Log, Check::Etcd, Check::Namespaces, Check::PriorityClasses];
+/// Of `healthz`, which upstream's KMS checks are part of and `livez` is without.
+const HEALTHY: &[Check] =
+    &[Check::Ping, Check::Log, Check::Etcd, Check::Namespaces, Check::PriorityClasses, Check::KmsProviders];
 const READY: &[Check] = &[
     Check::Ping,
     Check::Log,
@@ -67,6 +76,7 @@ const READY: &[Check] = &[
     Check::EtcdReadiness,
     Check::Namespaces,
     Check::PriorityClasses,
+    Check::KmsProviders,
     Check::Shutdown,
 ];
 
@@ -74,22 +84,27 @@ const READY: &[Check] = &[
 pub async fn answer(server: &ApiServer, path: &str, method: &Method, query: Query<'_>) -> Option<Response<Body>> {
     let (endpoint, check) = path.strip_prefix('/')?.split_once('/').unwrap_or((path.strip_prefix('/')?, ""));
     let checks = match endpoint {
-        "healthz" | "livez" => LIVE,
+        "healthz" => HEALTHY,
+        "livez" => LIVE,
         "readyz" => READY,
         _ => return None,
     };
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Some(text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n".to_owned()));
     }
+    let kms_providers = server.config.kms_providers.as_ref();
+    let is_there = |check: &Check| *check != Check::KmsProviders || kms_providers.is_some();
+    let checks: Vec<Check> = checks.iter().copied().filter(is_there).collect();
     let store_is_up = server.engine.newest().await.is_ok();
     let passes = |check: Check| match check {
         Check::Ping | Check::Log => true,
         Check::Etcd | Check::EtcdReadiness => store_is_up,
         Check::Shutdown => !server.is_stopping(),
         Check::Namespaces | Check::PriorityClasses => server.is_bootstrapped(),
+        Check::KmsProviders => kms_providers.is_none_or(ReadyCheck::passes),
     };
     if !check.is_empty() {
-        let check = checks.iter().copied().find(|held| held.name() == check)?;
+        let check = checks.into_iter().find(|held| held.name() == check)?;
         return Some(if passes(check) {
             text(StatusCode::OK, "ok".to_owned())
         } else {
@@ -102,7 +117,7 @@ pub async fn answer(server: &ApiServer, path: &str, method: &Method, query: Quer
         server.metrics.health.count(endpoint, check, passes);
         passes
     };
-    Some(report(endpoint, checks, counted, &excluded, query.get("verbose").is_some()))
+    Some(report(endpoint, &checks, counted, &excluded, query.get("verbose").is_some()))
 }
 
 fn report(

@@ -5,7 +5,7 @@
 //! [`verbs::binding`], [`verbs::component_status`]).
 //!
 //! Reading order: [`path`] (the whole order on one screen), [`request`], [`verbs`], [`registry`], [`admission`], `services` (what services are given: addresses and ports), [`body`] (how objects are stored), [`catalog`] (what the store knows of them), `cluster` (what the gate asks of them),
-//! [`negotiate`] and [`answer`] (media types, responses), `audit` (what the record of a request is told), `forms` and `segment` (what is made of an object once), `list_body`, [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`], [`openid`],
+//! [`negotiate`] and [`answer`] (media types, responses), `audit` (what the record of a request is told), `etcd_form` (what others keep in etcd), `forms` and `segment` (what is made of an object once), `list_body`, [`table`], [`pretty`], [`pages`] and [`past`] (earlier states), [`bootstrap`], [`discovery`], [`openapi`], [`openid`],
 //! [`health`], [`version`], [`metrics`], [`audit_log`] (what the store keeps of it), and what the server is given: [`config`], [`mod@env`].
 
 pub mod admission;
@@ -21,6 +21,7 @@ mod debug;
 pub mod discovery;
 mod document;
 pub mod env;
+mod etcd_form;
 mod flow_control;
 mod follower;
 mod forms;
@@ -53,7 +54,7 @@ pub mod version;
 
 pub use catalog::Catalog;
 pub use cluster::StoredCluster;
-pub use config::{Config, ExtensionAuthentication, RequestHeader, ServiceAccounts};
+pub use config::{Config, ExtensionAuthentication, ReadyCheck, RequestHeader, ServiceAccounts};
 pub use env::{Env, SystemEnv};
 pub use flow_control::StoredFlowControl;
 pub use server::ApiServer;

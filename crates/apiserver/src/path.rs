@@ -11,13 +11,14 @@ use portcullis_gate::{
     Body, Permitted, Query, RequestBody, ResourceInfo, Upgrade, Verb, not_found, status_response, traced,
 };
 use portcullis_kinds::resources::Subresource;
+use portcullis_model::go_text::quoted;
 use portcullis_model::status::Status;
 
-use crate::answer::{Answer, Failure, add_warnings, respond};
+use crate::answer::{self, Answer, Failure, add_warnings, respond};
 use crate::audit;
 use crate::audit_log;
 use crate::metrics;
-use crate::negotiate;
+use crate::negotiate::{self, Endpoint, Include, Shows};
 use crate::registry::Served;
 use crate::request::Request;
 use crate::server::ApiServer;
@@ -45,6 +46,9 @@ const DOORS: [&str; 14] = [
     "status",
     "token",
 ];
+
+/// Subresources that a stream goes through to somebody else.
+const CONNECTED: [&str; 4] = ["attach", "exec", "portforward", "proxy"];
 
 /// Answers what passed the gate.
 pub async fn answer(server: &ApiServer, mut permitted: Permitted) -> Response<Body> {
@@ -91,7 +95,14 @@ fn nothing_at(permitted: &Permitted) -> Response<Body> {
         _ => None,
     };
     let served = portcullis_kinds::resources().group_versions().iter().any(|held| Some(held.group) == group);
-    if served { audit::refuse(permitted, &Status::no_such_path()) } else { not_found() }
+    if served { refused(permitted, &Status::no_such_path()) } else { not_found() }
+}
+
+/// Refuses a request before it has a verb, in the encoding that the client takes errors in.
+fn refused(permitted: &Permitted, status: &Status) -> Response<Body> {
+    audit::refused(permitted, status);
+    let accepted = negotiate::accept_error(permitted.headers(), Query::new(permitted.query()));
+    answer::told(accepted, status.clone())
 }
 
 /// Discovery and OpenAPI. OpenAPI is made on first use, which takes a while, so on a thread that nobody waits for.
@@ -132,18 +143,23 @@ async fn resource(
     if permission::needs_create(server.config.profile, &info)
         && let Err(status) = permission::require(permitted, "create").await
     {
-        return audit::refuse(permitted, &status);
+        return refused(permitted, &status);
     }
     let warnings: Vec<String> = served.rules.deprecated.map(str::to_owned).into_iter().collect();
+    let query = Query::new(permitted.query());
     let refuse = |status: &Status| {
-        let mut response = audit::refuse(permitted, status);
+        let mut response = refused(permitted, status);
         add_warnings(&mut response, &warnings);
         response
     };
-    let query = Query::new(permitted.query());
-    let accepted = match route(served, &info, permitted.method())
-        .and_then(|subresource| negotiate::accept(permitted.headers(), query).map(|accepted| (subresource, accepted)))
-    {
+    let accepted = match route(served, &info, permitted.method()).and_then(|subresource| {
+        // What is connected to answers for itself; only refusals are ours.
+        if CONNECTED.contains(&info.subresource) {
+            return Ok((subresource, negotiate::accept_error(permitted.headers(), query)));
+        }
+        let endpoint = endpoint(served, &info, subresource);
+        negotiate::accept(permitted.headers(), query, endpoint).map(|accepted| (subresource, accepted))
+    }) {
         Ok(found) => found,
         Err(status) => return refuse(&status),
     };
@@ -156,7 +172,10 @@ async fn resource(
     let rule_warnings = Mutex::default();
     let mut request = Request { permitted, info, query, served, subresource, accepted, body, warnings, rule_warnings };
     audit::began(&request);
-    let result = traced(info.verb.as_str(), pin!(verb(server, &mut request))).await;
+    let mut result = traced(info.verb.as_str(), pin!(verb(server, &mut request))).await;
+    if accepted.include == Include::Unknown && result.is_ok() {
+        result = Err(unknown_include(query));
+    }
     let now = server.now_seconds();
     audit::answered(&request, &result, now);
     let warnings = request.all_warnings();
@@ -165,6 +184,23 @@ async fn resource(
         Verb::Watch => watch_socket::switch(permitted.headers(), upgrade, response),
         _ => response,
     }
+}
+
+/// What can be answered here. What is neither stored nor read has no rows.
+fn endpoint(served: &Served, info: &ResourceInfo<'_>, subresource: Option<&Subresource>) -> Endpoint {
+    let verbs = subresource.map_or(&served.resource.verbs, |subresource| &subresource.verbs);
+    let shows = if verbs.contains(&"get") { Shows::Tables } else { Shows::Metadata };
+    let is_watched = info.verb == Verb::Watch || info.verb == Verb::List;
+    let needs_body = matches!(info.verb, Verb::Create | Verb::Update | Verb::Patch);
+    Endpoint { shows, is_watched, needs_body }
+}
+
+/// A table of rows that show what there is not is no table, which upstream finds when it makes one.
+fn unknown_include(query: Query<'_>) -> Failure {
+    let asked = quoted(&query.get("includeObject").unwrap_or_default());
+    Box::new(Status::bad_request(format!(
+        "Unable to convert to Table as requested: includeObject: Invalid value: {asked}: must be 'Metadata', 'Object', 'None', or empty"
+    )))
 }
 
 /// Whether the path exists for this resource, and takes the method.

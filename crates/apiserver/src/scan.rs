@@ -79,7 +79,7 @@ fn zeros(word: u64) -> u64 {
 }
 
 /// The offset behind the value that begins at `at`.
-fn value_end(text: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn value_end(text: &[u8], at: usize) -> Option<usize> {
     match text.get(at)? {
         b'"' => string_end(text, at),
         b'{' | b'[' => container_end(text, at),

@@ -84,7 +84,7 @@ pub(crate) fn push_row(
     }
     json.push(b']');
     match accepted.include {
-        Include::Nothing => json.extend_from_slice(br#","object":null"#),
+        Include::Nothing | Include::Unknown => json.extend_from_slice(br#","object":null"#),
         Include::Metadata => {
             json.extend_from_slice(br#","object":"#);
             push_partial(accepted.meta_version, body, version, json);

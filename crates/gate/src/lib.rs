@@ -35,7 +35,6 @@ mod query;
 mod rate;
 mod refusal;
 mod request_info;
-mod strict;
 mod tls;
 mod tls_stream;
 mod tokens;
@@ -75,13 +74,13 @@ pub use identity::{
     GROUP_UNAUTHENTICATED, Identity, NODE_NAME_PREFIX, SERVICE_ACCOUNT_PREFIX,
 };
 pub use listener::{Drained, ListenError, Listener};
-pub use live_file::{FileFollower, LiveFile, LiveFileError, Reload, keep_fresh};
+pub use live_file::{FileFollower, LiveFile, LiveFileError, Reload, keep_fresh, keep_fresh_every};
 pub use metrics::{Metrics, ReloadedFile, ResourceNames};
+pub use portcullis_model::strict::{Document, Fields, Nanoseconds, StrictError};
 pub use query::Query;
 pub use rate::Rate;
 pub use refusal::not_found;
 pub use request_info::{PathFault, RequestInfo, ResourceInfo, Verb, selected_name};
-pub use strict::{Document, Fields, Nanoseconds, StrictError};
 pub use tls::{Tls, TlsError};
 pub use tokens::{KeyError, Named, NewToken, ServiceAccountIssuer, ServiceAccountKeys};
 pub use trace::{TRACE_TARGET, trace_step, traced, turn_on_traces};

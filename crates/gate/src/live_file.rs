@@ -155,8 +155,13 @@ pub trait FileFollower: Send + Sync + 'static {
 
 /// Looks at files for as long as it is polled.
 pub async fn keep_fresh(followers: Vec<Arc<dyn FileFollower>>, metrics: Arc<Metrics>) {
+    keep_fresh_every(LOOK_INTERVAL, followers, metrics).await;
+}
+
+/// As [`keep_fresh`], for files that somebody waits for.
+pub async fn keep_fresh_every(look_interval: Duration, followers: Vec<Arc<dyn FileFollower>>, metrics: Arc<Metrics>) {
     let mut followed: Vec<_> = followers.into_iter().map(|follower| Followed { follower, complaint: None }).collect();
-    let mut ticks = interval(LOOK_INTERVAL);
+    let mut ticks = interval(look_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick is at once, and all was read just now.
     ticks.tick().await;

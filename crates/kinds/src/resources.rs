@@ -271,7 +271,8 @@ const fn group_version(
     GroupVersion { group, version, group_priority, version_priority }
 }
 
-fn api_version(group: &str, version: &str) -> String {
+/// `apps/v1`, or `v1` for the core group.
+pub fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 

@@ -47,13 +47,42 @@ pub enum Dependents {
 /// What of an object's metadata an update through `/status` leaves as it was, beside what every update does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusKeeps {
-    /// Who owns it.
+    /// Nothing more.
+    Nothing,
+    /// Who owns it, and when it goes.
     Owners,
-    /// Its labels, too.
-    OwnersAndLabels,
-    /// Labels, annotations, finalizers and owners (`ResetObjectMetaForStatus`): whoever may only report how an object fares must not
+    /// Its labels.
+    Labels,
+    /// Those, its labels, annotations and finalizers (`ResetObjectMetaForStatus`): whoever may only report how an object fares must not
     /// thereby decide who owns it, what holds it, or who selects it.
     Metadata,
+}
+
+/// A path of field names from the top of an object. [`ANY`] stands for any element.
+pub type FieldPath = &'static [&'static str];
+
+/// Any step of a [`FieldPath`].
+pub const ANY: &str = "*";
+
+/// What of an object one door does not write. Whoever sends it through that door does not own it (upstream: `GetResetFields` and
+/// `GetResetFieldsFilter`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resets {
+    /// These fields, with all below them.
+    Fields(&'static [FieldPath]),
+    /// Everything but these fields and what is below them.
+    AllBut(&'static [FieldPath]),
+}
+
+impl Resets {
+    /// Nothing.
+    pub const NOTHING: Resets = Resets::Fields(&[]);
+    /// What most doors but `/status` leave alone.
+    pub const STATUS: Resets = Resets::Fields(&[&["status"]]);
+    /// What `/status` leaves alone at least.
+    pub const SPEC: Resets = Resets::Fields(&[&["spec"]]);
+    /// What `/status` leaves alone where it writes nothing of the metadata.
+    pub const SPEC_AND_METADATA: Resets = Resets::Fields(&[&["metadata"], &["spec"]]);
 }
 
 /// All of it. What a kind does not say is as in [`Rest::PLAIN`].
@@ -84,6 +113,10 @@ pub struct Rest {
     pub status_checks_all_metadata: bool,
     /// What an update through `/status` leaves as it was.
     pub status_keeps: StatusKeeps,
+    /// What doors do not write, by subresource (empty for the object itself), where that is not as usual: see [`Rest::resets_of`].
+    pub resets: &'static [(&'static str, Resets)],
+    /// An update of the object itself writes its status, too.
+    pub writes_status: bool,
     /// A deletion that waits is only marked with its time (namespaces and definitions, which have their own finalisation).
     pub marks_time_only: bool,
     /// An object without a name is given its own, as unique as its uid (limit ranges).
@@ -116,7 +149,9 @@ impl Rest {
         update_checks_all_metadata: true,
         update_checks_changes_once: false,
         status_checks_all_metadata: false,
-        status_keeps: StatusKeeps::Owners,
+        status_keeps: StatusKeeps::Nothing,
+        resets: &[],
+        writes_status: false,
         marks_time_only: false,
         names_itself: false,
         graceful: false,
@@ -126,4 +161,10 @@ impl Rest {
         deprecated: None,
         handled_as_group: None,
     };
+
+    /// What a door does not write: the status is written through a door of its own, which leaves the spec alone.
+    pub fn resets_of(&self, subresource: &str) -> Resets {
+        let own = self.resets.iter().find(|(door, _)| *door == subresource);
+        own.map_or(if subresource == "status" { Resets::SPEC } else { Resets::STATUS }, |(_, resets)| *resets)
+    }
 }

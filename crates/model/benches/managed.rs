@@ -8,8 +8,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use portcullis_model::schema::field_set::PathSet;
-use portcullis_model::schema::managed::{Change, Manager, Managers, compare};
+use portcullis_model::schema::managed::{Change, Manager, Managers, Unwritten, compare};
 use portcullis_model::schema::{FieldValidation, Schema, TypeId, decode_json, encode_json};
 use portcullis_model::tree::Tree;
 use serde_json::{Value, json};
@@ -59,10 +58,10 @@ fn account(schema: &Schema, numbers: &Numbers, old: &Tree, new: &mut Tree, who: 
     let before = managers.clone();
     new.remove(metadata, numbers.managed);
     let comparison = compare(schema, old, new).unwrap();
-    let nothing = PathSet::default();
+    let nothing = Unwritten::default();
     let manager = Manager::of_update(who, "", "v1", subresource);
     let is_same = comparison.is_same_but_for_identity();
-    managers.update(Change { manager, comparison, ignored: &nothing, now: Some(NOW) }, &mut |_| None);
+    managers.update(Change { manager, comparison, unwritten: &nothing, now: Some(NOW) }, &mut |_| None);
     if is_same && managers.same_but_for_time(&before) {
         managers = before;
     }

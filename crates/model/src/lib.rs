@@ -14,6 +14,7 @@ pub mod quantity;
 pub mod schema;
 pub mod selectors;
 pub mod status;
+pub mod strict;
 pub mod time;
 pub mod tree;
 pub mod yaml;

@@ -55,7 +55,7 @@ pub struct MetaRules {
 }
 
 /// One owner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OwnerReference<'a> {
     /// `apps/v1`.
     pub api_version: &'a str,
@@ -358,8 +358,11 @@ pub fn field_manager(errors: &mut Vec<FieldError>, manager: &str, field: impl Fn
     if manager.len() > FIELD_MANAGER_LEN_MAX {
         errors.push(FieldError::too_long(field(), FIELD_MANAGER_LEN_MAX));
     }
-    if !manager.chars().all(crate::go_text::is_printable) {
-        errors.push(FieldError::invalid(field(), manager, "should only contain printable characters"));
+    // One that is far too long is not shown once for each of its characters.
+    let looked_at = manager.char_indices().take_while(|(at, _)| *at < FIELD_MANAGER_LEN_MAX);
+    for (at, character) in looked_at.filter(|(_, character)| !crate::go_text::is_printable(*character)) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(character));
+        errors.push(FieldError::invalid(field(), manager, why));
     }
 }
 
@@ -538,8 +541,12 @@ mod tests {
         );
         check(
             ManagedFieldsEntry { manager: "a\n", ..fine },
-            &["metadata.managedFields[0].manager: Invalid value: \"a\\n\": should only contain printable characters"],
+            &["metadata.managedFields[0].manager: Invalid value: \"a\\n\": invalid character U+000A (at position 1)"],
         );
+        let far_too_long = "\n".repeat(10_000);
+        let far_too_long =
+            ObjectMeta { managed_fields: &[ManagedFieldsEntry { manager: &far_too_long, ..fine }], ..FINE };
+        assert_eq!(validate(&far_too_long, RULES, "metadata").len(), FIELD_MANAGER_LEN_MAX + 1);
         check(
             ManagedFieldsEntry { subresource: &"x".repeat(257), ..fine },
             &["metadata.managedFields[0].subresource: Too long: may not be more than 256 bytes"],

@@ -365,10 +365,14 @@ impl Status {
         Self::failure(406, Reason::NotAcceptable, message, None)
     }
 
-    /// 415 of a path that never takes this type.
+    /// 415 of a path that never takes this type; where nothing was sent, what could be had instead is listed.
     #[must_use]
-    pub fn unsupported_media_type() -> Self {
-        let message = "415: Unsupported Media Type";
+    pub fn unsupported_media_type(available: &[&str]) -> Self {
+        let mut message = "415: Unsupported Media Type".to_owned();
+        if !available.is_empty() {
+            message.push_str("\n\nAvailable representations: ");
+            message.push_str(&available.join(", "));
+        }
         Self::failure(415, Reason::UnsupportedMediaType, message, Some(StatusDetails::default()))
     }
 

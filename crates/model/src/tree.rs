@@ -136,6 +136,11 @@ impl Tree {
         self.emptied.contains(&(object, number)) && self.field(object, number).is_none()
     }
 
+    /// Whether an empty map or list was written anywhere that is absent now.
+    pub fn has_emptied(&self) -> bool {
+        !self.emptied.is_empty()
+    }
+
     /// The whole value.
     #[inline]
     pub fn root(&self) -> NodeId {

@@ -11,6 +11,7 @@ mod emit;
 mod json;
 mod node;
 mod order;
+mod plain;
 mod read;
 mod scalar;
 mod style;
@@ -83,6 +84,9 @@ pub struct Converted {
 /// # Errors
 /// The error's text is upstream's for the complaints it has too.
 pub fn to_json(text: &[u8]) -> Result<Converted, YamlError> {
+    if let Some(json) = plain::json(text) {
+        return Ok(Converted { json, duplicates: None });
+    }
     let document = node::compose(text)?;
     read::to_json(&document)
 }

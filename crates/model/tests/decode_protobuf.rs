@@ -171,7 +171,7 @@ fn a_wire_type_that_is_not_the_declared_one_is_refused() {
 
 #[test]
 fn a_message_that_breaks_off_is_refused() {
-    let end = "proto: unexpected EOF";
+    let end = "unexpected EOF";
     for (message, want) in [
         (vec![0x0a], end),
         (vec![0x0a, 0x01], end),
@@ -183,7 +183,11 @@ fn a_message_that_breaks_off_is_refused() {
         (vec![0x7b], end),
         (vec![0x7b, 0x08], end),
         (vec![0x80], end),
-        (vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], end),
+        (
+            vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+            "proto: negative length found during unmarshaling",
+        ),
+        (vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], end),
         // The inner message says more than the outer one has.
         (vec![0x0a, 0x02, 0x0a, 0x05, 0x61, 0x61, 0x61, 0x61, 0x61], end),
         (vec![0x20, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], "proto: integer overflow"),
@@ -223,7 +227,7 @@ fn numbers_may_be_packed() {
     ] {
         written(POD, &pod(groups), &want(json));
     }
-    refused(POD, &pod(&[0x22, 1, 0x80]), "proto: unexpected EOF");
+    refused(POD, &pod(&[0x22, 1, 0x80]), "unexpected EOF");
     refused(POD, &pod(&[0x25, 0, 0, 0, 0]), "proto: wrong wireType = 5 for field supplementalGroups");
 }
 
@@ -326,7 +330,7 @@ fn depth_is_bounded() {
     // Groups need no stack.
     let groups = [vec![0x7b; 100_000], vec![0x7c; 100_000]].concat();
     written(MAP, &groups, r#"{"metadata":{}}"#);
-    refused(MAP, &vec![0x7b; 100_000], "proto: unexpected EOF");
+    refused(MAP, &vec![0x7b; 100_000], "unexpected EOF");
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use portcullis_apiserver::registry::Registry;
-use portcullis_apiserver::{ApiServer, Config, SystemEnv};
+use portcullis_apiserver::{ApiServer, Config, ReadyCheck, SystemEnv};
 use portcullis_gate::{Handler, Permitted};
 use portcullis_store::Engine;
 
 use crate::arguments::Up;
+use crate::sealing::StoreSealing;
 use crate::version::BUILD;
 
 /// What flags of its own say.
@@ -22,6 +23,12 @@ pub(crate) fn config(arguments: &Up, listening: SocketAddr) -> Config {
         build_version: BUILD,
         ..Config::default()
     }
+}
+
+/// Whether all KMS are well.
+pub(crate) fn kms_providers(sealing: &Arc<StoreSealing>) -> ReadyCheck {
+    let sealing = Arc::clone(sealing);
+    ReadyCheck::new(move || sealing.is_ready())
 }
 
 /// Makes the server and what every cluster has.

@@ -23,9 +23,13 @@ use crate::configuration::{Component, Defaults, ServiceRanges, default_data_dir}
 use crate::connections::ConnectionArguments;
 use crate::explain::Explain;
 use crate::fairness::FairnessArguments;
+use crate::local_etcd::program::EtcdChild;
 use crate::rbac_from_audit::FromAudit;
 use crate::refused::NoneRefused;
+use crate::sealing::SealingArguments;
 use crate::service_accounts::ServiceAccountArguments;
+use crate::storage::Storage;
+use crate::store_commands::Store;
 use crate::tracing_config::TracingArguments;
 use crate::version::VERSION;
 
@@ -59,6 +63,10 @@ pub(crate) enum Subcommands {
     /// The audit log: whether it is as its server wrote it
     #[command(subcommand)]
     AuditLog(AuditLog),
+    #[command(subcommand)]
+    Store(Store),
+    #[command(hide = true)]
+    EtcdChild(EtcdChild),
     /// Print the version
     Version,
 }
@@ -95,6 +103,10 @@ pub(crate) struct Up {
     /// What to log, to the standard error: error, warn, info, debug, trace, or filters [default: RUST_LOG, or info]
     #[arg(long, value_name = "FILTER")]
     pub(crate) log_level: Option<String>,
+    #[command(flatten)]
+    pub(crate) storage: Storage,
+    #[command(flatten)]
+    pub(crate) sealing: SealingArguments,
     #[command(flatten)]
     pub(crate) authentication: Authentication,
     #[command(flatten)]
@@ -175,7 +187,7 @@ impl Dialled {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DataDir {
     /// Where everything is kept [default: /var/lib/portcullis for root, else ~/.local/share/portcullis]
-    #[arg(long = "data-dir", value_name = "DIR")]
+    #[arg(id = "data_dir", long = "data-dir", value_name = "DIR")]
     given: Option<PathBuf>,
 }
 

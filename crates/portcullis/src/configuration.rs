@@ -14,8 +14,9 @@ const SERVICE_ADDRESS_BITS_MAX_V4: u8 = 20;
 /// The largest IPv6 range: upstream's limit.
 const SERVICE_ADDRESS_BITS_MAX_V6: u8 = 64;
 
-/// Where system-wide data lives.
+/// Where system-wide data lives, and what is kept apart from it.
 const SYSTEM_DATA_DIR: &str = "/var/lib/portcullis";
+const SYSTEM_CONFIG_DIR: &str = "/etc/portcullis";
 
 /// A part of the control plane that `up` can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,13 +103,22 @@ pub(crate) enum Defaults {
 
 /// Where data goes when nobody said: the system's place for root, the user's own for everybody else.
 pub(crate) fn default_data_dir() -> Option<PathBuf> {
+    default_dir(SYSTEM_DATA_DIR, "XDG_DATA_HOME", ".local/share")
+}
+
+/// Where that goes which must not be where data is.
+pub(crate) fn default_config_dir() -> Option<PathBuf> {
+    default_dir(SYSTEM_CONFIG_DIR, "XDG_CONFIG_HOME", ".config")
+}
+
+fn default_dir(system: &str, variable: &str, in_home: &str) -> Option<PathBuf> {
     if nix::unistd::geteuid().is_root() {
-        return Some(SYSTEM_DATA_DIR.into());
+        return Some(system.into());
     }
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     // The XDG base directory specification: a relative value counts as none.
-    let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
-    data.map(|path| path.join("portcullis"))
+    let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(in_home)));
+    base.map(|path| path.join("portcullis"))
 }
 
 #[cfg(test)]

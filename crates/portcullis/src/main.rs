@@ -11,19 +11,28 @@ mod audit_log;
 mod audit_webhook;
 mod authentication;
 mod authorization;
+mod commits;
 mod configuration;
 mod connections;
+mod control;
+mod etcd_requests;
 mod explain;
 mod extension_authentication;
 mod fairness;
 mod flags;
 mod guards;
 mod kubeconfig;
+mod local_etcd;
 mod memory;
 mod pki;
 mod rbac_from_audit;
 mod refused;
+mod sealing;
 mod service_accounts;
+mod storage;
+mod store_checks;
+mod store_commands;
+mod store_footprint;
 mod tracing_config;
 mod up;
 mod version;
@@ -56,6 +65,11 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        Subcommands::Store(command) => match store_commands::run(&command) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Subcommands::EtcdChild(command) => command.run().map(|never| match never {}),
         Subcommands::Version => {
             println!("portcullis {}", version::VERSION);
             Ok(())

@@ -27,7 +27,8 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 pub(crate) use self::export::Exporter;
 use self::recorder::{Ended, MILLION, Recorder};
-use self::storage::Traced;
+use self::storage::Spans;
+use crate::commits::Attended;
 
 /// Longest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -77,7 +78,7 @@ impl TracingArguments {
 
     /// The store, telling of its commits if anybody listens.
     pub(crate) fn traced(&self, store: Arc<dyn Engine>) -> Arc<dyn Engine> {
-        if self.tracing_config_file.is_some() { Arc::new(Traced(store)) } else { store }
+        if self.tracing_config_file.is_some() { Arc::new(Attended(store, Spans)) } else { store }
     }
 }
 

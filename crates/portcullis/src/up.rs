@@ -14,8 +14,9 @@ use clap::error::ErrorKind;
 use portcullis_apiserver::metrics::reserve_metric_names;
 use portcullis_apiserver::registry::Registry;
 use portcullis_apiserver::{ApiServer, Catalog, Config};
-use portcullis_gate::{Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial, keep_fresh};
-use portcullis_store::embedded::{Embedded, Options};
+use portcullis_gate::{
+    Drained, Gate, GateConfig, Limits, Listener, Profile, TlsMaterial, keep_fresh, keep_fresh_every,
+};
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -27,8 +28,10 @@ use crate::audit_log::KeptLog;
 use crate::authentication::Trust;
 use crate::configuration::Defaults;
 use crate::pki::{self, Pair, pem};
+use crate::store_checks::StoreChecks;
+use crate::store_footprint::StoreFootprint;
 use crate::tracing_config::{self, NotStarted, Traces};
-use crate::{addresses, apiserver, audit, connections, guards, kubeconfig, memory, version};
+use crate::{addresses, apiserver, audit, connections, control, guards, kubeconfig, memory, sealing, storage, version};
 
 /// Threads that run requests; more do not serve faster, and each holds memory.
 const WORKERS_MAX: usize = 8;
@@ -43,6 +46,7 @@ const ENDED_BY_SIGNAL: i32 = 128;
 pub(crate) fn run(arguments: &Up) -> Result<()> {
     let begun = Instant::now();
     let data_dir = std::path::absolute(arguments.data_dir.path()?).context("--data-dir")?;
+    arguments.storage.check()?;
     arguments.authorization.check()?;
     arguments.admission.check()?;
     arguments.fairness.check()?;
@@ -69,14 +73,25 @@ pub(crate) fn run(arguments: &Up) -> Result<()> {
 async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     connections::raise_open_files();
     // From here on a signal is an orderly end, also while everything is being made.
-    let signals = Signals::new()?;
+    let mut signals = Signals::new()?;
     pki::files::make_private_directory(data_dir)?;
     let registry = Arc::new(Registry::new());
-    let store = Arc::new(Embedded::open(Options {
-        catalog: Arc::new(Catalog::new(Arc::clone(&registry))),
-        memory_bytes_max: memory::budget(arguments.memory_budget),
-        ..Options::new(data_dir.join("store"))
-    })?);
+    let catalog = Arc::new(Catalog::new(Arc::clone(&registry)));
+    let mut sealed = arguments.sealing.prepare(data_dir, arguments.defaults, catalog.clone()).await?;
+    let sealing = Arc::clone(&sealed.sealing);
+    let memory = memory::budget(arguments.memory_budget);
+    // An etcd may have nobody who answers, and be waited for.
+    let opened = tokio::select! {
+        opened = arguments.storage.open(data_dir, catalog.clone(), sealing.clone(), memory) => opened?,
+        _ = signals.next() => {
+            tracing::info!("stopped before the store was open");
+            return Ok(());
+        }
+    };
+    let storage::Opened { lock: _lock, local: local_etcd, engine: store, embedded, requests, made } = opened;
+    let made_seal_key = sealed.settle()?;
+    let seal_key = sealing.key_path();
+    sealing.open_at_start(&*store).await;
     let host = addresses::Host::here();
     let names = addresses::serving_names(
         &host,
@@ -85,6 +100,8 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     );
     let directory = pki::Directory::of(data_dir);
     let mut cluster = directory.prepare(names, OffsetDateTime::now_utc())?;
+    cluster.made.splice(..0, made);
+    cluster.made.extend(made_seal_key);
     let trust = arguments.authentication.trust(pem("CERTIFICATE", cluster.authority.certificate()).as_bytes())?;
     let config = GateConfig {
         bind: (arguments.bind_address, arguments.secure_port).into(),
@@ -102,6 +119,13 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     let metrics = prometheus::Registry::new();
     reserve_metric_names(&metrics).context("metrics")?;
     listener.metrics().register(&metrics).context("metrics")?;
+    let store_checks = StoreChecks::new(Arc::clone(&store), catalog);
+    store_checks.register(&metrics).context("metrics")?;
+    StoreFootprint::register(Arc::clone(&store), embedded.is_some(), &metrics).context("metrics")?;
+    sealing::register_metrics(&sealing, &metrics).context("metrics")?;
+    if let Some(requests) = requests {
+        requests.register(&metrics).context("metrics")?;
+    }
     let own = addresses::listening(&host, listening);
     let dial = arguments.dial.rule(own, arguments.defaults);
     let api = Config {
@@ -110,16 +134,16 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
         admission: arguments.admission.selection(&dial, config.defaults)?,
         service_accounts: Some(tokens.service_accounts()),
         extension_authentication: Some(arguments.authentication.published(&trust)),
+        kms_providers: arguments.sealing.is_configured().then(|| apiserver::kms_providers(&sealing)),
         ..apiserver::config(arguments, listening)
     };
-    let server =
-        apiserver::start(api, arguments.tracing.traced(Arc::clone(&store) as _), Arc::clone(&registry)).await?;
-    let log = arguments.audit_log.open(data_dir, arguments.defaults, Arc::clone(&store) as _, &metrics).await?;
+    let server = apiserver::start(api, arguments.tracing.traced(Arc::clone(&store)), Arc::clone(&registry)).await?;
+    let log = arguments.audit_log.open(data_dir, arguments.defaults, Arc::clone(&store), &metrics).await?;
     let (audit, unfinished_events) = audit::start(arguments, log.as_ref().map(KeptLog::log), dial.clone())?;
     let records = OpenRecords::of(&audit.auditor);
     let materials = guards::Materials {
         arguments,
-        engine: store,
+        engine: Arc::clone(&store),
         registry,
         server: Arc::clone(&server),
         trust,
@@ -133,6 +157,15 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     // It ends with this function, which is when nobody is served any more.
     let mut following = JoinSet::new();
     following.spawn(keep_fresh(followers, Arc::clone(&guards.metrics)));
+    following.spawn(keep_fresh_every(sealing::LOOK_INTERVAL, sealed.followers, Arc::clone(&guards.metrics)));
+    match embedded.map(control::Socket::bind) {
+        Some(Ok(socket)) => drop(following.spawn(socket.serve())),
+        // Not every file system has sockets; everything else is served.
+        Some(Err(error)) => tracing::warn!(error = format!("{error:#}"), "no backups while the server runs"),
+        None => {}
+    }
+    following.spawn(store_checks.keep_checking(StoreChecks::requests()?));
+    following.spawn(sealing.tend(Arc::clone(&store), !arguments.storage.is_shared()));
     let keeper = Arc::clone(&server);
     following.spawn(async move { keeper.keep_flow_control().await });
     let keeper = Arc::clone(&server);
@@ -142,13 +175,18 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
     }
     let stopped = stopped(signals, Arc::clone(&server), arguments.connections.shutdown_delay_duration);
     let gate = Arc::new(Gate::new(apiserver::handler(server), guards, config.limits));
-    say_what_is(&cluster.made, listening, &admin, begun)?;
+    say_what_is(&cluster.made, seal_key.as_deref(), listening, &admin, begun)?;
     let drained = listener.serve(gate, stopped).await;
     // The last connection is gone: nothing is asked any more, and once its requests have ended nothing more is put on record.
     records.end().await;
     unfinished_events.finish().await;
     if let Some(log) = log {
         log.close().await;
+    }
+    if let Some(local_etcd) = local_etcd {
+        following.shutdown().await;
+        store.close().await;
+        local_etcd.stop().await;
     }
     match drained {
         Drained::Completely => tracing::info!("every connection is finished"),
@@ -203,11 +241,24 @@ fn log_to_stderr(given: Option<&str>, traces: Option<Traces>) -> Result<Option<N
 }
 
 /// The lines that a person reads. `listening` is the promise that requests are answered; tests wait for it.
-fn say_what_is(made: &[String], listening: SocketAddr, admin: &Path, begun: Instant) -> Result<()> {
+fn say_what_is(
+    made: &[String],
+    seal_key: Option<&Path>,
+    listening: SocketAddr,
+    admin: &Path,
+    begun: Instant,
+) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "portcullis {}", version::VERSION)?;
     for line in made {
         writeln!(out, "  made        {line}")?;
+    }
+    if let Some(file) = seal_key {
+        writeln!(
+            out,
+            "  seal key    {} (without it secrets cannot be read: keep a copy, apart from the data)",
+            file.display()
+        )?;
     }
     writeln!(out, "  kubeconfig  {}", admin.display())?;
     let server = kubeconfig::server(listening);

@@ -1,4 +1,4 @@
-//! Measures the embedded engine: `cargo bench -p portcullis-store -- [writes | restart | subscriptions] [DIRECTORY]`.
+//! Measures the embedded engine: `cargo bench -p portcullis-store -- [writes | restart | subscriptions | churn] [DIRECTORY]`.
 //!
 //! The processors of a test machine are shared, so beside wall times it gives the CPU time of the process and of the
 //! committer, which repeat. Everything is written to a directory that is removed afterwards.
@@ -49,14 +49,6 @@ impl Catalog for Resources {
         builder.places(8, value.len());
         builder.label(Text::Own("app".to_owned()), Text::In(0..8));
         builder.finish()
-    }
-
-    fn epoch(&self, _key: &str) -> u32 {
-        0
-    }
-
-    fn renew(&self, _key: &str, _value: &Bytes, _epoch: u32) -> Option<Bytes> {
-        None
     }
 }
 
@@ -185,6 +177,39 @@ async fn reopen(directory: &Path) {
     engine.close().await;
 }
 
+/// What others wait for while leases and events are written over and over, and what they wait for without.
+async fn churn(directory: &Path) {
+    let engine = open(directory);
+    write(&engine, "leases", 32, LEASES, LEASE_BYTES, Condition::Absent).await;
+    write(&engine, "pods/alone", 1, 3_000, CONFIG_MAP_BYTES, Condition::Absent).await;
+    // 5,000 nodes renew every 10 s, and a busy cluster writes as many events: 1,000 a second.
+    for (rate, clients) in [(1_000u32, 8u32), (10_000, 64)] {
+        let end = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let renew = |client: u32| {
+            let (engine, end) = (Arc::clone(&engine), Arc::clone(&end));
+            tokio::spawn(async move {
+                let mut ticks = tokio::time::interval(Duration::from_secs(1) * clients / rate);
+                let mut number = client as usize;
+                while !end.load(std::sync::atomic::Ordering::Relaxed) {
+                    ticks.tick().await;
+                    number += clients as usize;
+                    let key = format!("/registry/leases/churn/{:05}", number % LEASES).into();
+                    let change = Change::Put(value(number, LEASE_BYTES));
+                    engine.commit(Operation { key, condition: Condition::Any, change }.into()).await.unwrap();
+                }
+            })
+        };
+        let churn: Vec<_> = (0..clients).map(renew).collect();
+        let what = format!("pods/beside-{rate}");
+        write(&engine, &what, 1, 3_000, CONFIG_MAP_BYTES, Condition::Absent).await;
+        end.store(true, std::sync::atomic::Ordering::Relaxed);
+        for client in churn {
+            client.await.unwrap();
+        }
+    }
+    engine.close().await;
+}
+
 /// What publishing costs the committer while many wait, for what they are woken by and for what not.
 async fn subscriptions(directory: &Path) {
     let engine = open(directory);
@@ -234,7 +259,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let what = arguments.first().map_or("", String::as_str);
     let parent = arguments.get(1).map_or_else(std::env::temp_dir, PathBuf::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let run = |name: &str, measure: fn(PathBuf) -> std::pin::Pin<Box<dyn Future<Output = ()>>>| {
         if what.is_empty() || what == name {
             let directory = tempfile::tempdir_in(&parent).unwrap();
@@ -247,5 +272,6 @@ fn main() {
     }
     run("writes", |directory| Box::pin(async move { writes(&directory).await }));
     run("restart", |directory| Box::pin(async move { restart(&directory).await }));
+    run("churn", |directory| Box::pin(async move { churn(&directory).await }));
     run("subscriptions", |directory| Box::pin(async move { subscriptions(&directory).await }));
 }

@@ -7,60 +7,67 @@
 use std::{
     hash::{DefaultHasher, Hasher as _},
     ops::Range,
+    time::Duration,
 };
 
 use bytes::Bytes;
 
-/// Answers an engine's questions about keys and values. Pure: the same question has the same answer.
+use crate::engine::Source;
+
+/// Answers an engine's questions about keys and values. Pure: the same question has the same answer. What is not said is that of
+/// values that say nothing: one ring, no words, one form.
 pub trait Catalog: Send + Sync + 'static {
     /// How many rings of events there are; at least one.
-    fn rings(&self) -> usize;
+    fn rings(&self) -> usize {
+        1
+    }
 
     /// The ring that changes of a key go to, below [`Catalog::rings`]. All keys of a resource have the same.
-    fn ring(&self, key: &str) -> usize;
+    fn ring(&self, _key: &str) -> usize {
+        0
+    }
 
     /// The name of a ring, for metrics.
-    fn ring_name(&self, ring: usize) -> &str;
+    fn ring_name(&self, _ring: usize) -> &str {
+        "all"
+    }
 
     /// What the value says about itself. A value that cannot be read gets [`Index::unreadable`].
-    fn index(&self, key: &str, value: &[u8]) -> Index;
+    fn index(&self, _key: &str, _value: &[u8]) -> Index {
+        Index::default()
+    }
 
     /// The form that a value of this key is written in today. A value of another epoch is renewed when it is read.
-    fn epoch(&self, key: &str) -> u32;
+    fn epoch(&self, _key: &str) -> u32 {
+        0
+    }
 
     /// The value as it would be written today; none when it is the same or cannot be read.
-    fn renew(&self, key: &str, value: &Bytes, epoch: u32) -> Option<Bytes>;
+    fn renew(&self, _key: &str, _value: &Bytes, _epoch: u32) -> Option<Bytes> {
+        None
+    }
+
+    /// For how long what is written under the key stays, if not for ever.
+    fn lifetime(&self, _key: &str) -> Option<Duration> {
+        None
+    }
+
+    /// The value as upstream's API server writes it to etcd. Values that say nothing are the same there.
+    fn to_etcd(&self, _key: &str, value: &Bytes) -> Result<Bytes, Source> {
+        Ok(value.clone())
+    }
+
+    /// What etcd holds, as it is stored here.
+    fn own_form(&self, _key: &str, held: &Bytes) -> Result<Bytes, Source> {
+        Ok(held.clone())
+    }
 }
 
 /// A catalog of values that say nothing: one ring, no words. For tests of engines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Opaque;
 
-impl Catalog for Opaque {
-    fn rings(&self) -> usize {
-        1
-    }
-
-    fn ring(&self, _key: &str) -> usize {
-        0
-    }
-
-    fn ring_name(&self, _ring: usize) -> &str {
-        "all"
-    }
-
-    fn index(&self, _key: &str, _value: &[u8]) -> Index {
-        Index::default()
-    }
-
-    fn epoch(&self, _key: &str) -> u32 {
-        0
-    }
-
-    fn renew(&self, _key: &str, _value: &Bytes, _epoch: u32) -> Option<Bytes> {
-        None
-    }
-}
+impl Catalog for Opaque {}
 
 /// A word that entries are found by: a label with its value, or a field with its value. Words that share a hash are told
 /// apart by looking at the entries, so a hash is enough.

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{Budget, Entry, Snapshot, Term, entry::Forms};
+use crate::{Budget, Entry, Resealed, Snapshot, Term, Verified, entry::Forms};
 
 /// Every key begins with this.
 pub const KEY_PREFIX: &str = "/registry/";
@@ -176,7 +176,7 @@ impl Commit {
 }
 
 /// A key is under [`KEY_PREFIX`], not too long, and has no NUL (etcd continues a range at `key + NUL`).
-fn check_key(key: &Key) -> Result<(), Refusal> {
+pub(crate) fn check_key(key: &Key) -> Result<(), Refusal> {
     if !key.starts_with(KEY_PREFIX) || key.len() == KEY_PREFIX.len() {
         return Err(Refusal::KeyOutsideRegistry { key: key.clone() });
     }
@@ -537,6 +537,19 @@ pub struct Volume {
     pub followers: usize,
 }
 
+/// What is taken outside of memory, as far as that is known without asking anybody and without waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes of the file that everything is in; of etcd's as a member last said.
+    pub file_bytes: Option<u64>,
+    /// Bytes of it that hold nothing at present.
+    pub free_bytes: Option<u64>,
+    /// Bytes of the log of what is not in the file yet.
+    pub log_bytes: Option<u64>,
+    /// How often this server had history removed.
+    pub compactions: u64,
+}
+
 /// What one ring of events holds.
 #[derive(Clone, Debug)]
 pub struct RingStats {
@@ -612,6 +625,25 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How much is in the ring of this prefix.
     fn volume(&self, prefix: &str) -> Volume;
+
+    /// What is taken outside of memory.
+    fn footprint(&self) -> Footprint;
+
+    /// Opens what could not be opened when it came into memory, for whoever got hold of its key. No revision is made of it, and no
+    /// event. Tells how many entries are still not opened.
+    fn reopen(&self) -> BoxFuture<'_, Result<usize, ReadError>> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
+    /// Writes anew what is kept in another way than it would be today, a little at a time; for whoever has new keys.
+    fn reseal(&self) -> BoxFuture<'_, Result<Resealed, ReadError>> {
+        Box::pin(std::future::ready(Ok(Resealed::default())))
+    }
+
+    /// Compares all of memory with what is stored, a little at a time, so that nobody waits for it; one comparison at a time. The embedded
+    /// engine heals what it can on the way, and the one over etcd begins anew from what is stored when it differs. Needs a tokio
+    /// runtime. An error says that nothing can be told.
+    fn verify(&self) -> BoxFuture<'_, Result<Verified, ReadError>>;
 
     /// Takes no more commits, finishes those it has, and lets go of files and connections. May be called twice.
     fn close(&self) -> BoxFuture<'_, ()>;

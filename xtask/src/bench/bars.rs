@@ -33,6 +33,8 @@ pub const BARS: &[Bar] = &[
     bar("B6", "post-pod-c32", Metric::Cpu, Some(12.0), 270.0),
     bar("B6", "put-lease-c32", Metric::Cpu, Some(12.0), 115.0),
     bar("B7", "patch-pod-c32", Metric::Cpu, Some(20.0), 300.0),
+    bar("apply", "apply-pod-c32", Metric::Cpu, None, 400.0),
+    bar("apply", "apply-deployment-c32", Metric::Cpu, None, 400.0),
     bar("B8", "fan-out-pods", Metric::Cpu, Some(4.0), 11.0),
     bar("B8", "fan-out-pods", Metric::P99, Some(12.0), 40.0),
     bar("B8", "fan-out-configmaps", Metric::Cpu, Some(7.0), 4.2),

@@ -7,8 +7,9 @@
 //! counted item by item before it is measured; a watcher must see every write once and in order.
 //!
 //! Our own server is built, started under `--defaults upstream` with its store on the disk of the workspace, and ended here.
-//! A peer runs already, with an empty store, or with the data set of an earlier run of the same scale: what that run left.
-//! Its figures are the sums of the processes named, so of kube-apiserver and etcd together.
+//! With `--sealed` all that it stores is sealed. A peer runs already, with an empty store, or with the data set of an earlier run of the same scale: what that run left.
+//! Its figures are the sums of the processes named, so of kube-apiserver and etcd together. With `--etcd` the peer is our own server
+//! over an etcd that is started here.
 //!
 //! `PORTCULLIS_PROGRAM` names a program that is built already. Reading order: [`workloads`] is the list of what is measured,
 //! [`load`] the closed loop, [`client`] the connections, [`measures`] the figures, [`report`] the tables.
@@ -43,7 +44,7 @@ use self::measures::{Measures, Metric};
 use self::plan::{Plan, Scale};
 use self::report::Circumstances;
 use self::results::Row;
-use self::target::Target;
+use self::target::{Program, Target};
 use self::workloads::{Stamps, WORKLOADS, Workload};
 
 /// What to measure, and beside what.
@@ -58,6 +59,12 @@ pub struct Options {
     /// How much of everything
     #[arg(long, value_enum, default_value_t)]
     scale: Scale,
+    /// Seal everything that our own server stores, with AES-GCM
+    #[arg(long)]
+    sealed: bool,
+    /// The second server is our own over an etcd of one member, whose figures are added to it (its files lie in TMPDIR)
+    #[arg(long, conflicts_with = "peer")]
+    etcd: bool,
     /// A second server, which runs already: host:port
     #[arg(long, value_name = "HOST:PORT", requires_all = ["peer_pki", "peer_pids"])]
     peer: Option<String>,
@@ -134,9 +141,14 @@ async fn measure(options: &Options, selected: &[&'static Workload]) -> Result<()
         None => build::build(Profile::Release)?,
     };
     let before = load_average()?;
+    let files = directory()?;
+    let encryption: PathBuf = files.path().join("encryption.yaml");
+    target::encryption(&encryption)?;
+    let program = Program::new(program, options.sealed.then_some(encryption.as_path()));
     let mut own = Target::start(&program)?;
     let mut peer = match (&options.peer, &options.peer_pki) {
         (Some(authority), Some(pki)) => Some(Target::peer(authority, pki, &options.peer_pids)?),
+        _ if options.etcd => Some(Target::start_over_etcd(&program)?),
         _ => None,
     };
     let versions = [

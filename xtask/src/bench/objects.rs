@@ -77,6 +77,56 @@ pub fn pod_patch(number: u64) -> Bytes {
     }}))
 }
 
+/// What a manager applies of a pod: a label, an annotation, and a few fields of elements that others made. The label and an image
+/// change from one to the next.
+pub fn pod_apply(namespace: &str, name: &str, number: u64) -> Bytes {
+    let stamp = stamp(number);
+    content(&json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": namespace,
+            "labels": {"bench.example.com/applied": stamp}, "annotations": {"bench.example.com/applier": "bench"},
+        },
+        "spec": {"containers": [
+            {
+                "name": "server", "env": [{"name": "LOG_LEVEL", "value": "info"}],
+                "ports": [{"containerPort": 8080, "name": "http", "protocol": "TCP"}],
+            },
+            {"name": "logs", "image": format!("registry.example.com/harbor/sidecar:2.14.{stamp}")},
+        ]},
+    }))
+}
+
+/// A whole manifest of a Deployment as it is applied, about 2 KB. One variable of its container changes from one to the next.
+pub fn deployment_apply(namespace: &str, name: &str, number: u64) -> Bytes {
+    let mut server = server_container();
+    if let Some(container) = server.as_object_mut() {
+        container.insert(
+            "env".into(),
+            json!([
+                {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "LOG_LEVEL", "value": "info"}, {"name": "RELEASE", "value": stamp(number)},
+            ]),
+        );
+    }
+    let labels = json!({"app.kubernetes.io/name": "storefront", "app.kubernetes.io/part-of": "harbor"});
+    content(&json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {
+            "replicas": 3, "revisionHistoryLimit": 5, "selector": {"matchLabels": labels},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {
+                "metadata": {"labels": labels, "annotations": {"prometheus.io/scrape": "true"}},
+                "spec": {
+                    "containers": [server], "volumes": volumes(), "terminationGracePeriodSeconds": 30,
+                    "securityContext": {"runAsUser": 10001, "runAsNonRoot": true},
+                },
+            },
+        },
+    }))
+}
+
 /// A pod as a controller posts it: about 5.2 KB. With [`pod_status`] and managed fields it is 14.4 KB.
 pub fn pod(namespace: &str, name: &str, number: u64, node: Option<&str>) -> Value {
     let mut pod = json!({
@@ -277,6 +327,9 @@ mod tests {
             assert_eq!(pod_status(number, number).len(), pod_status(0, 0).len(), "status {number}");
             assert_eq!(pod_patch(number).len(), pod_patch(0).len(), "patch {number}");
             assert_eq!(config_map_patch(number).len(), config_map_patch(0).len(), "patch {number}");
+            assert_eq!(pod_apply("a", &name, number).len(), pod_apply("a", &name, 0).len(), "apply {number}");
+            let deployment = |number| deployment_apply("a", &name, number).len();
+            assert_eq!(deployment(number), deployment(0), "Deployment {number}");
             let lease = |number| lease("a", "bench-00000", number, None).to_string().len();
             assert_eq!(lease(number), lease(0), "lease {number}");
             let config_map = |number| config_map("a", "bench-00000", number).to_string().len();
@@ -297,5 +350,7 @@ mod tests {
         check("its status", pod_status(0, 0).len(), 2_500..3_000);
         check("the ConfigMap", config_map("bench-0", "bench-00000", 0).to_string().len(), 950..1_100);
         check("the patch of a pod", pod_patch(0).len(), 80..200);
+        check("what is applied of a pod", pod_apply("bench-0", "bench-00000", 0).len(), 400..600);
+        check("the Deployment", deployment_apply("bench-0", "bench-00000", 0).len(), 2_200..2_400);
     }
 }

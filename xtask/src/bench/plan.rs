@@ -25,6 +25,8 @@ pub struct Plan {
     pub config_maps: u64,
     /// Leases.
     pub leases: u64,
+    /// Objects that are made to be applied to.
+    pub applied: u64,
     /// Items of one page of a list.
     pub page: u64,
     /// Requests of one run of reads.
@@ -59,6 +61,7 @@ impl Scale {
                 pods: 10_000,
                 config_maps: 16_000,
                 leases: 5_000,
+                applied: 1_000,
                 page: 500,
                 reads_max: 20_000,
                 writes_max: 4_000,
@@ -77,6 +80,7 @@ impl Scale {
                 pods: 500,
                 config_maps: 800,
                 leases: 250,
+                applied: 100,
                 page: 100,
                 reads_max: 2_000,
                 writes_max: 400,

@@ -17,6 +17,8 @@ use crate::objects;
 const PODS_RUNNING: u64 = 500;
 /// Pods as they were posted, in another namespace: 6 KB each.
 const PODS_WAITING: u64 = 1_500;
+/// Pods as they run that somebody has applied to, in a third namespace, and as many Deployments that were applied.
+const APPLIED: u64 = 50;
 const CONFIG_MAPS: u64 = 500;
 const LEASES: u64 = 200;
 /// Events that each watcher sees.
@@ -25,10 +27,12 @@ const WATCHERS: usize = 100;
 
 const NAMESPACE: &str = "bench-0";
 const WAITING: &str = "bench-1";
+const APPLIED_TO: &str = "bench-2";
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// The paths. Each is run so often that its own instructions are at least 90 million more in one run than in the other: hash
 /// maps are seeded by chance, and what that makes of the start differs by some 100,000.
@@ -48,6 +52,8 @@ pub const PATHS: &[HotPath] = &[
     HotPath { name: "check a pod of 200 containers", fewer: 2, more: 22, work: Work::Requests(check_large_pod) },
     HotPath { name: "update a Lease", fewer: 100, more: 900, work: Work::Requests(update_lease) },
     HotPath { name: "patch a pod", fewer: 50, more: 200, work: Work::Requests(patch_pod) },
+    HotPath { name: "apply a pod", fewer: 50, more: 200, work: Work::Requests(apply_pod) },
+    HotPath { name: "apply a deployment", fewer: 50, more: 200, work: Work::Requests(apply_deployment) },
     HotPath { name: "an event to one of 100 watchers", fewer: 0, more: WATCHERS, work: Work::Watch },
 ];
 
@@ -99,7 +105,7 @@ impl HotPath {
 /// Makes the data set.
 pub async fn fill(cluster: &Cluster) {
     cluster.bootstrap().await;
-    for namespace in [NAMESPACE, WAITING] {
+    for namespace in [NAMESPACE, WAITING, APPLIED_TO] {
         let body = objects::content(&objects::namespace(namespace));
         cluster.send(write(Method::POST, "/api/v1/namespaces", JSON, body)).await;
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
@@ -108,10 +114,15 @@ pub async fn fill(cluster: &Cluster) {
             .try_send(write(Method::POST, &path, JSON, objects::content(&objects::service_account(namespace))))
             .await;
     }
-    for number in 0..PODS_RUNNING {
-        post_pod(cluster, NAMESPACE, number).await;
-        let path = format!("{}/status?fieldManager=bench-kubelet", pod_path(number));
+    let running = [(NAMESPACE, PODS_RUNNING), (APPLIED_TO, APPLIED)];
+    for (namespace, number) in running.iter().flat_map(|(namespace, count)| (0..*count).map(|at| (*namespace, at))) {
+        post_pod(cluster, namespace, number).await;
+        let path = format!("{}/{}/status?fieldManager=bench-kubelet", pods(namespace), object_name(number));
         cluster.send(write(Method::PATCH, &path, MERGE_PATCH, objects::pod_status(number, 0))).await;
+    }
+    for number in 0..APPLIED {
+        cluster.send(applied_pod(number)).await;
+        cluster.send(applied_deployment(number)).await;
     }
     for number in 0..PODS_WAITING {
         post_pod(cluster, WAITING, number).await;
@@ -127,7 +138,7 @@ pub async fn fill(cluster: &Cluster) {
 
 async fn post_pod(cluster: &Cluster, namespace: &str, number: u64) {
     let pod = objects::content(&objects::pod(namespace, &object_name(number), number, Some("bench-node-00")));
-    let path = format!("/api/v1/namespaces/{namespace}/pods?fieldManager=bench-controller");
+    let path = format!("{}?fieldManager=bench-controller", pods(namespace));
     cluster.send(write(Method::POST, &path, JSON, pod)).await;
 }
 
@@ -142,8 +153,12 @@ fn object_name(number: u64) -> String {
     format!("bench-{number:05}")
 }
 
+fn pods(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/pods")
+}
+
 fn pod_path(number: u64) -> String {
-    format!("/api/v1/namespaces/{NAMESPACE}/pods/{}", object_name(number % PODS_RUNNING))
+    format!("{}/{}", pods(NAMESPACE), object_name(number % PODS_RUNNING))
 }
 
 fn leases() -> String {
@@ -155,11 +170,11 @@ fn get_pod(number: u64, _revision: u64) -> Request<RequestBody> {
 }
 
 fn list_json(_number: u64, _revision: u64) -> Request<RequestBody> {
-    get(&format!("/api/v1/namespaces/{NAMESPACE}/pods"), JSON)
+    get(&pods(NAMESPACE), JSON)
 }
 
 fn list_protobuf(_number: u64, _revision: u64) -> Request<RequestBody> {
-    get(&format!("/api/v1/namespaces/{NAMESPACE}/pods"), PROTOBUF)
+    get(&pods(NAMESPACE), PROTOBUF)
 }
 
 fn list_by_unknown_label(_number: u64, _revision: u64) -> Request<RequestBody> {
@@ -207,6 +222,27 @@ fn update_lease(number: u64, revision: u64) -> Request<RequestBody> {
 
 fn patch_pod(number: u64, _revision: u64) -> Request<RequestBody> {
     write(Method::PATCH, &pod_path(number * 7), STRATEGIC_MERGE_PATCH, objects::pod_patch(number + 1))
+}
+
+/// Somebody who has applied to the pod before applies another value.
+fn apply_pod(number: u64, _revision: u64) -> Request<RequestBody> {
+    applied_pod(APPLIED + number)
+}
+
+fn apply_deployment(number: u64, _revision: u64) -> Request<RequestBody> {
+    applied_deployment(APPLIED + number)
+}
+
+fn applied_pod(number: u64) -> Request<RequestBody> {
+    let name = object_name(number % APPLIED);
+    let path = format!("{}/{name}?fieldManager=bench-applier&force=true", pods(APPLIED_TO));
+    write(Method::PATCH, &path, APPLY_PATCH, objects::pod_apply(APPLIED_TO, &name, number))
+}
+
+fn applied_deployment(number: u64) -> Request<RequestBody> {
+    let name = object_name(number % APPLIED);
+    let path = format!("/apis/apps/v1/namespaces/{APPLIED_TO}/deployments/{name}?fieldManager=bench-applier");
+    write(Method::PATCH, &path, APPLY_PATCH, objects::deployment_apply(APPLIED_TO, &name, number))
 }
 
 /// Opens all watches, writes, and lets `units` of the watchers read each event before the next is written. The others

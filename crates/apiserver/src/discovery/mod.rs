@@ -19,15 +19,17 @@ use portcullis_model::status::Status;
 use portcullis_model::yaml;
 use serde_json::Value;
 
-use crate::document::{self, Document};
+use crate::document::Document;
 use crate::messages::Messages;
-use crate::negotiate::{self, Accepted, Format};
+use crate::negotiate::{self, Accepted, Endpoint, Format, media_range};
 use crate::pretty;
 use aggregated::Aggregated;
 use legacy::Legacy;
 
 /// What the aggregated form is asked for with.
-const AGGREGATED: (&str, &str, &str) = ("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList");
+const AGGREGATED: [&str; 3] = ["apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList"];
+/// What documents are had in, in upstream's order.
+const FORMATS: [Format; 3] = [Format::Json, Format::Yaml, Format::Protobuf];
 /// The profile without what other servers of a cluster serve; with one server, or equal ones, it is the same document.
 const NO_PEER: &str = "nopeer";
 
@@ -37,8 +39,8 @@ pub struct Discovery {
     legacy: Legacy,
     core: Aggregated,
     groups: Aggregated,
-    /// Made on first use: core and groups, JSON and protobuf.
-    documents: [OnceLock<Document>; 4],
+    /// Made on first use: core and groups in each format.
+    documents: [OnceLock<Document>; 2 * FORMATS.len()],
 }
 
 impl Discovery {
@@ -69,7 +71,12 @@ impl Discovery {
             });
         }
         let document = self.legacy.document(path)?;
-        Some(negotiate::accept(headers, query).and_then(|accepted| respond(&document, accepted)))
+        // The list of paths has no kind and no other form than JSON that people read.
+        if document.get("kind").is_none() {
+            return Some(respond(&document, Accepted { pretty: true, ..Accepted::JSON }));
+        }
+        let accepted = negotiate::accept(headers, query, Endpoint::DOCUMENT);
+        Some(accepted.and_then(|accepted| respond(&document, accepted)))
     }
 
     /// Which aggregated document is wanted, if one is: the first media type that can be had decides.
@@ -79,30 +86,28 @@ impl Discovery {
             "/apis" => 1,
             _ => return None,
         };
-        for range in document::accepted(headers) {
-            let format = match range.media_type {
-                "*/*" | "application/json" => Format::Json,
-                "application/yaml" => Format::Yaml,
-                "application/vnd.kubernetes.protobuf" => Format::Protobuf,
-                _ => continue,
-            };
-            let kind = range.parameter("as")?;
-            let asked = (range.parameter("g").unwrap_or_default(), range.parameter("v").unwrap_or_default(), kind);
-            if asked == AGGREGATED && format != Format::Yaml {
-                return Some((number, Asked { format, no_peer: range.parameter("profile") == Some(NO_PEER) }));
-            }
-        }
-        None
+        let header = media_range::header(headers);
+        // Whoever wants it at all gets it: the plain documents are not looked for beside it.
+        media_range::ranges(&header).iter().find_map(|range| {
+            let format = FORMATS.into_iter().find(|format| range.covers(format.content_type()))?;
+            let asked = ["g", "v", "as"].map(|name| range.parameter(name).unwrap_or_default());
+            (asked == AGGREGATED)
+                .then(|| (number, Asked { format, no_peer: range.parameter("profile") == Some(NO_PEER) }))
+        })
     }
 
     fn document(&self, number: usize, format: Format) -> io::Result<&Document> {
         let list = if number == 0 { &self.core } else { &self.groups };
-        let at = number * 2 + usize::from(format == Format::Protobuf);
+        let at = number * FORMATS.len() + FORMATS.iter().position(|other| *other == format).unwrap_or_default();
         let Some(place) = self.documents.get(at) else { return Err(io::ErrorKind::NotFound.into()) };
         if let Some(document) = place.get() {
             return Ok(document);
         }
-        let made = Document::of(&if format == Format::Protobuf { list.protobuf() } else { list.json() })?;
+        let made = Document::of(&match format {
+            Format::Json => list.json(),
+            Format::Yaml => yaml::from_json(&list.json()).map_err(io::Error::other)?.into_bytes(),
+            Format::Protobuf => list.protobuf(),
+        })?;
         Ok(place.get_or_init(|| made))
     }
 }
@@ -116,11 +121,19 @@ struct Asked {
 
 impl Asked {
     fn content_type(self) -> &'static str {
-        match (self.format == Format::Protobuf, self.no_peer) {
-            (false, false) => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-            (false, true) => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer",
-            (true, false) => "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-            (true, true) => {
+        match (self.format, self.no_peer) {
+            (Format::Json, false) => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            (Format::Json, true) => {
+                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer"
+            }
+            (Format::Yaml, false) => "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            (Format::Yaml, true) => {
+                "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer"
+            }
+            (Format::Protobuf, false) => {
+                "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+            }
+            (Format::Protobuf, true) => {
                 "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer"
             }
         }
@@ -129,8 +142,7 @@ impl Asked {
 
 fn respond(document: &Value, accepted: Accepted) -> Result<Response<Bytes>, Box<Status>> {
     let json = document.to_string();
-    // The list of paths has no kind and no other form than JSON.
-    let format = if document.get("kind").is_some() { accepted.format } else { Format::Json };
+    let format = accepted.format;
     let body = match format {
         Format::Protobuf => protobuf(legacy::MESSAGES, document),
         Format::Yaml => yaml::from_json(json.as_bytes())
@@ -192,13 +204,16 @@ mod tests {
         check("/api", AGGREGATED_PROTOBUF, AGGREGATED_PROTOBUF, b"k8s\0");
         check("/api", &format!("{AGGREGATED_JSON},application/json"), AGGREGATED_JSON, b"{");
         check("/api", &format!("{AGGREGATED_JSON};profile=nopeer"), &format!("{AGGREGATED_JSON};profile=nopeer"), b"{");
-        check("/api", &format!("application/json,{AGGREGATED_JSON}"), "application/json", b"{");
+        check("/api", &format!("application/json,{AGGREGATED_JSON}"), AGGREGATED_JSON, b"{");
+        let yaml = AGGREGATED_JSON.replace("json", "yaml");
+        check("/api", &yaml, &yaml, b"apiVersion:");
         // A version that is gone falls back to the next that is accepted.
         let beta = AGGREGATED_JSON.replace("v=v2", "v=v2beta1");
         check("/api", &format!("{beta},{AGGREGATED_JSON}"), AGGREGATED_JSON, b"{");
         check("/api", &format!("{beta},application/json"), "application/json", b"{");
         check("/apis/apps/v1", &format!("{AGGREGATED_JSON},application/json"), "application/json", b"{");
         check("/", protobuf, "application/json", b"{");
+        check("/", "text/html", "application/json", b"{");
     }
 
     #[test]
@@ -212,8 +227,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_had_is_refused() {
-        let refused = discovery().answer("/apis", Query::new(""), &request(ACCEPT, "text/html"));
-        assert_eq!(refused.unwrap().unwrap_err().code, 406);
+        let check = |path: &str, accept: &str| {
+            let refused = discovery().answer(path, Query::new(""), &request(ACCEPT, accept));
+            assert_eq!(refused.unwrap().unwrap_err().code, 406, "{path} {accept}");
+        };
+        check("/apis", "text/html");
+        check("/apis", "application/*");
+        check("/apis/apps/v1", AGGREGATED_JSON);
+        check("/apis/apps/v1", "application/json;as=Table;g=meta.k8s.io;v=v1");
         assert!(answer("/boats", &HeaderMap::new()).is_none());
     }
 }

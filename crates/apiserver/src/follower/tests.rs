@@ -9,8 +9,8 @@ use bytes::Bytes;
 use portcullis_store::embedded::{Embedded, Options};
 use portcullis_store::engine::BoxFuture;
 use portcullis_store::{
-    Commit, CommitError, Committed, EventBatch, Limits, Newest, Operation, Stats, SubscribeError, SubscriptionError,
-    Volume,
+    Commit, CommitError, Committed, EventBatch, Footprint, Limits, Newest, Operation, ReadError, Stats, SubscribeError,
+    SubscriptionError, Verified, Volume,
 };
 
 use super::*;
@@ -106,6 +106,14 @@ impl Engine for Forgetful {
 
     fn volume(&self, prefix: &str) -> Volume {
         self.engine.volume(prefix)
+    }
+
+    fn footprint(&self) -> Footprint {
+        self.engine.footprint()
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Verified, ReadError>> {
+        self.engine.verify()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

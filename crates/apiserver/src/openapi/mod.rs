@@ -30,6 +30,7 @@ use portcullis_kinds::descriptions::Descriptions;
 use portcullis_model::schema::Schema;
 
 use crate::document::{self, Document, Writer};
+use crate::negotiate::media_range;
 use paths::PathItem;
 use pieces::{Piece, Section};
 use schema::{Dialect, Schemas};
@@ -221,9 +222,12 @@ impl OpenApi {
 
 /// What the client takes: JSON, or protobuf in one of its spellings.
 fn negotiate(headers: &HeaderMap, protobuf: &[&'static str; 2]) -> Option<(Encoding, &'static str)> {
-    document::accepted(headers).iter().find_map(|range| match range.media_type {
-        "*/*" | "application/*" | JSON => Some((Encoding::Json, JSON)),
-        other => protobuf.contains(&other).then_some((Encoding::Protobuf, protobuf[0])),
+    let header = media_range::header(headers);
+    let ranges = media_range::ranges(if header.is_empty() { "*/*" } else { &header });
+    ranges.iter().find_map(|range| match protobuf.iter().any(|spelling| range.covers(spelling)) {
+        _ if range.covers(JSON) => Some((Encoding::Json, JSON)),
+        true => Some((Encoding::Protobuf, protobuf[0])),
+        false => None,
     })
 }
 

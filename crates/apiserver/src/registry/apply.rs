@@ -4,18 +4,17 @@
 use portcullis_model::go_text::quoted;
 use portcullis_model::schema::field_set::PathSet;
 use portcullis_model::schema::managed::{
-    Application, ApplyError, Change, Conflict, Manager, Managers, Operation, Part, Versions, compare,
+    Application, ApplyError, Change, Conflict, Manager, Managers, Operation, Part, Unwritten, Versions, compare,
 };
 use portcullis_model::schema::{Schema, TypeId};
 use portcullis_model::status::{Status, StatusCause};
-use portcullis_model::time::time_text;
 use portcullis_model::tree::Tree;
 
-use super::managed::{convert, ignored, served_as, stored};
+use super::convert::between;
+use super::managed::{served_as, stored};
 use super::metadata::metadata_of;
 use super::{Registry, Served, last_applied};
 use crate::request::Request;
-use crate::verbs::input::Expected;
 
 /// Who owned the fields of an object without managers before somebody applied to it.
 const MANAGER_BEFORE: &str = "before-first-apply";
@@ -26,8 +25,6 @@ const SCALE: &str = "scale";
 
 /// What a client applies.
 pub struct Applied<'a> {
-    /// What it wants.
-    pub wanted: &'a Tree,
     /// All that it said: zeros that are the same as absent, and nulls, too.
     pub given: &'a Tree,
     /// As JSON.
@@ -57,11 +54,11 @@ pub fn apply(
         own_all(request, &mut managers, &bare, now);
     }
     let manager = Manager::of_apply(applied.manager, version, request.info.subresource);
-    let Applied { wanted, given, .. } = *applied;
+    let given = applied.given;
     let versions = OfKind { registry, served };
     let mut apply = |force| {
         let application =
-            Application { manager: manager.clone(), wanted, given, ignored: ignored(request), force, now };
+            Application { manager: manager.clone(), given, unwritten: served.doors.unwritten(request), force, now };
         managers.apply(&versions, &bare, application)
     };
     let outcome = match apply(applied.force) {
@@ -86,39 +83,81 @@ pub fn apply(
     Ok(tree)
 }
 
-/// Applies to what is shown of an object as an object of its own (a scale), whose one owned path stands in the same place. Returns what
-/// is shown, and the object's managers.
-pub fn apply_part(
-    served: &Served,
-    object: &Tree,
-    shown: Expected<'_>,
-    live: &Tree,
-    applied: &Applied<'_>,
-    path: &[&str],
-    now: i64,
-) -> Result<(Tree, Managers), ApplyError> {
-    let (path, nothing) = (PathSet::of_fields(&[path]), PathSet::default());
-    let part = Part { path: &path, shown: &path, version: shown.api_version };
-    let mut managers = stored(served, object);
-    let mut owners = managers.of_part(&part);
-    let manager = Manager::of_apply(applied.manager, shown.api_version, SCALE);
-    let Applied { wanted, given, force, .. } = *applied;
-    let application = Application { manager, wanted, given, ignored: &nothing, force, now };
-    let outcome = owners.apply(&OneVersion(shown), live, application)?;
-    managers.set_part(&part, owners, &served.resource.api_version);
-    Ok((outcome.unwrap_or_else(|| live.clone()), managers))
+/// What is shown of an object as an object of its own (a scale), whose one owned path stands in the same place.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// The types.
+    pub schema: &'a Schema,
+    /// Its type.
+    pub ty: TypeId,
+    /// Its version, the only one.
+    pub api_version: &'a str,
+    /// The path.
+    pub path: &'a [&'a str],
 }
 
-/// A type that has one version.
-struct OneVersion<'a>(Expected<'a>);
-
-impl Versions for OneVersion<'_> {
+impl Versions for Shown<'_> {
     fn type_of(&self, version: &str) -> Option<(&Schema, TypeId)> {
-        (version == self.0.api_version).then_some((self.0.schema, self.0.ty))
+        (version == self.api_version).then_some((self.schema, self.ty))
     }
 
     fn convert(&self, tree: &Tree, from: &str, to: &str) -> Option<Tree> {
         (from == to).then(|| tree.clone())
+    }
+}
+
+impl Shown<'_> {
+    /// Applies to what is shown of an object; `live` is what is shown now. Returns what is shown then, and the object's managers.
+    pub fn apply(
+        self,
+        served: &Served,
+        object: &Tree,
+        live: &Tree,
+        applied: &Applied<'_>,
+        now: i64,
+    ) -> Result<(Tree, Managers), ApplyError> {
+        let manager = Manager::of_apply(applied.manager, self.api_version, SCALE);
+        let Applied { given, force, .. } = *applied;
+        self.settle(served, object, |owners| {
+            if owners.entries.is_empty() {
+                let before = Manager::of_update(MANAGER_BEFORE, "", self.api_version, SCALE);
+                let comparison = compare(self.schema, &Tree::new(self.ty), live)?;
+                let unwritten = &Unwritten::default();
+                owners.update(Change { manager: before, comparison, unwritten, now: Some(now) }, &mut |_| None);
+            }
+            let unwritten = &Unwritten::default();
+            let application = Application { manager, given, unwritten, force, now };
+            Ok(owners.apply(&self, live, application)?.unwrap_or_else(|| live.clone()))
+        })
+    }
+
+    /// Accounts for an update of what is shown of an object. Returns the object's managers. Where nobody owns the path, nobody begins
+    /// to (upstream: `skipNonAppliedManager`).
+    pub fn update(self, served: &Served, object: &Tree, live: &Tree, wanted: &Tree, manager: Manager) -> Managers {
+        let settled = self.settle(served, object, |owners| {
+            if let (false, Ok(comparison)) = (owners.entries.is_empty(), compare(self.schema, live, wanted)) {
+                let unwritten = &Unwritten::default();
+                owners.update(Change { manager, comparison, unwritten, now: None }, &mut |_| None);
+            }
+            Ok::<(), ApplyError>(())
+        });
+        settled.map_or_else(|_| stored(served, object), |(_, managers)| managers)
+    }
+
+    /// Lets who owns the path be settled on what is shown, and takes it over to the object.
+    fn settle<T>(
+        self,
+        served: &Served,
+        object: &Tree,
+        settle: impl FnOnce(&mut Managers) -> Result<T, ApplyError>,
+    ) -> Result<(T, Managers), ApplyError> {
+        let path = PathSet::of_fields(&[self.path]);
+        let part = Part { path: &path, shown: &path, version: self.api_version };
+        let mut managers = stored(served, object);
+        let mut owners = managers.of_part(&part);
+        let outcome = settle(&mut owners)?;
+        managers.set_part(&part, owners, &served.resource.api_version);
+        Ok((outcome, managers))
     }
 }
 
@@ -129,14 +168,14 @@ fn own_all(request: &Request<'_>, managers: &mut Managers, live: &Tree, now: i64
     let Ok(comparison) = compare(served.schema, &nothing, live) else { return };
     let version = &served.resource.api_version;
     let manager = Manager::of_update(MANAGER_BEFORE, "", version, request.info.subresource);
-    let change = Change { manager, comparison, ignored: ignored(request), now: Some(now) };
+    let change = Change { manager, comparison, unwritten: served.doors.unwritten(request), now: Some(now) };
     managers.update(change, &mut |_| None);
 }
 
 /// The versions of one kind.
-struct OfKind<'a> {
-    registry: &'a Registry,
-    served: &'a Served,
+pub(super) struct OfKind<'a> {
+    pub registry: &'a Registry,
+    pub served: &'a Served,
 }
 
 impl Versions for OfKind<'_> {
@@ -147,7 +186,7 @@ impl Versions for OfKind<'_> {
 
     fn convert(&self, tree: &Tree, from: &str, to: &str) -> Option<Tree> {
         let (from, to) = (served_as(self.registry, self.served, from)?, served_as(self.registry, self.served, to)?);
-        convert(from, to, tree)
+        between(from, to, tree)
     }
 }
 
@@ -193,9 +232,6 @@ fn shown(conflict: &Conflict) -> String {
     }
     if *operation == Operation::Update {
         shown.push_str(&format!(" using {api_version}"));
-        if let Some(since) = conflict.since {
-            shown.push_str(&format!(" at {}", time_text(since)));
-        }
     }
     shown
 }

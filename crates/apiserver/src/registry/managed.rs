@@ -1,35 +1,24 @@
 //! Keeps `metadata.managedFields` on every create, update and patch (upstream: `managedfields.FieldManager`, which runs when the request
 //! was read and defaulted, before admission and preparation: what those change belongs to nobody).
 
-use std::sync::OnceLock;
-
 use bytes::Bytes;
 use http::header::USER_AGENT;
+use portcullis_kinds::rest::{ANY, Resets, Rest};
 use portcullis_model::schema::field_set::PathSet;
-use portcullis_model::schema::managed::{Change, Comparison, Manager, Managers, compare};
+use portcullis_model::schema::managed::{Change, Comparison, Manager, Managers, Unwritten, compare};
 use portcullis_model::tree::Tree;
+use serde_json::Value;
 
-use super::metadata::{copy_field, metadata_of};
-use super::prepare::Door;
+use super::apply::OfKind;
+use super::convert::between;
+use super::metadata::metadata_of;
 use super::{Registry, Served};
+use crate::body::{before_managers, without_managers};
 use crate::request::Request;
 
-/// Resources whose status door writes nothing of the metadata, by group and resource.
-const STATUS_RESETS_METADATA: &[(&str, &str)] = &[
-    ("apiextensions.k8s.io", "customresourcedefinitions"),
-    ("apiregistration.k8s.io", "apiservices"),
-    ("resource.k8s.io", "resourceclaims"),
-    ("storage.k8s.io", "volumeattachments"),
-];
-/// The same of some fields of the metadata.
-const STATUS_RESETS: &[(&str, &str, &[&[&str]])] = &[
-    ("", "pods", &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]),
-    ("apps", "deployments", &[&["spec"], &["metadata", "labels"]]),
-];
-
-/// Resources whose spec does not change once it is there, so nobody owns it.
-const MAIN_RESETS_SPEC: &[(&str, &str)] = &[("certificates.k8s.io", "certificatesigningrequests")];
-
+/// Where managers stand, and what their list is called.
+const AT: &str = "/metadata/managedFields";
+const MANAGED_FIELDS: &str = "managedFields";
 /// Who this server is when it writes on its own.
 const MANAGER_OWN: &str = "kube-apiserver";
 
@@ -44,7 +33,13 @@ pub fn account(
 ) {
     let served = request.served;
     let before = old.map(|old| stored(served, old)).unwrap_or_default();
-    let mut managers = given(request, tree, &before).unwrap_or_else(|| before.clone());
+    let mut managers = match given(request, tree, &before) {
+        Some(mut sent) => {
+            sent.reconcile(&OfKind { registry, served });
+            sent
+        }
+        None => before.clone(),
+    };
     let metadata = metadata_of(served, tree);
     tree.remove(metadata, served.meta.managed_fields);
     // Whoever had its managers forgotten gets none again, until somebody applies.
@@ -58,10 +53,8 @@ pub fn account(
     let agent = request.permitted.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
     let (version, subresource) = (&served.resource.api_version, request.info.subresource);
     let manager = Manager::of_update(field_manager, agent.unwrap_or_default(), version, subresource);
-    // Upstream keeps no time of what was set through the scale: it is lost on the way from a Scale's managers to the object's.
-    let now = Some(now).filter(|_| subresource != "scale");
     let is_same = comparison.is_same_but_for_identity();
-    let change = Change { manager, comparison, ignored: ignored(request), now };
+    let change = Change { manager, comparison, unwritten: served.doors.unwritten(request), now: Some(now) };
     managers.update(change, &mut |version| compare_as(registry, served, version, old, tree));
     if is_same && managers.same_but_for_time(&before) {
         managers = before;
@@ -80,8 +73,8 @@ pub fn account_own(served: &Served, tree: &mut Tree, old: &Tree, now: i64) {
     tree.remove(metadata, served.meta.managed_fields);
     let Ok(comparison) = compare(served.schema, old, tree) else { return };
     let manager = Manager::of_update(MANAGER_OWN, "", &served.resource.api_version, "status");
-    let ignored = PathSet::of_fields(&[&["spec"]]);
-    let change = Change { manager, comparison, ignored: &ignored, now: Some(now) };
+    let unwritten = unwritten(Resets::SPEC);
+    let change = Change { manager, comparison, unwritten: &unwritten, now: Some(now) };
     managers.update(change, &mut |_| None);
     managers.write(served.schema, tree, metadata, served.meta.managed_fields);
 }
@@ -95,13 +88,35 @@ pub(super) fn stored(served: &Served, old: &Tree) -> Managers {
 
 /// Whether an object is what is stored, but for the times of its managers: no reason to write it (upstream:
 /// `IgnoreManagedFieldsTimestampsTransformer`).
-pub fn only_times_differ(served: &Served, tree: &Tree, old: &Tree, value: &Bytes) -> bool {
-    if !stored(served, tree).same_but_for_time(&stored(served, old)) {
+pub fn only_times_differ(served: &Served, (tree, value): (&Tree, &Bytes), (old, old_value): (&Tree, &Bytes)) -> bool {
+    // Most writes change something that stands in front of the managers, where it is found at once.
+    if before_managers(value) != before_managers(old_value) {
         return false;
     }
-    let mut tree = tree.clone();
-    copy_field(served, &mut tree, old, served.meta.managed_fields);
-    served.store(&mut tree).is_ok_and(|made| made == *value)
+    let without = |value: &Bytes| without_managers(value).map(|rest| rest.map_or_else(|| value.clone(), Bytes::from));
+    matches!((without(value), without(old_value)), (Ok(made), Ok(held)) if made == held)
+        && stored(served, tree).same_but_for_time(&stored(served, old))
+}
+
+/// Puts what asks to forget all managers in place of an empty list of them, which a tree cannot tell from none: that of an object or of a
+/// merge patch, or that which an operation of a JSON patch puts there.
+pub fn note_reset(served: &Served, tree: &mut Tree, text: &[u8]) {
+    if memchr::memmem::find(text, MANAGED_FIELDS.as_bytes()).is_none() {
+        return;
+    }
+    let is_empty = |value: Option<&Value>| value.and_then(Value::as_array).is_some_and(Vec::is_empty);
+    let is_reset = match serde_json::from_slice::<Value>(text) {
+        Ok(Value::Array(operations)) => operations.iter().any(|operation| {
+            operation.get("path").and_then(Value::as_str) == Some(AT) && is_empty(operation.get("value"))
+        }),
+        Ok(object) => is_empty(object.pointer(AT)),
+        Err(_) => false,
+    };
+    let metadata = metadata_of(served, tree);
+    if !is_reset || tree.field(metadata, served.meta.managed_fields).is_some() {
+        return;
+    }
+    Managers::write_reset(served.schema, tree, metadata, served.meta.managed_fields);
 }
 
 /// The managers that the client sent; none when those that are stored stay.
@@ -118,40 +133,50 @@ fn given(request: &Request<'_>, tree: &Tree, stored: &Managers) -> Option<Manage
     Managers::read_beside(served.schema, tree, list, stored).ok().filter(|managers| !managers.entries.is_empty())
 }
 
-/// What this door to the object does not write (upstream: `GetResetFields` of strategies).
-pub(super) fn ignored(request: &Request<'_>) -> &'static PathSet {
-    static SETS: OnceLock<[PathSet; 6]> = OnceLock::new();
-    let [nothing, status, spec, spec_and_metadata, spec_and_status, spec_and_certificate] = SETS.get_or_init(|| {
-        [
-            PathSet::default(),
-            PathSet::of_fields(&[&["status"]]),
-            PathSet::of_fields(&[&["spec"]]),
-            PathSet::of_fields(&[&["spec"], &["metadata"]]),
-            PathSet::of_fields(&[&["spec"], &["status"]]),
-            PathSet::of_fields(&[&["spec"], &["status", "certificate"]]),
-        ]
-    });
-    static OTHERS: OnceLock<Vec<PathSet>> = OnceLock::new();
-    let others = OTHERS.get_or_init(|| STATUS_RESETS.iter().map(|(.., paths)| PathSet::of_fields(paths)).collect());
-    let served = request.served;
-    let key = (served.resource.group, served.resource.name);
-    match Door::of(request.info.subresource) {
-        Door::Status if STATUS_RESETS_METADATA.contains(&key) => spec_and_metadata,
-        Door::Status => {
-            let at = STATUS_RESETS.iter().position(|(group, name, _)| (*group, *name) == key);
-            at.and_then(|at| others.get(at)).unwrap_or(spec)
+/// What each door to an object does not write, by subresource.
+#[derive(Debug)]
+pub struct Doors {
+    main: Unwritten,
+    status: Unwritten,
+    /// Those that the kind says more of.
+    parts: Vec<(&'static str, Unwritten)>,
+}
+
+impl Doors {
+    /// What the kind says of them.
+    pub fn of(rest: &Rest) -> Doors {
+        let parts = rest.resets.iter().filter(|(door, _)| !["", "status"].contains(door));
+        Doors {
+            main: unwritten(rest.resets_of("")),
+            status: unwritten(rest.resets_of("status")),
+            parts: parts.map(|(door, resets)| (*door, unwritten(*resets))).collect(),
         }
-        Door::Part if request.info.subresource == "approval" => spec_and_certificate,
-        Door::Main if MAIN_RESETS_SPEC.contains(&key) => spec_and_status,
-        Door::Main | Door::Part if served.has_status() => status,
-        Door::Main | Door::Part => nothing,
+    }
+
+    /// What the door of a request does not write.
+    pub fn unwritten(&self, request: &Request<'_>) -> &Unwritten {
+        match request.info.subresource {
+            "" => &self.main,
+            "status" => &self.status,
+            other => self.parts.iter().find(|(door, _)| *door == other).map_or(&self.main, |(_, unwritten)| unwritten),
+        }
+    }
+}
+
+fn unwritten(resets: Resets) -> Unwritten {
+    match resets {
+        Resets::Fields(paths) => PathSet::of_fields(paths).into(),
+        Resets::AllBut(paths) => {
+            let step = |name: &&str| (*name != ANY).then(|| Box::from(*name));
+            Unwritten::AllBut(paths.iter().map(|path| path.iter().map(step).collect()).collect())
+        }
     }
 }
 
 /// What a change is in another version of the kind; none when there is no such version.
 fn compare_as(registry: &Registry, served: &Served, version: &str, old: &Tree, new: &Tree) -> Option<Comparison> {
     let other = served_as(registry, served, version)?;
-    compare(other.schema, &convert(served, other, old)?, &convert(served, other, new)?).ok()
+    compare(other.schema, &between(served, other, old)?, &between(served, other, new)?).ok()
 }
 
 /// The same objects in another version of their kind.
@@ -161,10 +186,4 @@ pub(super) fn served_as<'a>(registry: &'a Registry, served: &Served, version: &s
             && other.resource.kind == served.resource.kind
             && other.stored_type == served.stored_type
     })
-}
-
-/// An object of one version in another.
-pub(super) fn convert(from: &Served, to: &Served, tree: &Tree) -> Option<Tree> {
-    let value = from.store(&mut tree.clone()).ok()?;
-    to.load(&value).ok()
 }

@@ -1,13 +1,14 @@
 //! The resources as the verbs see them: facts, rules, keys and the fixed parts of answers, found once at start.
 //!
 //! Reading order: [`rules`] (what differs between resources), [`metadata`] (the fields that all objects share), [`prepare`] (what a write
-//! may change), [`managed`] (who changed what), [`validate`], [`convert`] (the two kinds with a second version).
+//! may change), [`managed`] (who changed what), [`owners`], [`validate`], [`convert`] (the two kinds with a second version).
 
 pub mod apply;
 pub mod convert;
 mod last_applied;
 pub mod managed;
 pub mod metadata;
+pub mod owners;
 pub mod prepare;
 pub mod rules;
 pub mod validate;
@@ -22,6 +23,7 @@ use portcullis_model::schema::decode_json::{self, FieldValidation};
 use portcullis_model::schema::{DecodeError, Schema, TypeId, canonical, default, encode_json};
 use portcullis_model::tree::Tree;
 
+use managed::Doors;
 use metadata::MetaFields;
 use rules::Rules;
 
@@ -38,6 +40,8 @@ pub struct Served {
     pub rules: Rules,
     /// The rules of its kind, where it has any of its own.
     pub strategy: Option<&'static Strategy>,
+    /// What its doors do not write.
+    pub doors: Doors,
     /// Numbers of the fields of `metadata`.
     pub meta: &'static MetaFields,
     /// Numbers of the object's own fields.
@@ -92,10 +96,12 @@ impl Served {
             })
             .unwrap_or(resource.type_id);
         let (kind, api_version) = (resource.kind, &resource.api_version);
+        let rules = Rules::of(resource);
         Served {
             resource,
             schema,
-            rules: Rules::of(resource),
+            doors: Doors::of(&rules),
+            rules,
             strategy: strategy::of(resource.group, resource.name),
             meta,
             fields,

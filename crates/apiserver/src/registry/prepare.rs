@@ -92,6 +92,9 @@ pub fn drop_malformed_managers(served: &Served, tree: &mut Tree) {
 /// Puts the status back, which has a door of its own. Before the kind prepares the object: some take something out of their status, or
 /// note something there, because of what else is changed (services that lose their load balancer).
 pub fn keep_status(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
+    if served.rules.writes_status {
+        return;
+    }
     if let (Door::Main, Some(status), true) = (door, served.fields.status, served.has_status()) {
         copy_top(tree, old, status);
     }
@@ -112,9 +115,12 @@ pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
             }
             let meta = served.meta;
             let kept: &[u16] = match served.rules.status_keeps {
-                StatusKeeps::Owners => &[meta.owner_references],
-                StatusKeeps::OwnersAndLabels => &[meta.owner_references, meta.labels],
-                StatusKeeps::Metadata => &[meta.owner_references, meta.labels, meta.annotations, meta.finalizers],
+                StatusKeeps::Nothing => &[],
+                StatusKeeps::Owners => &[meta.deletion_timestamp, meta.owner_references],
+                StatusKeeps::Labels => &[meta.labels],
+                StatusKeeps::Metadata => {
+                    &[meta.deletion_timestamp, meta.labels, meta.annotations, meta.owner_references, meta.finalizers]
+                }
             };
             for number in kept {
                 copy_field(served, tree, old, *number);
@@ -129,13 +135,14 @@ pub fn for_update(served: &Served, tree: &mut Tree, old: &Tree, door: Door) {
 
 fn keep_owned_metadata(served: &Served, tree: &mut Tree, old: &Tree) {
     let meta = served.meta;
-    for owned in [meta.generation, meta.self_link] {
+    for owned in [meta.generation, meta.self_link, meta.creation_timestamp] {
         copy_field(served, tree, old, owned);
     }
+    if Metadata::of(served, old).is_deleting() {
+        copy_field(served, tree, old, meta.deletion_timestamp);
+    }
     // Named in the body they must be right, which validation says; absent they are what they were.
-    for kept in
-        [meta.uid, meta.creation_timestamp, meta.deletion_timestamp, meta.deletion_grace_period_seconds, meta.namespace]
-    {
+    for kept in [meta.uid, meta.deletion_grace_period_seconds, meta.namespace] {
         let metadata = metadata_of(served, tree);
         if tree.field(metadata, kept).is_none() {
             copy_field(served, tree, old, kept);

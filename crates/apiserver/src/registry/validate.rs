@@ -101,16 +101,7 @@ impl<'a> Parts<'a> {
             grace: metadata.deletion_grace_period(),
             labels: metadata.labels().collect(),
             annotations: strings(tree, field(meta.annotations)),
-            owners: objects(meta.owner_references)
-                .map(|owner| OwnerReference {
-                    api_version: text(owner, "apiVersion"),
-                    kind: text(owner, "kind"),
-                    name: text(owner, "name"),
-                    uid: text(owner, "uid"),
-                    controller: named(owner, "controller").and_then(|node| tree.bool(node)),
-                    block_owner_deletion: named(owner, "blockOwnerDeletion").and_then(|node| tree.bool(node)),
-                })
-                .collect(),
+            owners: objects(meta.owner_references).map(|node| owner(served.schema, tree, node)).collect(),
             finalizers: metadata.finalizers().collect(),
             managers: objects(meta.managed_fields)
                 .map(|entry| ManagedFieldsEntry {
@@ -140,6 +131,21 @@ impl<'a> Parts<'a> {
             finalizers: &self.finalizers,
             managed_fields: &self.managers,
         }
+    }
+}
+
+/// An owner, as the rules read it.
+pub fn owner<'a>(schema: &Schema, tree: &'a Tree, node: NodeId) -> OwnerReference<'a> {
+    let named = |name: &str| named(schema, tree, node, name);
+    let text = |name: &str| named(name).and_then(|node| tree.string(node)).unwrap_or_default();
+    let flag = |name: &str| named(name).and_then(|node| tree.bool(node));
+    OwnerReference {
+        api_version: text("apiVersion"),
+        kind: text("kind"),
+        name: text("name"),
+        uid: text("uid"),
+        controller: flag("controller"),
+        block_owner_deletion: flag("blockOwnerDeletion"),
     }
 }
 

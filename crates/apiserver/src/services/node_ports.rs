@@ -10,6 +10,9 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use portcullis_model::schema::decode_json::{self, FieldValidation};
+use portcullis_model::schema::decode_protobuf::{self, Envelope};
+use portcullis_model::schema::{TypeId, encode_json, encode_protobuf};
 use portcullis_store::{Entry, Operation};
 use serde_json::Value;
 
@@ -17,6 +20,8 @@ use super::drawn::{Drawn, Kept};
 
 /// Where the object is.
 pub(crate) const KEY: &str = "/registry/ranges/servicenodeports";
+/// What it is. It is stored in upstream's form everywhere, since nobody is served it.
+const KIND: &str = "RangeAllocation";
 /// Ports that are left to who asks for them: a thirty-second of the range, but no fewer and no more than these. In a range that is no
 /// larger than the fewest: none.
 const BAND_SHARE: usize = 32;
@@ -139,7 +144,9 @@ impl PortSet {
 
     /// Reads the stored object: bit 0 of the last byte is the first port of its range. Nothing when it is none.
     fn read(value: &[u8]) -> Option<PortSet> {
-        let object: Value = serde_json::from_slice(value).ok()?;
+        let envelope = Envelope::read(value).ok().filter(|envelope| envelope.kind == KIND)?;
+        let tree = decode_protobuf::decode(portcullis_kinds::schema(), type_id()?, envelope.raw).ok()?;
+        let object: Value = serde_json::from_slice(&encode_json::to_vec(portcullis_kinds::schema(), &tree)).ok()?;
         let range: PortRange = object.get("range")?.as_str()?.parse().ok()?;
         let data = STANDARD.decode(object.get("data")?.as_str().unwrap_or_default()).ok()?;
         let mut ports = PortSet::new();
@@ -152,7 +159,7 @@ impl PortSet {
         Some(ports)
     }
 
-    /// Writes the object; what is outside of the range is left out.
+    /// Writes the object, as upstream has it in etcd; what is outside of the range is left out.
     fn write(&self, range: PortRange) -> Bytes {
         let mut octets = vec![0u8; range.size().div_ceil(8)];
         for port in self.iter().filter(|port| range.holds(i32::from(*port))) {
@@ -163,8 +170,12 @@ impl PortSet {
         }
         // A number, its highest byte first and without zeros before it.
         let data: Vec<u8> = octets.into_iter().rev().skip_while(|octet| *octet == 0).collect();
-        // In the order of its fields, as everything that is stored.
-        format!(r#"{{"metadata":{{}},"range":"{range}","data":"{}"}}"#, STANDARD.encode(data)).into()
+        let text = format!(r#"{{"metadata":{{}},"range":"{range}","data":"{}"}}"#, STANDARD.encode(data));
+        let schema = portcullis_kinds::schema();
+        let read = |ty| decode_json::decode(schema, ty, text.into_bytes(), FieldValidation::Ignore).ok();
+        // It is an object of its type by what it is written from, so none is lost.
+        let message = type_id().and_then(read).map(|read| encode_protobuf::encode(schema, &read.tree));
+        encode_protobuf::envelope("v1", KIND, &message.unwrap_or_default()).into()
     }
 
     /// Makes the change to what is stored.
@@ -180,6 +191,11 @@ impl PortSet {
     pub(crate) fn stored(entry: Option<&Entry>) -> Result<PortSet, Unreadable> {
         entry.map_or_else(|| Ok(PortSet::new()), |entry| PortSet::read(&entry.value).ok_or(Unreadable))
     }
+}
+
+/// The type of the object; no path serves it.
+fn type_id() -> Option<TypeId> {
+    portcullis_kinds::schema().by_name("api.core.v1.RangeAllocation")
 }
 
 /// What is stored is no allocation of ports.
@@ -301,17 +317,19 @@ mod tests {
         ports.insert(80);
         let read = PortSet::read(&ports.write(range)).unwrap();
         assert_eq!(read.iter().collect::<Vec<_>>(), [30_000, 30_123, 32_201, 32_767]);
-        // 32201 is the highest of two: 276 bytes, the first of them 2.
+        // 32201 is the highest of two: 276 bytes, the first of them 2, in the message that upstream writes.
         let mut ports = PortSet::new();
         for port in [30_769, 32_201] {
             ports.insert(port);
         }
-        let object: Value = serde_json::from_slice(&ports.write(range)).unwrap();
-        let data = STANDARD.decode(object["data"].as_str().unwrap()).unwrap();
-        assert_eq!((data.len(), data.first().copied()), (276, Some(2)));
+        let written = ports.write(range);
+        let head = b"k8s\0\n\x15\n\x02v1\x12\x0fRangeAllocation\x12\xb6\x02\n\x10\n\0\x12\0\x1a\0\"\0*\x002\x008\0B\0\x12\x0b30000-32767\x1a\x94\x02\x02\0";
+        assert!(written.starts_with(head), "{written:?}");
         for wrong in ["", "{}", r#"{"range":"1-2","data":"/w=="}"#, r#"{"range":"x","data":""}"#] {
             assert!(PortSet::read(wrong.as_bytes()).is_none(), "{wrong}");
         }
+        let other = encode_protobuf::envelope("v1", KIND, b"\x12\x031-2\x1a\x01\xff");
+        assert!(PortSet::read(&other).is_none());
     }
 
     #[test]

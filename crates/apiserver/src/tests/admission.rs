@@ -127,7 +127,12 @@ async fn every_write_passes_twice() {
     let a = &format!("{CONFIG_MAPS}/a");
     let patched = cluster.merge(a, json!({"data": {"c": "d"}})).await;
     // What a plugin forges is found by validation, and by nobody else.
-    assert_eq!((patched.code, patched.at("/details/causes/0/field")), (409, Value::Null), "{}", patched.message());
+    assert_eq!(
+        (patched.code, patched.at("/details/causes/0/field")),
+        (422, json!("metadata.uid")),
+        "{}",
+        patched.message()
+    );
     check(&[r#"admit UPDATE "a" : uid -> uid"#]);
     cluster.delete(a, Value::Null).await;
     check(&[r#"admit DELETE "a" : uid -> none"#, r#"validate DELETE "a" : uid -> none"#]);
@@ -347,6 +352,10 @@ async fn a_put_that_creates_needs_create() {
     let endpoints = put("/api/v1/namespaces/default/endpoints/a", json!({"metadata": {"name": "a"}})).await;
     let why = r#"endpoints "a" is forbidden: User "ana" cannot create resource "endpoints" in API group "" in the namespace "default""#;
     assert_eq!((endpoints.code, endpoints.message().as_str()), (403, why));
+    // What is wrong with the object is told first.
+    let bad =
+        put("/api/v1/namespaces/default/endpoints/a", json!({"metadata": {"name": "a", "labels": {"a b": ""}}})).await;
+    assert_eq!(bad.code, 422, "{}", bad.message());
 }
 
 #[tokio::test]

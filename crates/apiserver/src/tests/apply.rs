@@ -1,13 +1,10 @@
-//! Server-side apply through the doors: conflicts in upstream's words, statuses and scales, what is refused, and kubectl's way over from
-//! its own apply.
+//! Server-side apply of objects: conflicts in upstream's words, what changes nothing, and what is refused.
 
 use super::*;
 
-const APPLY: (&str, &str) = ("content-type", "application/apply-patch+yaml");
-const APPS: &str = "/apis/apps/v1/namespaces/default/deployments";
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(super) const APPLY: (&str, &str) = ("content-type", "application/apply-patch+yaml");
 
-async fn apply(cluster: &Cluster, path: &str, mut object: Value) -> Said {
+pub(super) async fn apply(cluster: &Cluster, path: &str, mut object: Value) -> Said {
     for (name, value) in [("apiVersion", "v1"), ("kind", "ConfigMap")] {
         if object.get(name).is_none() {
             object[name] = value.into();
@@ -16,12 +13,12 @@ async fn apply(cluster: &Cluster, path: &str, mut object: Value) -> Said {
     cluster.send("PATCH", path, &[APPLY], object.to_string()).await
 }
 
-fn config_map(data: Value) -> Value {
+pub(super) fn config_map(data: Value) -> Value {
     json!({"metadata": {"name": "a"}, "data": data})
 }
 
 /// `manager operation subresource` of each entry, in order.
-fn owners(said: &Said) -> Vec<String> {
+pub(super) fn owners(said: &Said) -> Vec<String> {
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
     let managers = said.at("/metadata/managedFields");
     let shown = |entry: &Value| {
@@ -63,7 +60,7 @@ async fn conflicts_name_who_owns_what() {
     let several = apply(&cluster, &format!("{path}?fieldManager=two"), config_map(json!({"x": "2", "y": "2"}))).await;
     assert_eq!(
         several.message(),
-        "Apply failed with 2 conflicts: conflicts with \"one\":\n- .data.x\nconflicts with \"up\" using v1 at 2027-01-15T08:00:00Z:\n- .data.y"
+        "Apply failed with 2 conflicts: conflicts with \"one\":\n- .data.x\nconflicts with \"up\" using v1:\n- .data.y"
     );
     let forced = format!("{path}?fieldManager=two&force=true");
     let taken = apply(&cluster, &forced, config_map(json!({"x": "2", "y": "2"}))).await;
@@ -87,8 +84,15 @@ async fn what_is_refused() {
     check("fieldManager=m", version, 400, "invalid object type: apps/v1, Kind=ConfigMap").await;
     let managers = json!({"metadata": {"name": "a", "managedFields": []}});
     check("fieldManager=m", managers, 400, "metadata.managedFields must be nil").await;
-    let unknown = json!({"metadata": {"name": "a"}, "nope": 1});
-    check("fieldManager=m", unknown, 500, ".nope: field not declared in schema").await;
+    // At any level.
+    for level in ["Ignore", "Warn", "Strict"] {
+        let unknown = json!({"metadata": {"name": "a"}, "nope": 1});
+        let query = format!("fieldManager=m&fieldValidation={level}");
+        check(&query, unknown, 500, ".nope: field not declared in schema").await;
+    }
+    let whole_manager = format!("fieldManager={}", "m".repeat(129));
+    check(&whole_manager, whole.clone(), 422, "fieldManager: Too long: may not be more than 128 bytes").await;
+    check("fieldManager=m&dryRun=Some", whole.clone(), 422, "dryRun: Unsupported value: [\"Some\"]").await;
     let other = json!({"metadata": {"name": "b"}, "data": {}});
     check("fieldManager=m", other, 400, "does not match the name on the URL (a)").await;
     apply(&cluster, &format!("{path}?fieldManager=m"), whole).await;
@@ -104,64 +108,25 @@ async fn what_is_refused() {
 }
 
 #[tokio::test]
-async fn doors_are_applied_to_apart() {
+async fn what_changes_nothing_is_not_written() {
     let cluster = Cluster::new().await;
-    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
-    let head = |more: Value| {
-        let mut object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}});
-        object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        object
+    let path = format!("{CONFIG_MAPS}/a");
+    let made = apply(&cluster, &format!("{path}?fieldManager=one"), config_map(json!({"x": "1"}))).await;
+    let written = async || cluster.get(CONFIG_MAPS).await.at("/metadata/resourceVersion");
+    let before = written().await;
+    cluster.env.micros.store(1_800_000_060_000_000, Ordering::Relaxed);
+    let same = async |query: &str| {
+        let said = apply(&cluster, &format!("{path}?{query}"), config_map(json!({"x": "1"}))).await;
+        assert_eq!((said.code, said.json()), (200, made.json()), "{query}");
     };
-    let path = format!("{APPS}/d");
-    let spec = json!({"spec": {"selector": {"matchLabels": {"a": "b"}}, "replicas": 1, "template": template}});
-    let created = apply(&cluster, &format!("{path}?fieldManager=m"), head(spec)).await;
-    assert_eq!(created.code, 201, "{}", created.message());
-    let status = json!({"status": {"replicas": 1}, "spec": {"replicas": 9}});
-    let said = apply(&cluster, &format!("{path}/status?fieldManager=m"), head(status)).await;
-    assert_eq!((said.code, said.at("/spec/replicas")), (200, json!(1)), "{}", said.message());
-    assert_eq!(owners(&said), ["m Apply", "m Apply status"]);
-    let scale =
-        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": 2}});
-    let refused = apply(&cluster, &format!("{path}/scale?fieldManager=h"), scale.clone()).await;
-    assert_eq!(refused.message(), "Apply failed with 1 conflict: conflict with \"m\": .spec.replicas");
-    let scaled = apply(&cluster, &format!("{path}/scale?fieldManager=h&force=true"), scale).await;
-    assert_eq!((scaled.code, scaled.at("/spec/replicas")), (200, json!(2)), "{}", scaled.message());
-    let after = cluster.get(&path).await;
-    assert_eq!(after.at("/spec/replicas"), 2);
-    assert!(owners(&after).contains(&"h Apply scale".to_owned()), "{:?}", owners(&after));
-}
-
-#[tokio::test]
-async fn kubectl_goes_over_from_its_own_apply() {
-    let cluster = Cluster::new().await;
-    let path = format!("{CONFIG_MAPS}/a");
-    let last =
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"x": "1", "y": "1"}});
-    let mut object = config_map(json!({"x": "1", "y": "2"}));
-    object["metadata"]["annotations"] = json!({LAST_APPLIED: last.to_string()});
-    cluster.post(&format!("{CONFIG_MAPS}?fieldManager=kubectl-client-side-apply"), object).await;
-    let wanted = config_map(json!({"x": "3"}));
-    // Nobody else is helped.
-    assert_eq!(apply(&cluster, &format!("{path}?fieldManager=other"), wanted.clone()).await.code, 409);
-    // What the annotation has otherwise than the object is somebody else's.
-    let both = apply(&cluster, &format!("{path}?fieldManager=kubectl"), config_map(json!({"x": "3", "y": "3"}))).await;
-    assert!(both.message().ends_with(": .data.y"), "{}", both.message());
-    let taken = apply(&cluster, &format!("{path}?fieldManager=kubectl"), wanted).await;
-    assert_eq!((taken.code, taken.at("/data/x")), (200, json!("3")), "{}", taken.message());
-    let noted = taken.json()["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap_or_default().to_owned();
-    assert_eq!(
-        noted,
-        "{\"apiVersion\":\"v1\",\"data\":{\"x\":\"3\"},\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"}}\n"
-    );
-}
-
-#[tokio::test]
-async fn an_object_without_managers() {
-    let cluster = Cluster::new().await;
-    let path = format!("{CONFIG_MAPS}/a");
-    cluster.config_map("a", json!({"l": "1"})).await;
-    cluster.merge(&path, json!({"metadata": {"managedFields": [{}]}})).await;
-    let said = apply(&cluster, &format!("{path}?fieldManager=m"), config_map(json!({"new": "1"}))).await;
-    assert_eq!(owners(&said), ["m Apply", "before-first-apply Update"], "{}", said.message());
-    assert_eq!(said.at("/metadata/managedFields/1/time"), json!("2027-01-15T08:00:00Z"));
+    same("fieldManager=one").await;
+    same("fieldManager=one&force=true").await;
+    same("fieldManager=one&dryRun=All").await;
+    let put = cluster.merge(&format!("{path}?fieldManager=two"), json!({"data": {"x": "1"}})).await;
+    assert_eq!((put.code, put.json()), (200, made.json()));
+    assert_eq!(written().await, before);
+    // Who owns it now is a change; when is not.
+    let shared = apply(&cluster, &format!("{path}?fieldManager=two"), config_map(json!({"x": "1"}))).await;
+    assert_eq!((shared.code, owners(&shared)), (200, vec!["two Apply".to_owned(), "one Apply".to_owned()]));
+    assert_ne!(written().await, before);
 }

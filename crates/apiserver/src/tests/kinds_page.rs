@@ -260,7 +260,9 @@ fn behaviour(rest: &Rest) -> Vec<String> {
         (rest.names_itself, "names itself"),
         (rest.graceful, "ends gracefully"),
         (rest.keeps_status_on_create, "may bring its status"),
-        (rest.status_keeps == StatusKeeps::OwnersAndLabels, "labels stay through `/status`"),
+        (rest.writes_status, "writes its status"),
+        (rest.status_keeps == StatusKeeps::Owners, "owners stay through `/status`"),
+        (rest.status_keeps == StatusKeeps::Labels, "labels stay through `/status`"),
         (rest.status_keeps == StatusKeeps::Metadata, "metadata stays through `/status`"),
         (rest.deprecated.is_some(), "deprecated"),
     ];

@@ -26,12 +26,9 @@ impl Cluster {
         names(&self.get(ADDRESSES).await).into_iter().collect()
     }
 
-    /// What is stored of ports.
-    async fn ports(&self) -> Vec<u8> {
-        let snapshot = self.engine.newest().await.unwrap();
-        let Some(entry) = snapshot.get(PORTS) else { return Vec::new() };
-        let object: Value = serde_json::from_slice(&entry.value).unwrap();
-        object["data"].as_str().unwrap().as_bytes().to_vec()
+    /// The ports that are noted as taken.
+    async fn ports(&self) -> BTreeSet<u16> {
+        crate::services::ports_noted(&self.engine.newest().await.unwrap())
     }
 
     /// Another server over the same store.
@@ -146,7 +143,7 @@ async fn another_type_takes_and_gives_back() {
     let said = cluster.merge(&path, json!({"spec": spec})).await;
     assert_eq!(said.code, 200, "{}", said.message());
     assert_eq!(cluster.addresses().await, before.0);
-    assert_eq!(cluster.ports().await, b"");
+    assert_eq!(cluster.ports().await, BTreeSet::new());
 }
 
 #[tokio::test]
@@ -192,7 +189,7 @@ async fn of_a_small_range_every_address_is_had_by_one() {
     });
     futures_util::future::join_all(gone).await;
     assert_eq!(cluster.addresses().await, BTreeSet::from(["10.7.0.1".to_owned()]));
-    assert_eq!(cluster.ports().await, b"");
+    assert_eq!(cluster.ports().await, BTreeSet::new());
 }
 
 #[tokio::test]
@@ -261,7 +258,7 @@ async fn a_finalizer_holds_the_address_as_long_as_the_service() {
     assert_eq!((cluster.get(&path).await.code, cluster.get(&address).await.code), (200, 200));
     assert_eq!(cluster.merge(&path, json!({"metadata": {"finalizers": null}})).await.code, 200);
     assert_eq!((cluster.get(&path).await.code, cluster.get(&address).await.code), (404, 404));
-    assert_eq!(cluster.ports().await, b"");
+    assert_eq!(cluster.ports().await, BTreeSet::new());
 }
 
 #[tokio::test]
@@ -439,7 +436,7 @@ async fn what_fails_or_only_tries_leaves_nothing() {
     assert_eq!(cluster.merge(&held, many).await.code, 200);
     cluster.check_all().await;
     assert_eq!(cluster.merge(&held, external).await.code, 200);
-    assert_eq!(cluster.ports().await, b"");
+    assert_eq!(cluster.ports().await, BTreeSet::new());
     assert_eq!(cluster.check_all().await.len(), 2);
 }
 
@@ -461,7 +458,7 @@ async fn an_applied_type_takes_and_gives_back() {
     assert_eq!(said.at("/spec/ports/0/nodePort"), first.at("/spec/ports/0/nodePort"));
     assert_eq!(said.at("/spec/clusterIP"), first.at("/spec/clusterIP"));
     let said = apply(json!({"type": "ClusterIP", "ports": ports})).await;
-    assert_eq!((said.at("/spec/clusterIP"), cluster.ports().await), (first.at("/spec/clusterIP"), Vec::new()));
+    assert_eq!((said.at("/spec/clusterIP"), cluster.ports().await), (first.at("/spec/clusterIP"), BTreeSet::new()));
     apply(json!({"type": "ExternalName", "externalName": "a.b", "ports": ports})).await;
     assert_eq!(cluster.addresses().await.len(), 1);
     apply(json!({"type": "NodePort", "ports": ports})).await;

@@ -70,6 +70,65 @@ async fn writers_without_a_version_all_succeed() {
     assert_eq!((codes[0], &codes[1..]), (200, &[409; WRITERS - 1][..]));
 }
 
+#[tokio::test]
+async fn puts_of_what_is_not_there() {
+    let cluster = Cluster::new().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let put = async |path: &str, name: &str, field: &str, value: &str| {
+        let mut metadata = json!({"name": name});
+        metadata[field] = value.into();
+        let said = cluster.put(&format!("{path}/{name}"), json!({"metadata": metadata})).await;
+        (said.code, said.message())
+    };
+    assert_eq!(put(leases, "a", "resourceVersion", "5").await.0, 201);
+    assert_eq!(put(leases, "b", "resourceVersion", "x").await.0, 400);
+    for (path, key) in [(leases, "leases"), (CONFIG_MAPS, "configmaps")] {
+        let (code, message) = put(path, "c", "uid", "u").await;
+        let tail = format!(
+            "Key: /registry/{key}/default/c, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: u, \
+             UID in object meta: "
+        );
+        assert_eq!((code, message.ends_with(&tail)), (409, true), "{message}");
+    }
+    assert_eq!(put(CONFIG_MAPS, "c", "resourceVersion", "5").await.0, 404);
+    // Whoever finds that another made it replaces that.
+    let puts = (0..24).map(|at| {
+        let cluster = &cluster;
+        async move {
+            let metadata = json!({"name": "d", "labels": {"at": at.to_string()}});
+            cluster.put("/api/v1/namespaces/default/endpoints/d", json!({"metadata": metadata})).await.code
+        }
+    });
+    let mut codes = together(puts).await;
+    codes.sort_unstable();
+    assert_eq!((&codes[..23], codes[23]), (&[200; 23][..], 201));
+}
+
+#[tokio::test]
+async fn owners_that_are_named_twice() {
+    let cluster = Cluster::new().await;
+    let owner = |name: &str, uid: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
+    let object = |owners: Value| json!({"metadata": {"name": "a", "ownerReferences": owners}});
+    let (one, other, third) = (owner("x", "1"), owner("y", "1"), owner("x", "2"));
+    let (given, kept) = (json!([one, other, one, third, third]), json!([one, other, third]));
+    let warning = |since: &str| {
+        format!(
+            "299 - \".metadata.ownerReferences contains duplicate entries{since}; API server dedups owner references in 1.20+, and \
+             may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: 1, 2\""
+        )
+    };
+    let check = |said: Said, since: &str| {
+        assert_eq!(said.at("/metadata/ownerReferences"), kept, "{}", said.message());
+        assert_eq!(said.warnings, [warning(since)]);
+    };
+    check(cluster.post(CONFIG_MAPS, object(given.clone())).await, "");
+    let path = format!("{CONFIG_MAPS}/a");
+    check(cluster.put(&path, object(given.clone())).await, "");
+    check(cluster.merge(&path, object(given.clone())).await, " after mutating admission happens");
+    let said = cluster.put(&path, object(kept.clone())).await;
+    assert_eq!((said.at("/metadata/ownerReferences"), said.warnings), (kept.clone(), Vec::new()));
+}
+
 /// Runs requests side by side.
 async fn together<T>(requests: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut running: Vec<_> = requests.map(|request| (Box::pin(request), None)).collect();

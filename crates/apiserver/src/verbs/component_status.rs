@@ -162,7 +162,7 @@ fn in_table(served: &Served, accepted: Accepted, healths: &[Health]) -> Result<A
         }
         let metadata = format!(r#""metadata":{{"name":"{}"}}"#, health.name);
         let object = match accepted.include {
-            Include::Nothing => "null".to_owned(),
+            Include::Nothing | Include::Unknown => "null".to_owned(),
             Include::Metadata => {
                 format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"{meta_version}",{metadata}}}"#)
             }

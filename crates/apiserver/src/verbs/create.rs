@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use portcullis_gate::Verb;
 use portcullis_kinds::strategy::Requester;
 use portcullis_kinds::vocabulary::gates;
 use portcullis_model::status::Status;
@@ -15,7 +16,9 @@ use crate::admission::{Alongside, Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, ObjectAnswer, Unservable, unreadable};
 use crate::audit;
 use crate::negotiate;
+use crate::permission;
 use crate::registry::metadata::Metadata;
+use crate::registry::owners::{self, When};
 use crate::registry::{Served, managed, prepare, validate};
 use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
@@ -23,6 +26,9 @@ use crate::services;
 
 /// Names that are drawn for one object before its client is told to try again (upstream: 8).
 const NAME_ATTEMPTS_MAX: usize = 8;
+
+/// How often a PUT or an apply makes an object that another makes, and deletes, at the same time.
+pub const CREATE_ATTEMPTS_MAX: u32 = 5;
 
 /// Answers a POST to a collection.
 pub async fn create(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
@@ -33,7 +39,7 @@ pub async fn create(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
     create_object(server, request, tree, &options).await
 }
 
-/// Creates an object that was read. Used by a PUT that creates, too.
+/// Creates an object that was read. Used by a PUT and an apply that create, too.
 pub async fn create_object(
     server: &ApiServer,
     request: &Request<'_>,
@@ -46,9 +52,16 @@ pub async fn create_object(
     served.default(&mut tree);
     let now = server.now_seconds();
     if !options.applies {
+        owners::merge_duplicates(request, &mut tree, When::Given);
         managed::account(&server.registry, request, &options.field_manager, &mut tree, None, now);
     }
-    let given_version = Metadata::of(served, &tree).resource_version().parse().unwrap_or(0);
+    let is_post = request.info.verb == Verb::Create;
+    let given_version = Metadata::of(served, &tree).resource_version();
+    let given_version = if is_post {
+        given_version.parse().unwrap_or(0)
+    } else {
+        options::resource_version(given_version)?.unwrap_or(0)
+    };
     let is_generated = Metadata::of(served, &tree).name().is_empty();
     let is_admitted = server.admission.concerns(served, Admitted::Create, request.permitted.identity());
     let mut taken = None;
@@ -63,6 +76,9 @@ pub async fn create_object(
         // Once: what a plugin changed is still changed when another name is drawn.
         if is_admitted && attempt == 0 {
             admit(server, request, &mut tree, &snapshot, options, Phase::Admit, &alongside).await?;
+        }
+        if attempt == 0 {
+            owners::merge_duplicates(request, &mut tree, When::Admitted);
         }
         if draft.is_none() {
             draft = Some(tree.clone());
@@ -79,6 +95,10 @@ pub async fn create_object(
         if let Some(strategy) = served.strategy {
             request.warn_all(|warnings| (strategy.warn_create)(&tree, warnings));
         }
+        // Who creates by another verb needs the permission, too. Upstream asks when all but the second pass of admission agreed.
+        if attempt == 0 && !is_post {
+            permission::require(request.permitted, "create").await?;
+        }
         if is_admitted {
             admit(server, request, &mut tree, &snapshot, options, Phase::Validate, &alongside).await?;
         }
@@ -90,7 +110,8 @@ pub async fn create_object(
             let Some(held) = snapshot.get(&key) else { return created(served, &value, given_version) };
             Some(held.clone())
         } else {
-            if given_version != 0 {
+            // A PUT or an apply that finds nothing has no version to compare its own with.
+            if given_version != 0 && is_post {
                 let why = "resourceVersion should not be set on objects to be created";
                 return Err(Box::new(Status::unexpected(why)));
             }

@@ -1,7 +1,7 @@
 //! What can be done to a resource, one file a verb. Each takes the server and a [`crate::request::Request`], which only a permitted
 //! request makes, and gives an answer or a failure; HTTP begins and ends elsewhere.
 //!
-//! Reading order: [`options`] and [`input`] (what the client says), [`create`], [`get`], [`list`] with [`select`], [`update`] with `turns`, [`patch`] with [`strategic`],
+//! Reading order: [`options`] and [`input`] (what the client says), [`create`], [`get`], [`list`] with [`select`], [`update`] with `turns`, [`patch`],
 //! [`delete`], [`delete_collection`], [`watch`] with [`watch_socket`], [`scale`], [`binding`],
 //! [`eviction`], [`pod_streams`] with [`typed_options`], [`token_request`], [`review`], [`component_status`].
 
@@ -21,7 +21,6 @@ pub mod pod_streams;
 pub mod review;
 pub mod scale;
 pub mod select;
-pub mod strategic;
 pub mod token_request;
 pub(crate) mod turns;
 pub mod typed_options;

@@ -2,14 +2,13 @@
 
 use portcullis_gate::Query;
 use portcullis_model::go_text::quoted;
+use portcullis_model::meta_rules;
 use portcullis_model::schema::decode_json::FieldValidation;
 use portcullis_model::status::{BadValue, FieldError, Status};
 
 use crate::answer::Failure;
 use crate::pages::ContinueToken;
 
-/// Bytes of a field manager's name.
-const FIELD_MANAGER_BYTES_MAX: usize = 128;
 /// The group that options belong to in messages.
 const META_GROUP: &str = "meta.k8s.io";
 
@@ -42,7 +41,7 @@ pub fn write(kind: &str, query: Query<'_>) -> Result<WriteOptions, Failure> {
 fn read_write(kind: &str, query: Query<'_>, mut errors: Vec<FieldError>) -> Result<WriteOptions, Failure> {
     let dry_run = dry_run(query, &mut errors);
     let field_manager = query.get("fieldManager").unwrap_or_default().into_owned();
-    check_field_manager(&field_manager, &mut errors);
+    meta_rules::field_manager(&mut errors, &field_manager, || "fieldManager".to_owned());
     let validation = query.get("fieldValidation").unwrap_or_default();
     let field_validation = match &*validation {
         "" | "Warn" => FieldValidation::Warn,
@@ -83,15 +82,6 @@ fn check_dry_run(values: &[String], errors: &mut Vec<FieldError>) -> bool {
         errors.push(FieldError::not_supported("dryRun", BadValue::Json(shown), &["All"]));
     }
     !values.is_empty()
-}
-
-fn check_field_manager(manager: &str, errors: &mut Vec<FieldError>) {
-    if manager.len() > FIELD_MANAGER_BYTES_MAX {
-        errors.push(FieldError::too_long("fieldManager", FIELD_MANAGER_BYTES_MAX));
-    }
-    if manager.chars().any(char::is_control) {
-        errors.push(FieldError::invalid("fieldManager", manager, "should only contain printable characters"));
-    }
 }
 
 /// Which version a read may be answered from.
@@ -345,6 +335,13 @@ mod tests {
         check(
             &format!("fieldManager={}", "x".repeat(129)),
             Err("CreateOptions.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than 128 bytes"),
+        );
+        check("fieldManager=a%20%C3%A9", Ok((false, FieldValidation::Warn)));
+        check(
+            "fieldManager=a%07%C3%A9%E2%80%8B",
+            Err("CreateOptions.meta.k8s.io \"\" is invalid: \
+                 [fieldManager: Invalid value: \"a\\aé\\u200b\": invalid character U+0007 (at position 1), \
+                 fieldManager: Invalid value: \"a\\aé\\u200b\": invalid character U+200B (at position 4)]"),
         );
     }
 

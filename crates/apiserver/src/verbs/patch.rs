@@ -2,80 +2,122 @@
 //!
 //! Patches are small and rare beside reads, so they are applied to a plain JSON value. What comes out is decoded by the schema like any
 //! body, which prunes and types it. JSON nested deeper than `serde_json` reads (128) is refused, which bounds every recursion here.
+//!
+//! A patch that cannot be read is refused where it would be applied, as upstream does: an object that is not there comes first.
+
+mod findings;
+mod merge;
+mod operations;
+mod strategic;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use json_patch::{AddOperation, CopyOperation, MoveOperation, PatchOperation, ReplaceOperation, TestOperation};
-use portcullis_model::schema::DecodeError;
-use portcullis_model::schema::decode_json::{self, FieldValidation};
+use portcullis_model::go_text::quoted;
+use portcullis_model::schema::decode_json::{self, Decoded, FieldValidation};
+use portcullis_model::schema::{DecodeError, TypeRef};
 use portcullis_model::status::{BadValue, FieldError, Status};
 use portcullis_model::tree::Tree;
 use serde_json::{Map, Value};
 
 use super::apply;
+use super::create::check_namespace_matches;
 use super::input::Expected;
 use super::options::{self, WriteOptions};
-use super::strategic::{self, StrategicError};
-use super::update::{Old, check_name, missing, replace};
+use super::update::{Old, check_name, missing, replace, set_version};
 use crate::answer::{Answer, Failure};
 use crate::audit;
-use crate::body::Body;
+use crate::body::{Body, without_managers};
 use crate::negotiate::{self, PatchType};
-use crate::registry::Served;
+use crate::registry::metadata::{copy_top, metadata_of};
+use crate::registry::{Served, managed};
 use crate::request::Request;
 use crate::scan::Members;
 use crate::server::ApiServer;
+use operations::{OPERATIONS_MAX, Operation, Problem};
+use strategic::StrategicError;
 
-/// Operations of a JSON patch (upstream: `maxJSONPatchOperations`).
-const OPERATIONS_MAX: usize = 10_000;
-/// Bytes that `copy` and `add` may make of an object while a JSON patch is applied (upstream: `AccumulatedCopySizeLimit`).
-const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
-/// Elements of lists that operations of a JSON patch may move to make or fill gaps: each at the front of a long list moves all of it.
-const MOVED_ELEMENTS_MAX: usize = 100_000_000;
+/// What an object says of its type, in front of all else.
+const TYPE_HEAD: [&str; 2] = ["kind", "apiVersion"];
+/// How Go calls what a merge patch is read into.
+const MAP: &str = "map[string]interface {}";
 
-/// Where the metadata begin in the text of every stored object: behind `{"metadata":`.
-const METADATA_AT: usize = 12;
-
-/// A patch that was read.
-pub enum Patch {
-    /// Operations.
-    Json(Vec<PatchOperation>),
-    /// What is merged.
-    Merge(Value),
-    /// What is merged by the schema.
-    Strategic(Value),
+/// A patch as it was received.
+pub struct Patch {
+    /// What it does, or why it cannot be read.
+    change: Result<Change, Failure>,
+    /// Its unknown and duplicate members, where somebody wants to know.
+    findings: Vec<String>,
 }
 
-impl Patch {
+/// What a patch does.
+enum Change {
+    /// Operations, as far as they are any.
+    Json(Vec<Result<Operation, Problem>>),
+    /// What is merged.
+    Merge(Map<String, Value>),
+    /// What is merged by the schema.
+    Strategic(Map<String, Value>),
+}
+
+impl Change {
     /// The members of an object that the patch is about; none when it may be about all of it.
-    fn named(&self) -> Option<&Map<String, Value>> {
+    fn names(&self) -> Option<BTreeSet<&str>> {
         match self {
-            Patch::Merge(patch) => patch.as_object(),
+            Change::Merge(patch) => Some(patch.keys().map(String::as_str).collect()),
             // A directive among them is about the others, too.
-            Patch::Strategic(patch) => {
-                patch.as_object().filter(|names| !names.keys().any(|name| name.starts_with('$')))
+            Change::Strategic(patch) => {
+                let names = patch.keys().map(String::as_str);
+                (!patch.keys().any(|name| name.starts_with('$'))).then(|| names.collect())
             }
-            Patch::Json(_) => None,
+            Change::Json(operations) => {
+                let mut names = BTreeSet::new();
+                for path in operations.iter().flatten().flat_map(Operation::paths) {
+                    let name = path.split('/').nth(1)?;
+                    if name.contains('~') {
+                        return None;
+                    }
+                    names.insert(name);
+                }
+                Some(names)
+            }
         }
     }
 
     /// Whether it is certain that the patch says nothing of managers, neither sets nor looks at them.
     fn leaves_managers(&self) -> bool {
         match self {
-            Patch::Merge(patch) | Patch::Strategic(patch) => match patch.get("metadata") {
+            Change::Merge(patch) | Change::Strategic(patch) => match patch.get("metadata") {
                 None => true,
-                Some(Value::Object(metadata)) => !metadata.keys().any(|key| key.contains("managedFields")),
+                Some(Value::Object(metadata)) => {
+                    !metadata.keys().any(|key| key.contains("managedFields") || key.starts_with('$'))
+                }
                 Some(_) => false,
             },
-            Patch::Json(operations) => operations.iter().all(|operation| {
-                let from = match operation {
-                    PatchOperation::Copy(operation) => operation.from.as_str(),
-                    PatchOperation::Move(operation) => operation.from.as_str(),
-                    _ => "/",
-                };
-                [operation.path().as_str(), from].iter().all(|path| {
-                    !path.is_empty() && *path != "/metadata" && !path.starts_with("/metadata/managedFields")
-                })
+            Change::Json(operations) => operations.iter().flatten().flat_map(Operation::paths).all(|path| {
+                let mut steps = path.split('/').skip(1);
+                steps.next().is_some_and(|step| step != "metadata")
+                    || steps.next().is_some_and(|step| step != "managedFields" && !step.contains('~'))
             }),
+        }
+    }
+
+    /// Applies the patch to an object. Gives back what is left of a strategic merge patch, which is what complaints show.
+    fn apply(&self, expected: Expected<'_>, object: &mut Value) -> Result<Option<Value>, Failure> {
+        match (self, object) {
+            (Change::Json(operations), object) => {
+                operations::apply(object, operations).map(|()| None).map_err(inapplicable)
+            }
+            (Change::Merge(patch), Value::Object(object)) => {
+                merge::merge(object, patch);
+                Ok(None)
+            }
+            (Change::Strategic(patch), Value::Object(object)) => {
+                let mut patch = patch.clone();
+                strategic::apply(expected.schema, expected.ty, object, &mut patch).map_err(unmergeable)?;
+                Ok(Some(Value::Object(patch)))
+            }
+            (_, _) => Err(unprocessable()),
         }
     }
 }
@@ -87,7 +129,7 @@ pub async fn patch(server: &ApiServer, request: &mut Request<'_>) -> Result<Answ
         return apply::apply(server, request).await;
     }
     let options = options::write("PatchOptions", request.query)?;
-    let patch = receive(request, patch_type)?;
+    let patch = receive(request, patch_type, &options);
     let served = request.served;
     let mut warnings = Vec::new();
     let replaced = {
@@ -95,8 +137,10 @@ pub async fn patch(server: &ApiServer, request: &mut Request<'_>) -> Result<Answ
         let mut make = |old: &Old| {
             warnings.clear();
             let mut tree = patched(served, old, &patch, &options, &mut warnings)?;
+            check_namespace_matches(served, &tree, request.namespace())?;
             check_name(served, &tree, request.path_name())?;
             served.default(&mut tree);
+            managed::note_reset(served, &mut tree, &request.body);
             Ok(tree)
         };
         replace(server, request, &options, &mut make, None).await
@@ -106,64 +150,117 @@ pub async fn patch(server: &ApiServer, request: &mut Request<'_>) -> Result<Answ
 }
 
 /// Reads the patch of a request and puts it on the request's record.
-pub fn receive(request: &Request<'_>, patch_type: PatchType) -> Result<Patch, Failure> {
+pub fn receive(request: &Request<'_>, patch_type: PatchType, options: &WriteOptions) -> Patch {
     audit::patched(request);
-    read(patch_type, &request.body)
+    read(patch_type, &request.body, options.field_validation)
 }
 
 /// Reads the body of a patch.
-fn read(patch_type: PatchType, body: &Bytes) -> Result<Patch, Failure> {
-    let value = || serde_json::from_slice::<Value>(body).map_err(|_| undecodable(&syntax_problem(body)));
-    match patch_type {
-        PatchType::Json => read_operations(value()?),
-        PatchType::Merge => match value()? {
-            object @ Value::Object(_) => Ok(Patch::Merge(object)),
-            other => Err(not_an_object(&other)),
-        },
-        PatchType::Strategic => match value()? {
-            object @ Value::Object(_) => Ok(Patch::Strategic(object)),
-            other => Err(not_an_object(&other)),
-        },
-        // Who can be applied to asks for it before it reads a patch (`apply`).
-        PatchType::Apply => Err(Box::new(Status::unsupported_media_type())),
-    }
+fn read(patch_type: PatchType, body: &Bytes, validation: FieldValidation) -> Patch {
+    let is_watched = validation != FieldValidation::Ignore;
+    let change = match patch_type {
+        PatchType::Json => read_operations(body, is_watched),
+        PatchType::Strategic => read_strategic(body),
+        // An apply has been told apart before it comes here.
+        PatchType::Merge | PatchType::Apply => read_merge(body, is_watched),
+    };
+    let findings = match &change {
+        Ok(Change::Json(_)) if is_watched => findings::of_operations(body),
+        Ok(Change::Merge(_) | Change::Strategic(_)) if is_watched => findings::of_object(body),
+        _ => Vec::new(),
+    };
+    Patch { change, findings }
 }
 
-fn read_operations(value: Value) -> Result<Patch, Failure> {
-    let Value::Array(operations) = value else {
-        let found = json_type(&value);
-        return Err(undecodable(&format!(
-            "json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
-        )));
+fn read_operations(body: &Bytes, is_watched: bool) -> Result<Change, Failure> {
+    // Nobody watches: what it is read into has another name then.
+    let (list, item) = if is_watched {
+        ("[]handlers.jsonPatchOp", "handlers.jsonPatchOp")
+    } else {
+        ("jsonpatch.Patch", "jsonpatch.Operation")
     };
-    if operations.len() > OPERATIONS_MAX {
-        let what =
-            format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
+    let refused = |problem: String| {
+        Box::new(Status::bad_request(if is_watched { format!("error decoding patch: {problem}") } else { problem }))
+    };
+    let wrong =
+        |found: &Value, wanted: &str| refused(format!("json: cannot unmarshal {} into Go {wanted}", json_type(found)));
+    let operations = match json(body).map_err(refused)? {
+        Value::Array(operations) => operations,
+        Value::Null => Vec::new(),
+        other => return Err(wrong(&other, &format!("value of type {list}"))),
+    };
+    let mut read = Vec::with_capacity(operations.len().min(OPERATIONS_MAX));
+    for operation in &operations {
+        let members = match operation {
+            Value::Object(members) => members,
+            Value::Null => &Map::new(),
+            other => return Err(wrong(other, &format!("value of type {item}"))),
+        };
+        for name in ["op", "path", "from"] {
+            if let Some(found) = members.get(name).filter(|found| is_watched && !found.is_string() && !found.is_null())
+            {
+                return Err(wrong(found, &format!("struct field jsonPatchOp.{name} of type string")));
+            }
+        }
+        read.push(Operation::read(members));
+    }
+    if read.len() > OPERATIONS_MAX {
+        let what = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", read.len());
         return Err(Box::new(Status::request_entity_too_large(&what)));
     }
-    // An operation that is none is found when it is applied, as a test that fails is.
-    let operations = operations.into_iter().map(serde_json::from_value).collect::<Result<Vec<_>, _>>();
-    operations.map(Patch::Json).map_err(|_| unprocessable())
+    Ok(Change::Json(read))
 }
 
-fn undecodable(problem: &str) -> Failure {
-    Box::new(Status::bad_request(format!("error decoding patch: {problem}")))
+fn read_merge(body: &Bytes, is_watched: bool) -> Result<Change, Failure> {
+    let no_patch = || Box::new(Status::bad_request("Invalid JSON Patch"));
+    match json(body) {
+        Ok(Value::Object(patch)) => Ok(Change::Merge(patch)),
+        Ok(Value::Null) => Err(no_patch()),
+        Ok(Value::Array(list)) if !is_watched => {
+            let problem = "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type \
+                           struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
+                           Kind string \"json:\\\"kind,omitempty\\\"\" }";
+            Err(invalid_patch(to_text(&Value::Array(list)), problem.to_owned()))
+        }
+        Ok(other) if is_watched => {
+            let found = json_type(&other);
+            let problem = format!("error decoding patch: json: cannot unmarshal {found} into Go value of type {MAP}");
+            Err(Box::new(Status::bad_request(problem)))
+        }
+        Err(problem) if is_watched => Err(Box::new(Status::bad_request(format!("error decoding patch: {problem}")))),
+        Ok(_) | Err(_) => Err(no_patch()),
+    }
 }
 
-/// What is wrong with a text that is not JSON, in Go's words, which our own decoder has.
-fn syntax_problem(body: &Bytes) -> String {
-    let schema = portcullis_kinds::schema();
-    let ty = schema.by_name("apimachinery.pkg.apis.meta.v1.PartialObjectMetadata");
-    let error = ty.and_then(|ty| decode_json::decode(schema, ty, body.to_vec(), FieldValidation::Ignore).err());
-    error.map_or_else(|| "exceeded max depth".to_owned(), |error| error.to_string())
+fn read_strategic(body: &Bytes) -> Result<Change, Failure> {
+    match json(body) {
+        Ok(Value::Object(patch)) => Ok(Change::Strategic(patch)),
+        Ok(Value::Null) => Ok(Change::Strategic(Map::new())),
+        Ok(other) => {
+            let found = json_type(&other);
+            let problem = format!("json: cannot unmarshal {found} into Go value of type {MAP}");
+            Err(Box::new(Status::bad_request(problem)))
+        }
+        Err(problem) => Err(Box::new(Status::bad_request(problem))),
+    }
 }
 
-fn not_an_object(value: &Value) -> Failure {
-    let found = json_type(value);
-    undecodable(&format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
+/// Reads JSON. What is wrong with a text that is none is told in Go's words.
+fn json(body: &Bytes) -> Result<Value, String> {
+    serde_json::from_slice(body).or_else(|_| {
+        // Go reads what is not UTF-8, too, with a sign in its place.
+        serde_json::from_str(&String::from_utf8_lossy(body)).map_err(|_| {
+            let error = decode_json::check_object(body.to_vec(), MAP).err();
+            match error {
+                None | Some(DecodeError::NotAnObject { .. }) => "exceeded max depth".to_owned(),
+                Some(error) => error.to_string(),
+            }
+        })
+    })
 }
 
-fn json_type(value: &Value) -> &'static str {
+/// How Go calls what a JSON value is.
+pub fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -179,6 +276,31 @@ fn unprocessable() -> Failure {
     Box::new(Status::generic(422, "", "", "", ""))
 }
 
+fn inapplicable(problem: Problem) -> Failure {
+    match problem {
+        Problem::TooLong => {
+            Box::new(Status::request_entity_too_large("the operations of a JSON patch move too many elements of lists"))
+        }
+        _ => unprocessable(),
+    }
+}
+
+/// A strategic merge patch that cannot be applied. Upstream has a code for a few of its complaints; the others are a 500 there, too.
+fn unmergeable(error: StrategicError) -> Failure {
+    match error {
+        StrategicError::ListOfLists => unprocessable(),
+        StrategicError::TooLong => Box::new(Status::request_entity_too_large(&error.to_string())),
+        StrategicError::MalformedRetainKeys | StrategicError::MalformedDeletion | StrategicError::MalformedOrder => {
+            Box::new(Status::bad_request(error.to_string()))
+        }
+        error => Box::new(Status::unexpected(error.to_string())),
+    }
+}
+
+fn invalid_patch(shown: String, problem: String) -> Failure {
+    Box::new(Status::invalid("", "", "", &[FieldError::invalid("patch", BadValue::Text(shown), problem)]))
+}
+
 /// Applies a patch to what is stored and reads the outcome.
 ///
 /// Managers are half of many objects and what no patch is about, and most patches name one or two members of an object: unless it must
@@ -191,6 +313,7 @@ fn patched(
     options: &WriteOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Tree, Failure> {
+    let change = patch.change.as_ref().map_err(Clone::clone)?;
     let text = served.serve(&old.value).map_err(crate::answer::unreadable)?;
     let whole = |text: &[u8]| -> Result<Vec<u8>, Failure> {
         let mut json = Vec::new();
@@ -198,14 +321,19 @@ fn patched(
         Ok(json)
     };
     let expected = Expected::of(served);
-    if let Some(names) = patch.named().filter(|_| patch.leaves_managers()) {
+    if let Some(names) = change.names().filter(|_| change.leaves_managers()) {
         let shortened = without_managers(&text)?;
         let json = whole(shortened.as_deref().unwrap_or(&text))?;
-        if let Some(parted) = Parted::of(&json, names)
-            && let Ok(text) = parted.patched(expected, patch)
-            && let Ok(tree) = read_outcome(expected, text, patch, options, warnings)
+        let others = Others::of(served, old, &names);
+        if let Some(parted) = Parted::of(&json, &names, others)
+            && let Ok(outcome) = parted.patched(expected, change)
+            && let Some(tree) = outcome.read(expected, patch, options, warnings)
         {
-            return Ok(tree);
+            match others {
+                Others::Read => return Ok(tree),
+                Others::Held if !tree.has_emptied() => return Ok(joined(served, old, &tree, &names)),
+                Others::Held => warnings.clear(),
+            }
         }
     }
     let value: Value = serde_json::from_slice(&whole(&text)?)
@@ -213,23 +341,58 @@ fn patched(
     apply_to(expected, value, patch, options, warnings)
 }
 
+/// Where the members come from that a patch does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    /// They are read from the text of the object.
+    Read,
+    /// They were read when the object was: only its type head is, which says how the others are to be understood.
+    Held,
+}
+
+impl Others {
+    fn of(served: &Served, old: &Old, names: &BTreeSet<&str>) -> Others {
+        let is_head = |name: &&str| TYPE_HEAD.contains(name);
+        let is_held = served.stored_as_served() && !old.tree.has_emptied() && !names.iter().any(is_head);
+        if is_held { Others::Held } else { Others::Read }
+    }
+}
+
+/// The object as it is stored, but for its type head and for what a patch names, which are as they were read after it.
+fn joined(served: &Served, old: &Old, patched: &Tree, names: &BTreeSet<&str>) -> Tree {
+    let mut tree = old.tree.clone();
+    let metadata = metadata_of(served, &mut tree);
+    tree.remove(metadata, served.meta.managed_fields);
+    set_version(served, &mut tree, old.version);
+    let ty = served.schema.ty(served.resource.type_id);
+    let named = TYPE_HEAD.iter().chain(names).filter_map(|name| ty.find(name));
+    for number in named {
+        copy_top(&mut tree, patched, number);
+    }
+    tree
+}
+
 /// An object, parted into the members that a patch names and those that stay as they are.
 struct Parted {
     named: Map<String, Value>,
-    /// The others as text, each with a comma behind it.
+    /// The others that are read as text, each with a comma behind it.
     others: String,
 }
 
 impl Parted {
     /// Parts an object that the server wrote. None: it cannot be done.
-    fn of(json: &[u8], names: &Map<String, Value>) -> Option<Parted> {
+    fn of(json: &[u8], names: &BTreeSet<&str>, others: Others) -> Option<Parted> {
         let mut members = Members { text: json, at: 1 };
-        let mut parted = Parted { named: Map::new(), others: String::with_capacity(json.len()) };
+        let mut parted = Parted { named: Map::new(), others: String::new() };
         while let Some((name, value)) = members.next()? {
             let key = str::from_utf8(json.get(name.clone())?).ok()?;
-            if names.contains_key(key) {
+            if names.contains(key) {
                 parted.named.insert(key.to_owned(), serde_json::from_slice(json.get(value)?).ok()?);
-            } else {
+                // The type head comes first.
+                if others == Others::Held && parted.named.len() == names.len() {
+                    break;
+                }
+            } else if others == Others::Read || TYPE_HEAD.contains(&key) {
                 parted.others.push_str(str::from_utf8(json.get(name.start - 1..value.end)?).ok()?);
                 parted.others.push(',');
             }
@@ -237,27 +400,68 @@ impl Parted {
         Some(parted)
     }
 
-    /// The text of the whole object after a patch.
-    fn patched(self, expected: Expected<'_>, patch: &Patch) -> Result<String, Failure> {
+    /// The whole object after a patch.
+    fn patched(self, expected: Expected<'_>, change: &Change) -> Result<Outcome, Failure> {
         let mut value = Value::Object(self.named);
-        change(expected, &mut value, patch)?;
+        let left = change.apply(expected, &mut value)?;
         let named = to_text(&value);
-        let members = named.strip_prefix('{').unwrap_or_default();
+        let members = named.strip_prefix('{').ok_or_else(unprocessable)?;
         let others = if members == "}" { self.others.trim_end_matches(',') } else { &self.others };
-        Ok(["{", others, members].concat())
+        Ok(Outcome { text: ["{", others, members].concat(), is_converted: left.is_some() })
     }
 }
 
-/// The text of a stored object without its managers, which are the last of its metadata. None: it has none.
-fn without_managers(text: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
-    let metadata = Body::of(text)?.metadata();
-    // No string has a quote in it without a backslash, and nothing else in the metadata is a list of this name.
-    let Some(begin) = memchr::memmem::rfind(metadata, br#","managedFields":["#) else { return Ok(None) };
-    let (Some(before), Some(after)) = (metadata.get(..begin), text.get(METADATA_AT + metadata.len() - 1..)) else {
-        return Ok(None);
-    };
-    let kept = [text.get(..METADATA_AT).unwrap_or_default(), before, after].concat();
-    Ok(Some(kept))
+/// An object after a patch.
+struct Outcome {
+    text: String,
+    /// Upstream takes it over value by value, without a text between.
+    is_converted: bool,
+}
+
+impl Outcome {
+    fn decode(self, expected: Expected<'_>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+        let mut decoded = decode_json::decode(expected.schema, expected.ty, self.text.into_bytes(), validation)?;
+        if self.is_converted {
+            decoded.findings.sort_unstable();
+        }
+        Ok(decoded)
+    }
+
+    /// The object, if nobody has to be refused for it.
+    fn read(
+        self,
+        expected: Expected<'_>,
+        patch: &Patch,
+        options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Option<Tree> {
+        let is_converted = self.is_converted;
+        let decoded = self.decode(expected, options.field_validation).ok()?;
+        let tree = if is_converted { decoded.tree } else { of_its_kind(expected, decoded.tree).ok()? };
+        patch.report(decoded.findings, options.field_validation, warnings).ok()?;
+        Some(tree)
+    }
+}
+
+impl Patch {
+    /// Makes warnings of the findings in the patch and in what it made.
+    ///
+    /// # Errors
+    /// There are findings, and none are allowed: all of them.
+    fn report(&self, made: Vec<String>, validation: FieldValidation, warnings: &mut Vec<String>) -> Result<(), String> {
+        let findings = self.findings.iter().cloned().chain(made);
+        match validation {
+            FieldValidation::Ignore => {}
+            FieldValidation::Warn => warnings.extend(findings),
+            FieldValidation::Strict => {
+                let findings: Vec<String> = findings.collect();
+                if !findings.is_empty() {
+                    return Err(format!("strict decoding error: {}", findings.join(", ")));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Applies a patch to a value and reads the outcome as an object of the expected type.
@@ -268,147 +472,63 @@ pub fn apply_to(
     options: &WriteOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Tree, Failure> {
-    change(expected, &mut value, patch)?;
-    read_outcome(expected, to_text(&value), patch, options, warnings)
+    let change = patch.change.as_ref().map_err(Clone::clone)?;
+    if let Value::Object(object) = &mut value {
+        object.entry("kind").or_insert_with(|| expected.kind.into());
+        object.entry("apiVersion").or_insert_with(|| expected.api_version.into());
+    }
+    let left = change.apply(expected, &mut value)?;
+    let is_converted = left.is_some();
+    let read =
+        |value: &Value| Outcome { text: to_text(value), is_converted }.decode(expected, options.field_validation);
+    let refused = |value: &Value, problem: String| {
+        invalid_patch(left.as_ref().map_or_else(|| to_text(value), strategic::go_text), problem)
+    };
+    let mut decoded = read(&value);
+    if is_converted && decoded.is_err() {
+        if let Err(problem) = strategic::convert(expected.schema, TypeRef::Object(expected.ty), &mut value) {
+            return Err(refused(&value, problem));
+        }
+        decoded = read(&value);
+    }
+    let decoded = decoded.map_err(|error| match error {
+        // Only what reads itself is left to be wrong, and it does not know where it stands.
+        DecodeError::Mismatch { found, wanted, .. } if is_converted => {
+            refused(&value, format!("json: cannot unmarshal {found} into Go value of type {wanted}"))
+        }
+        DecodeError::Value(problem) if is_converted && problem.starts_with("illegal base64") => {
+            refused(&value, format!("error decoding from json: {problem}"))
+        }
+        error => refused(&value, error.to_string()),
+    })?;
+    let tree = if is_converted {
+        decoded.tree
+    } else {
+        of_its_kind(expected, decoded.tree).map_err(|problem| refused(&value, problem))?
+    };
+    patch.report(decoded.findings, options.field_validation, warnings).map_err(|problem| refused(&value, problem))?;
+    Ok(tree)
 }
 
-/// Applies a patch to a value.
-fn change(expected: Expected<'_>, value: &mut Value, patch: &Patch) -> Result<(), Failure> {
-    match patch {
-        Patch::Json(operations) => apply_operations(value, operations),
-        Patch::Merge(patch) => {
-            json_patch::merge(value, patch);
-            Ok(())
-        }
-        Patch::Strategic(patch) => strategic::apply(expected.schema, expected.ty, value, patch).map_err(unmergeable),
+/// What came out must be of the kind that is patched. In an object without a version upstream knows no field, so that it is empty.
+fn of_its_kind(expected: Expected<'_>, tree: Tree) -> Result<Tree, String> {
+    let ty = expected.schema.ty(expected.ty);
+    let text = |name: &str| {
+        let node = ty.find(name).and_then(|number| tree.field(tree.root(), number));
+        node.and_then(|node| tree.string(node)).unwrap_or_default()
+    };
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if api_version.is_empty() {
+        return Ok(Tree::new(expected.ty));
     }
+    if api_version != expected.api_version || !kind.is_empty() && kind != expected.kind {
+        let kind = if kind.is_empty() { expected.kind } else { kind };
+        return Err(format!("no kind {} is registered for version {}", quoted(kind), quoted(api_version)));
+    }
+    Ok(tree)
 }
 
 /// A value as text: any can be written.
 fn to_text(value: &Value) -> String {
     serde_json::to_string(value).unwrap_or_default()
-}
-
-fn read_outcome(
-    expected: Expected<'_>,
-    patched: String,
-    patch: &Patch,
-    options: &WriteOptions,
-    warnings: &mut Vec<String>,
-) -> Result<Tree, Failure> {
-    let decoded =
-        decode_json::decode(expected.schema, expected.ty, patched.clone().into_bytes(), options.field_validation);
-    let decoded = decoded.map_err(|error| undecodable_outcome(patch, patched.clone(), &error))?;
-    if !decoded.findings.is_empty() {
-        match options.field_validation {
-            FieldValidation::Strict => {
-                let problem = format!("strict decoding error: {}", decoded.findings.join(", "));
-                return Err(invalid_patch(BadValue::Text(patched), problem));
-            }
-            FieldValidation::Warn => warnings.extend(decoded.findings),
-            FieldValidation::Ignore => {}
-        }
-    }
-    Ok(decoded.tree)
-}
-
-/// A strategic merge patch that cannot be applied. Upstream has a code for two of its complaints; the others are a 500 there, too.
-fn unmergeable(error: StrategicError) -> Failure {
-    match error {
-        StrategicError::NotRetained => unprocessable(),
-        StrategicError::MalformedRetainKeys => Box::new(Status::bad_request(error.to_string())),
-        error => Box::new(Status::unexpected(error.to_string())),
-    }
-}
-
-fn undecodable_outcome(patch: &Patch, patched: String, error: &DecodeError) -> Failure {
-    match (patch, error) {
-        (Patch::Strategic(patch), DecodeError::Mismatch { wanted, .. }) => {
-            let shown = strategic::go_text(patch);
-            invalid_patch(BadValue::Text(shown), format!("unrecognized type: {wanted}"))
-        }
-        _ => invalid_patch(BadValue::Text(patched), error.to_string()),
-    }
-}
-
-fn invalid_patch(value: BadValue, problem: String) -> Failure {
-    Box::new(Status::invalid("", "", "", &[FieldError::invalid("patch", value, problem)]))
-}
-
-/// Applies the operations one by one, watching how much they copy and move: a few copies of copies could fill memory, and a few thousand
-/// elements at the front of a long list take minutes.
-fn apply_operations(value: &mut Value, operations: &[PatchOperation]) -> Result<(), Failure> {
-    let (mut copied, mut moved) = (0, 0);
-    for operation in operations {
-        moved += moved_by(value, operation);
-        if moved > MOVED_ELEMENTS_MAX {
-            let what = format!("the operations of a JSON patch may not move more than {MOVED_ELEMENTS_MAX} elements");
-            return Err(Box::new(Status::request_entity_too_large(&what)));
-        }
-        if let PatchOperation::Copy(CopyOperation { from, .. }) = operation {
-            copied += value.pointer(from.as_str()).map_or(0, |copied| copied.to_string().len());
-            if copied > COPIED_BYTES_MAX {
-                let what = format!("the copies of a JSON patch may not be larger than {COPIED_BYTES_MAX} bytes");
-                return Err(Box::new(Status::request_entity_too_large(&what)));
-            }
-        }
-        let operation = as_upstream_reads(value, counted_from_the_end(value, operation));
-        let Some(operation) = operation else { continue };
-        json_patch::patch(value, std::slice::from_ref(&operation)).map_err(|_| unprocessable())?;
-    }
-    Ok(())
-}
-
-/// How many elements of lists an operation may move.
-fn moved_by(value: &Value, operation: &PatchOperation) -> usize {
-    let list = |path: &str| {
-        let parent = path.rsplit_once('/').and_then(|(parent, _)| value.pointer(parent));
-        parent.and_then(Value::as_array).map_or(0, Vec::len)
-    };
-    match operation {
-        PatchOperation::Add(_) | PatchOperation::Remove(_) | PatchOperation::Copy(_) => list(operation.path().as_str()),
-        PatchOperation::Move(MoveOperation { from, path }) => list(from.as_str()) + list(path.as_str()),
-        PatchOperation::Replace(_) | PatchOperation::Test(_) => 0,
-    }
-}
-
-/// Upstream's library lets `replace` add a member that an object does not have, and finds null where nothing is. None: there is
-/// nothing to do.
-fn as_upstream_reads(value: &Value, operation: PatchOperation) -> Option<PatchOperation> {
-    let parent_is_object =
-        |path: &str| path.rsplit_once('/').and_then(|(parent, _)| value.pointer(parent)).is_some_and(Value::is_object);
-    match operation {
-        PatchOperation::Replace(ReplaceOperation { path, value: new }) if parent_is_object(path.as_str()) => {
-            Some(PatchOperation::Add(AddOperation { path, value: new }))
-        }
-        PatchOperation::Test(TestOperation { path, value: wanted })
-            if wanted.is_null() && parent_is_object(path.as_str()) && value.pointer(path.as_str()).is_none() =>
-        {
-            None
-        }
-        other => Some(other),
-    }
-}
-
-/// Upstream's library reads `-1` as the last element of a list. RFC 6902 does not, and neither does the crate.
-fn counted_from_the_end(value: &Value, operation: &PatchOperation) -> PatchOperation {
-    let mut operation = operation.clone();
-    let path = match &mut operation {
-        PatchOperation::Add(AddOperation { path, .. })
-        | PatchOperation::Copy(CopyOperation { path, .. })
-        | PatchOperation::Move(MoveOperation { path, .. }) => path,
-        PatchOperation::Remove(operation) => &mut operation.path,
-        PatchOperation::Replace(operation) => &mut operation.path,
-        PatchOperation::Test(operation) => &mut operation.path,
-    };
-    let Some((parent, last)) = path.as_str().rsplit_once('/') else { return operation };
-    let from_end = last.strip_prefix('-').and_then(|digits| digits.parse::<usize>().ok());
-    let Some(from_end) = from_end else { return operation };
-    let list = value.pointer(parent).and_then(Value::as_array);
-    if let Some(at) = list.and_then(|list| list.len().checked_sub(from_end))
-        && let Ok(changed) = json_patch::jsonptr::PointerBuf::parse(format!("{parent}/{at}"))
-    {
-        *path = changed;
-    }
-    operation
 }

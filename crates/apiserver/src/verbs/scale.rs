@@ -6,10 +6,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use http::StatusCode;
+use http::header::USER_AGENT;
 use portcullis_gate::Verb;
 use portcullis_model::schema::TypeRef;
 use portcullis_model::schema::decode_json::{self, FieldValidation};
-use portcullis_model::schema::managed::Managers;
+use portcullis_model::schema::managed::{Manager, Managers};
 use portcullis_model::selectors::{LabelSelector, LabelSelectorRequirement};
 use portcullis_model::status::{FieldError, Status};
 use portcullis_model::time::time_text;
@@ -17,13 +18,14 @@ use portcullis_model::tree::{NodeId, Scalar, Tree};
 use serde_json::{Value, json};
 
 use super::input::{self, Expected};
+use super::options::WriteOptions;
 use super::update::{Old, Projection, missing, replace, set_version};
 use super::{apply, get, options, patch};
 use crate::answer::{Answer, Failure, Made, ObjectAnswer, unreadable};
 use crate::audit;
 use crate::negotiate::{self, PatchType};
 use crate::registry::Served;
-use crate::registry::apply::apply_part;
+use crate::registry::apply::Shown;
 use crate::registry::metadata::{Metadata, metadata_of, set_string};
 use crate::registry::validate::named;
 use crate::request::Request;
@@ -31,6 +33,7 @@ use crate::server::ApiServer;
 
 const API_VERSION: &str = "autoscaling/v1";
 const KIND: &str = "Scale";
+const SUBRESOURCE: &str = "scale";
 /// Where the replicas stand, in a scale and in every kind that has one.
 const REPLICAS: &[&str] = &["spec", "replicas"];
 
@@ -68,8 +71,12 @@ async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer,
     let served = request.served;
     let wanted = input::receive(request, expected(served)?, format, options.field_validation)?;
     let request: &Request<'_> = request;
-    let mut make = |_: &Old| Ok(wanted.clone());
-    replace(server, request, &options, &mut make, Some(&Scaled { request })).await?.ok_or_else(|| missing(request))
+    let scaled = Scaled::new(request, &options)?;
+    let mut make = |old: &Old| {
+        scaled.account(old, &scaled.of(&old.tree, old.version)?, &wanted);
+        Ok(wanted.clone())
+    };
+    replace(server, request, &options, &mut make, Some(&scaled)).await?.ok_or_else(|| missing(request))
 }
 
 async fn patched(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer, Failure> {
@@ -78,18 +85,21 @@ async fn patched(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer
         return applied(server, request).await;
     }
     let options = options::write("PatchOptions", request.query)?;
-    let patch = patch::receive(request, patch_type)?;
+    let patch = patch::receive(request, patch_type, &options);
     let served = request.served;
     let expected = expected(served)?;
     let mut warnings = Vec::new();
     let replaced = {
         let request: &Request<'_> = request;
+        let scaled = Scaled::new(request, &options)?;
         let mut make = |old: &Old| {
             warnings.clear();
-            let scale = scale_of(served, &old.tree, old.version);
-            patch::apply_to(expected, scale, &patch, &options, &mut warnings)
+            let live = scale_of(served, &old.tree, old.version);
+            let wanted = patch::apply_to(expected, live.clone(), &patch, &options, &mut warnings)?;
+            scaled.account(old, &read(served, &live)?, &wanted);
+            Ok(wanted)
         };
-        replace(server, request, &options, &mut make, Some(&Scaled { request })).await
+        replace(server, request, &options, &mut make, Some(&scaled)).await
     };
     request.warnings.extend(warnings);
     replaced?.ok_or_else(|| missing(request))
@@ -101,45 +111,50 @@ async fn applied(server: &ApiServer, request: &mut Request<'_>) -> Result<Answer
     let (options, force) = options::apply(request.query)?;
     let served = request.served;
     let expected = expected(served)?;
-    let body = apply::read(request, expected, options.field_validation)?;
     let request: &Request<'_> = request;
-    let (applied, settled) = (body.by(&options.field_manager, force), Mutex::new(Managers::default()));
+    let body = apply::read(request, expected);
+    let scaled = Scaled::new(request, &options)?;
     let mut make = |old: &Old| {
-        let live = read(served, &scale_of(served, &old.tree, old.version))?;
-        let now = server.now_seconds();
-        let (scale, managers) = apply_part(served, &old.tree, expected, &live, &applied, REPLICAS, now)
-            .map_err(|error| apply::failure(expected, &body.wanted, error))?;
-        *settled.lock().unwrap_or_else(PoisonError::into_inner) = managers;
+        let body = body.as_ref().map_err(Clone::clone)?;
+        let live = scaled.of(&old.tree, old.version)?;
+        let applied = body.by(&options.field_manager, force);
+        let outcome = scaled.shown.apply(served, &old.tree, &live, &applied, server.now_seconds());
+        let (scale, managers) = outcome.map_err(|error| body.failure(expected, error))?;
+        body.check_duplicates(request, options.field_validation)?;
+        scaled.settle(managers);
         Ok(scale)
     };
-    let projection = ScaledByApply { request, managers: &settled };
-    replace(server, request, &options, &mut make, Some(&projection)).await?.ok_or_else(|| missing(request))
+    replace(server, request, &options, &mut make, Some(&scaled)).await?.ok_or_else(|| missing(request))
 }
 
-/// An object through its scale, with the managers that an apply leaves.
-struct ScaledByApply<'a> {
-    request: &'a Request<'a>,
-    managers: &'a Mutex<Managers>,
-}
-
-impl Projection for ScaledByApply<'_> {
-    fn of(&self, object: &Tree, version: u64) -> Result<Tree, Failure> {
-        Scaled { request: self.request }.of(object, version)
-    }
-
-    fn onto(&self, old: &Old, wanted: &Tree) -> Result<Tree, Failure> {
-        let served = self.request.served;
-        let mut tree = rescaled(self.request, old, wanted)?;
-        let metadata = metadata_of(served, &mut tree);
-        let managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner);
-        managers.write(served.schema, &mut tree, metadata, served.meta.managed_fields);
-        Ok(tree)
-    }
-}
-
-/// An object through its scale.
+/// An object through its scale, with the managers that a write leaves: who owns the replicas of the object owns those of its scale.
 struct Scaled<'a> {
     request: &'a Request<'a>,
+    manager: Manager,
+    shown: Shown<'a>,
+    settled: Mutex<Managers>,
+}
+
+impl<'a> Scaled<'a> {
+    fn new(request: &'a Request<'a>, options: &WriteOptions) -> Result<Scaled<'a>, Failure> {
+        let Expected { schema, ty, api_version, .. } = expected(request.served)?;
+        let agent = request.permitted.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        Ok(Scaled {
+            request,
+            manager: Manager::of_update(&options.field_manager, agent.unwrap_or_default(), api_version, SUBRESOURCE),
+            shown: Shown { schema, ty, api_version, path: REPLICAS },
+            settled: Mutex::new(Managers::default()),
+        })
+    }
+
+    /// Accounts for a scale that was not applied.
+    fn account(&self, old: &Old, live: &Tree, wanted: &Tree) {
+        self.settle(self.shown.update(self.request.served, &old.tree, live, wanted, self.manager.clone()));
+    }
+
+    fn settle(&self, managers: Managers) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = managers;
+    }
 }
 
 impl Projection for Scaled<'_> {
@@ -148,7 +163,12 @@ impl Projection for Scaled<'_> {
     }
 
     fn onto(&self, old: &Old, wanted: &Tree) -> Result<Tree, Failure> {
-        rescaled(self.request, old, wanted)
+        let served = self.request.served;
+        let mut tree = rescaled(self.request, old, wanted)?;
+        let metadata = metadata_of(served, &mut tree);
+        let managers = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        managers.write(served.schema, &mut tree, metadata, served.meta.managed_fields);
+        Ok(tree)
     }
 }
 
@@ -183,9 +203,21 @@ fn rescaled(request: &Request<'_>, old: &Old, scale: &Tree) -> Result<Tree, Fail
         set_version(served, &mut tree, version);
     }
     if let Some(uid) = text("uid").filter(|uid| !uid.is_empty()) {
+        check_uid(request, old, uid)?;
         set_string(served, &mut tree, served.meta.uid, uid);
     }
     Ok(tree)
+}
+
+/// A patch must mean the object that is there. Of a PUT that is checked with the object, as of all that are.
+fn check_uid(request: &Request<'_>, old: &Old, uid: &str) -> Result<(), Failure> {
+    let held = Metadata::of(request.served, &old.tree).uid();
+    if request.info.verb == Verb::Update || uid == held {
+        return Ok(());
+    }
+    let (group, resource) = (request.served.resource.group, format!("{}/{SUBRESOURCE}", request.served.resource.name));
+    let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}");
+    Err(Box::new(Status::conflict(group, &resource, request.path_name(), &why)))
 }
 
 /// A scale must be of the object that the path names.

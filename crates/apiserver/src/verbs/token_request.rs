@@ -12,8 +12,7 @@ use portcullis_kinds::views::authentication_v1::{BoundObjectReference, TokenRequ
 use portcullis_kinds::views::core_v1::Pod;
 use portcullis_kinds::views::meta_v1::ObjectMeta;
 use portcullis_model::go_text::quoted;
-use portcullis_model::schema::field_set::PathSet;
-use portcullis_model::schema::managed::{Change, Manager, Managers, compare};
+use portcullis_model::schema::managed::{Change, Manager, Managers, Unwritten, compare};
 use portcullis_model::schema::{canonical, default};
 use portcullis_model::status::{FieldError, Status};
 use portcullis_model::tree::Tree;
@@ -125,9 +124,9 @@ fn account(request: &Request<'_>, options: &WriteOptions, tree: &mut Tree, now: 
     let Ok(comparison) = compare(schema, &Tree::new(TokenRequest::TYPE), tree) else { return Ok(()) };
     let agent = request.permitted.headers().get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     let manager = Manager::of_update(&options.field_manager, agent.unwrap_or_default(), API_VERSION, SUBRESOURCE);
-    let (ignored, now) = (&PathSet::default(), Some(now));
+    let (unwritten, now) = (&Unwritten::default(), Some(now));
     let mut managers = Managers::default();
-    managers.update(Change { manager, comparison, ignored, now }, &mut |_| None);
+    managers.update(Change { manager, comparison, unwritten, now }, &mut |_| None);
     let metadata = views::read::<TokenRequest<'_>>(tree).metadata().place().id();
     if let Some(metadata) = metadata {
         managers.write(schema, tree, metadata, number);

@@ -2,21 +2,22 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use portcullis_gate::Verb;
 use portcullis_kinds::vocabulary::gates;
 use portcullis_model::schema::FieldValidation;
-use portcullis_model::status::{FieldError, Status};
+use portcullis_model::status::{FieldError, Reason, Status};
 use portcullis_model::tree::{Scalar, Tree};
 use portcullis_store::{CommitError, Operation, Refusal, Snapshot};
 
-use super::create::{check_namespace_matches, create_object};
+use super::create::{CREATE_ATTEMPTS_MAX, check_namespace_matches, create_object};
 use super::input::{self, Expected};
 use super::options::{self, WriteOptions};
 use super::turns;
 use crate::admission::{Alongside, Attempt, Operation as Admitted};
 use crate::answer::{Answer, Failure, ObjectAnswer, unreadable};
 use crate::negotiate;
-use crate::permission;
-use crate::registry::metadata::{Metadata, copy_field, metadata_of};
+use crate::registry::metadata::{Metadata, metadata_of};
+use crate::registry::owners::{self, When};
 use crate::registry::prepare::{self, Door};
 use crate::registry::{Served, managed, validate};
 use crate::request::Request;
@@ -27,8 +28,6 @@ use crate::services;
 /// object, so that they are only lost to first attempts of others; who loses all is told that the object was modified, as if it had named
 /// a version: every client knows to read again then.
 const ATTEMPTS_MAX: usize = 5;
-/// Doors to a part of the spec: the kind's rules let that part in, and nothing else.
-const PARTS: [&str; 2] = ["ephemeralcontainers", "resize"];
 
 /// What is stored now.
 pub struct Old {
@@ -48,7 +47,7 @@ pub trait Projection: Sync {
     /// When it cannot be made of what is stored.
     fn of(&self, object: &Tree, version: u64) -> Result<Tree, Failure>;
 
-    /// The object as it was, with what is wanted of it.
+    /// The object as it was, with what is wanted of it, and with the managers that it has then.
     ///
     /// # Errors
     /// What is wrong with what is wanted.
@@ -64,32 +63,51 @@ pub async fn update(server: &ApiServer, request: &mut Request<'_>) -> Result<Ans
     check_name(request.served, &tree, request.path_name())?;
     check_namespace_matches(request.served, &tree, request.namespace())?;
     request.served.default(&mut tree);
-    let mut given = Some(tree);
-    let replaced = {
-        let request: &Request<'_> = request;
-        let mut make = |_: &Old| match given.take() {
-            Some(tree) => Ok(tree),
-            // Another write came first, which is rare enough to read the body once more rather than copy it each time.
-            None => {
-                let body = request.body.clone();
-                let mut tree = input::decode(expected, format, body, FieldValidation::Ignore, &mut Vec::new())?;
-                request.served.default(&mut tree);
-                Ok(tree)
-            }
-        };
-        replace(server, request, &options, &mut make, None).await?
+    managed::note_reset(request.served, &mut tree, &request.body);
+    owners::merge_duplicates(request, &mut tree, When::Given);
+    let uid = Metadata::of(request.served, &tree).uid().to_owned();
+    let request: &Request<'_> = request;
+    // Another write came first, which is rare enough to read the body once more rather than copy it each time.
+    let again = || -> Result<Tree, Failure> {
+        let body = request.body.clone();
+        let mut tree = input::decode(expected, format, body, FieldValidation::Ignore, &mut Vec::new())?;
+        request.served.default(&mut tree);
+        managed::note_reset(request.served, &mut tree, &request.body);
+        owners::merge_duplicates(request, &mut tree, When::Given);
+        Ok(tree)
     };
-    match (replaced, given) {
-        (Some(answer), _) => Ok(answer),
-        (None, Some(tree)) if request.served.rules.put_creates && request.info.subresource.is_empty() => {
-            if !Metadata::of(request.served, &tree).uid().is_empty() {
-                return Err(missing(request));
-            }
-            permission::require(request.permitted, "create").await?;
-            create_object(server, request, tree, &options).await
+    let mut given = Some(tree);
+    let mut attempts_left = CREATE_ATTEMPTS_MAX;
+    loop {
+        let mut make = |_: &Old| given.take().map_or_else(&again, Ok);
+        if let Some(answer) = replace(server, request, &options, &mut make, None).await? {
+            return Ok(answer);
         }
-        (None, _) => Err(missing(request)),
+        if !uid.is_empty() {
+            return Err(another(request, &uid, ""));
+        }
+        if !request.served.rules.put_creates || !request.info.subresource.is_empty() {
+            return Err(missing(request));
+        }
+        let tree = given.take().map_or_else(&again, Ok)?;
+        attempts_left -= 1;
+        match create_object(server, request, tree, &options).await {
+            // Another made it in between: that one is replaced.
+            Err(status) if status.reason == Reason::AlreadyExists && attempts_left > 0 => {}
+            outcome => return outcome,
+        }
     }
+}
+
+/// The uid of the body is not that of the object that is there; none when there is no object.
+fn another(request: &Request<'_>, given: &str, held: &str) -> Failure {
+    let served = request.served;
+    let key = served.key(request.namespace(), request.path_name()).unwrap_or_default();
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         UID in precondition: {given}, UID in object meta: {held}"
+    );
+    Box::new(Status::conflict(served.resource.group, served.resource.name, request.path_name(), &why))
 }
 
 /// The object is not there.
@@ -131,16 +149,7 @@ pub async fn replace(
         let tree = served.load(&entry.value).map_err(unreadable)?;
         let old = Old { tree, version: entry.version, value: entry.value.clone() };
         let alongside = Alongside::default();
-        let change = Change {
-            server,
-            request,
-            options,
-            snapshot: &snapshot,
-            old: &old,
-            key: &key,
-            admits,
-            alongside: &alongside,
-        };
+        let change = Change { server, request, options, snapshot: &snapshot, old: &old, admits, alongside: &alongside };
         let mut tree = match projection {
             None => change.settle(make(&old)?).await?,
             Some(projection) => change.settle_projected(make(&old)?, projection).await?,
@@ -150,8 +159,8 @@ pub async fn replace(
             drop_managers(served, &mut tree);
         }
         let value = served.store(&mut tree).map_err(unreadable)?;
-        let is_same =
-            value == old.value || options.applies && managed::only_times_differ(served, &tree, &old.tree, &old.value);
+        let is_same = value == old.value
+            || options.applies && managed::only_times_differ(served, (&tree, &value), (&old.tree, &old.value));
         if is_same && !is_gone {
             return answer(served, &old.value, old.version).map(Some);
         }
@@ -187,7 +196,6 @@ struct Change<'a> {
     options: &'a WriteOptions,
     snapshot: &'a Snapshot,
     old: &'a Old,
-    key: &'a str,
     /// Whether any plugin has a say.
     admits: bool,
     alongside: &'a Alongside,
@@ -200,6 +208,7 @@ impl Change<'_> {
         if self.admits {
             self.server.admission.admit(&mut self.attempt(&mut tree, &self.old.tree)).await?;
         }
+        owners::merge_duplicates(self.request, &mut tree, When::Admitted);
         self.prepare(&mut tree)?;
         if self.admits {
             self.server.admission.validate(&self.attempt(&mut tree, &self.old.tree)).await?;
@@ -211,14 +220,12 @@ impl Change<'_> {
     async fn settle_projected(&self, mut wanted: Tree, projection: &dyn Projection) -> Result<Tree, Failure> {
         if !self.admits {
             let mut tree = projection.onto(self.old, &wanted)?;
-            self.account(&mut tree);
             self.prepare(&mut tree)?;
             return Ok(tree);
         }
         let old = projection.of(&self.old.tree, self.old.version)?;
         self.server.admission.admit(&mut self.attempt(&mut wanted, &old)).await?;
         let mut tree = projection.onto(self.old, &wanted)?;
-        self.account(&mut tree);
         self.prepare(&mut tree)?;
         self.server.admission.validate(&self.attempt(&mut wanted, &old)).await?;
         Ok(tree)
@@ -230,21 +237,12 @@ impl Change<'_> {
         }
         let now = self.server.now_seconds();
         let manager = &self.options.field_manager;
-        let account = |tree: &mut Tree| {
-            managed::account(&self.server.registry, self.request, manager, tree, Some(&self.old.tree), now);
-        };
-        let (served, subresource) = (self.request.served, self.request.info.subresource);
-        let Some(strategy) = served.strategy.filter(|_| PARTS.contains(&subresource)) else { return account(tree) };
-        // Only what this door lets in is anybody's (upstream: a filter of paths, `GetResetFieldsFilter`).
-        let mut let_in = tree.clone();
-        (strategy.prepare_update)(&mut let_in, &self.old.tree, subresource, now);
-        account(&mut let_in);
-        copy_field(served, tree, &let_in, served.meta.managed_fields);
+        managed::account(&self.server.registry, self.request, manager, tree, Some(&self.old.tree), now);
     }
 
     fn prepare(&self, tree: &mut Tree) -> Result<(), Failure> {
         let (served, old) = (self.request.served, &self.old.tree);
-        check_preconditions(self.request, self.key, tree, self.old)?;
+        check_preconditions(self.request, tree, self.old)?;
         let subresource = self.request.info.subresource;
         if subresource.is_empty() {
             let service = (&mut *tree, old, self.request.namespace());
@@ -298,18 +296,13 @@ fn answer(served: &Served, value: &Bytes, version: u64) -> Result<Answer, Failur
 }
 
 /// A uid or version in the body says which object, or which state of it, is to be replaced.
-fn check_preconditions(request: &Request<'_>, key: &str, tree: &Tree, old: &Old) -> Result<(), Failure> {
+fn check_preconditions(request: &Request<'_>, tree: &Tree, old: &Old) -> Result<(), Failure> {
     let served = request.served;
     let (group, resource, name) = (served.resource.group, served.resource.name, request.path_name());
     let (given, held) = (Metadata::of(served, tree), Metadata::of(served, &old.tree));
-    if !given.uid().is_empty() && given.uid() != held.uid() {
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
-             UID in precondition: {}, UID in object meta: {}",
-            given.uid(),
-            held.uid()
-        );
-        return Err(Box::new(Status::conflict(group, resource, name, &why)));
+    // Who patches names none that way: another uid in the outcome is a field that may not change.
+    if request.info.verb == Verb::Update && !given.uid().is_empty() && given.uid() != held.uid() {
+        return Err(another(request, given.uid(), held.uid()));
     }
     match options::resource_version(given.resource_version())? {
         None | Some(0) if served.rules.needs_version => {

@@ -22,7 +22,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::header::{
     CONNECTION, CONTENT_TYPE, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -358,6 +358,8 @@ where
                 tracing::info!("watch over WebSocket ended: its client does not read");
                 return Some(CloseCode::Policy);
             }
+            // The stop also ends the body, and may have come after it was looked for above.
+            Step::Event(None) if draining.as_mut().now_or_never().is_some() => return Some(CloseCode::Away),
             Step::Event(None) => return Some(CloseCode::Normal),
             Step::Event(Some(Ok(message))) => {
                 if let Err(error) = socket.start_send_unpin(message) {

@@ -147,7 +147,8 @@ impl Journal {
             unsynced: Vec::new(),
             is_sync_failing: false,
         };
-        if kept.is_none() {
+        // Nothing was kept of the lines that are there, be it that they were written in the moment before the end.
+        if journal.chain.first.hash == Hash::ZERO {
             journal.chain.first = journal.first_of_files()?.unwrap_or(First::NONE);
         }
         journal.recover(now);

@@ -54,9 +54,8 @@ pub(crate) fn examine(place: &Place, kept: Option<&ChainHead>, is_closed: bool) 
     let mut lines = Newest::open(place)?;
     let (whole_bytes, bytes) = (lines.whole_bytes, lines.bytes);
     let tail = |verdict, found, previous| Tail { verdict, found, previous, whole_bytes, bytes };
-    let kept = kept.filter(|kept| kept.head.sequence > 0);
     let Some(last) = lines.next()? else {
-        let verdict = if kept.is_some() { Verdict::Cut } else { Verdict::Agrees };
+        let verdict = if kept.is_some_and(|kept| kept.head.sequence > 0) { Verdict::Cut } else { Verdict::Agrees };
         return Ok(tail(verdict, Head::NONE, Hash::ZERO));
     };
     let Some(sealed) = Sealed::of(&last) else {
@@ -74,7 +73,7 @@ pub(crate) fn examine(place: &Place, kept: Option<&ChainHead>, is_closed: bool) 
     Ok(tail(verdict, found, sealed.previous))
 }
 
-/// Goes back to the line that was kept as the last one.
+/// Goes back to the line that was kept as the last one, or, if that was before the first, to the beginning.
 fn follow(lines: &mut Newest, mut above: Sealed, kept: &Head, mut read: usize) -> io::Result<Verdict> {
     while let Some(line) = lines.next()? {
         read += line.len();
@@ -91,7 +90,8 @@ fn follow(lines: &mut Newest, mut above: Sealed, kept: &Head, mut read: usize) -
         }
         above = sealed;
     }
-    Ok(Verdict::Changed)
+    let is_from_the_beginning = *kept == Head::NONE && above.sequence == 1 && above.previous == kept.hash;
+    Ok(if is_from_the_beginning { Verdict::Agrees } else { Verdict::Changed })
 }
 
 /// Lines from the newest on, over all files.

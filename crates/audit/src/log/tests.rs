@@ -351,6 +351,54 @@ async fn a_store_that_knows_nothing_is_said() {
     assert_eq!(report.remarks, [Remark::Noted { kind: NoteKind::NoHead, sequence: 3 }]);
 }
 
+/// A server that was killed in the moment in which it wrote its first lines: the head that was kept is that of an empty log.
+#[tokio::test]
+async fn lines_behind_the_head_of_an_empty_log_are_those_of_the_last_moment() {
+    let server = server();
+    let log = server.start().await;
+    assert_eq!(server.store.kept().unwrap().log, ChainHead::NONE);
+    write(&log, 3);
+    log.writer.write_stranger(Ok(event("stranger")));
+    drop(log);
+    let log = server.start().await;
+    let first = |text: &str| Hash::of(text.lines().next().unwrap().as_bytes());
+    let kept = server.store.kept().unwrap();
+    assert_eq!((kept.log.first.sequence, kept.log.first.hash), (1, first(&server.text())));
+    assert_eq!((kept.log.head.sequence, kept.strangers.head.sequence), (3, 1));
+    write(&log, 1);
+    log.close(&server.store).await;
+    let report = server.verify();
+    assert!(report.is_whole() && report.remarks.is_empty(), "{report:?}");
+    assert_eq!(report.lines, 4);
+}
+
+/// The same, and somebody had their hands on what was written: to be found as behind any other head.
+#[tokio::test]
+async fn a25_what_is_no_log_from_its_beginning_is_said() {
+    let check = async |change: &dyn Fn(&mut Vec<String>), is_closed: bool, expected: NoteKind| {
+        let server = server();
+        let log = server.start().await;
+        write(&log, 3);
+        drop(log);
+        let mut lines: Vec<String> = server.text().lines().map(|line| format!("{line}\n")).collect();
+        change(&mut lines);
+        fs::write(server.place().current(), lines.concat()).unwrap();
+        if is_closed {
+            let kept = server.store.kept().unwrap();
+            *server.store.kept.lock().unwrap() = Some(Heads { is_closed, ..kept });
+        }
+        server.start().await.close(&server.store).await;
+        let text = server.text();
+        let kinds: Vec<_> = text.lines().filter_map(|line| NoteKind::of(line.as_bytes())).collect();
+        assert_eq!(kinds, [expected]);
+        assert!(!server.verify().is_whole());
+    };
+    check(&|lines| drop(lines.remove(0)), false, NoteKind::Changed).await;
+    check(&|lines| drop(lines.remove(1)), false, NoteKind::Changed).await;
+    check(&|lines| lines[0] = lines[0].replace("\"verb\":\"0", "\"verb\":\"9"), false, NoteKind::Changed).await;
+    check(&|_| {}, true, NoteKind::Added).await;
+}
+
 #[tokio::test]
 async fn a25_a_full_disk_loses_events_and_never_the_chain() {
     let mut server = server();

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use portcullis_audit::{Auditor, Criteria, GroupResources, Policy, PolicyDocument, RuleDocument};
 use portcullis_model::status::{FieldError, aggregate};
+use portcullis_model::strict::{Document, Fields, StrictError};
 use thiserror::Error;
 
 use crate::body::BoxError;
 use crate::config::Profile;
 use crate::live_file::{FileFollower, LiveFile, LiveFileError, Reload};
-use crate::strict::{Document, Fields, StrictError};
 
 const GROUP: &str = "audit.k8s.io";
 const VERSION: &str = "v1";

@@ -7,8 +7,8 @@
 mod validation;
 
 use portcullis_model::status::{FieldError, aggregate};
+use portcullis_model::strict::{Document, Fields, StrictError};
 
-use crate::strict::{Document, Fields, StrictError};
 use crate::tokens::jws::Algorithm;
 
 /// The API group of the file.

@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use portcullis_model::strict::{Document, Fields, StrictError};
 use thiserror::Error;
 
 use crate::identity::{GROUP_AUTHENTICATED, Identity};
-use crate::strict::{Document, Fields, StrictError};
 
 use super::{Attributes, Authorizer, Decision, PathRule, ResourceRule, Rules, Target, Verdict};
 

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use portcullis_model::go_text::quoted;
 use portcullis_model::status::{FieldError, aggregate};
+use portcullis_model::strict::{Document, Fields, Nanoseconds, StrictError};
 use thiserror::Error;
 
 use crate::body::BoxError;
 use crate::live_file::LiveFileError;
-use crate::strict::{Document, Fields, Nanoseconds, StrictError};
 use crate::webhook::ReviewVersion;
 
 use super::Authorizer;

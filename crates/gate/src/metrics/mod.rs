@@ -122,6 +122,8 @@ pub enum ReloadedFile {
     Authentication,
     /// `--authorization-config`.
     Authorization,
+    /// `--encryption-provider-config`.
+    Encryption,
 }
 
 /// How often something ended in each of its ways, and how long it took.
@@ -192,6 +194,7 @@ pub struct Metrics {
     certificates: Histogram<14>,
     authentication_reloads: Reloads,
     authorization_reloads: Reloads,
+    encryption_reloads: Reloads,
 }
 
 impl Default for Metrics {
@@ -217,6 +220,7 @@ impl Metrics {
             certificates: Histogram::new(),
             authentication_reloads: Reloads::default(),
             authorization_reloads: Reloads::default(),
+            encryption_reloads: Reloads::default(),
         }
     }
 
@@ -278,6 +282,7 @@ impl Metrics {
         let reloads = match file {
             ReloadedFile::Authentication => &self.authentication_reloads,
             ReloadedFile::Authorization => &self.authorization_reloads,
+            ReloadedFile::Encryption => &self.encryption_reloads,
         };
         let way = match reloaded {
             Ok(Reload::Unchanged) => return,
@@ -434,6 +439,18 @@ const FAMILIES: &[Family<Arc<Metrics>>] = &[
         help: "[BETA] When the authorization configuration was last reloaded, by status.",
         kind: MetricType::GAUGE,
         read: |metrics| metrics.authorization_reloads.last(),
+    },
+    Family {
+        name: "apiserver_encryption_config_controller_automatic_reloads_total",
+        help: "[ALPHA] Reloads of the encryption configuration by status.",
+        kind: MetricType::COUNTER,
+        read: |metrics| metrics.encryption_reloads.totals(),
+    },
+    Family {
+        name: "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds",
+        help: "[ALPHA] When the encryption configuration was last reloaded, by status.",
+        kind: MetricType::GAUGE,
+        read: |metrics| metrics.encryption_reloads.last(),
     },
 ];
 

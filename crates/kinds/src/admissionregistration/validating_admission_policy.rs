@@ -8,7 +8,7 @@ use portcullis_model::names as model_names;
 use portcullis_model::tree::Tree;
 
 use super::{matching, policies, static_names};
-use crate::rest::{Rest, StatusKeeps};
+use crate::rest::{Resets, Rest, StatusKeeps};
 use crate::strategy::{Cell, Column, Strategy};
 use crate::views::admissionregistration_v1::{
     AuditAnnotation, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyEdit, ValidatingAdmissionPolicySpec,
@@ -27,6 +27,7 @@ pub const STRATEGY: Strategy = Strategy {
         needs_version: true,
         update_checks_changes_once: true,
         status_keeps: StatusKeeps::Metadata,
+        resets: &[("status", Resets::SPEC_AND_METADATA)],
         ..Rest::PLAIN
     },
     default,

@@ -19,7 +19,7 @@ mod values;
 use portcullis_model::go_text::quoted;
 use portcullis_model::tree::Tree;
 
-use crate::rest::Rest;
+use crate::rest::{Resets, Rest};
 use crate::strategy::Strategy;
 use crate::views;
 use crate::views::apiextensions_v1::{
@@ -36,6 +36,8 @@ pub const STRATEGY: Strategy = Strategy {
         needs_version: true,
         marks_time_only: true,
         update_checks_all_metadata: false,
+        // The metadata that came through `/status` is written all the same.
+        resets: &[("status", Resets::SPEC_AND_METADATA)],
         ..Rest::PLAIN
     },
     default,

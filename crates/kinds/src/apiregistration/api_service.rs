@@ -5,7 +5,7 @@
 use portcullis_model::names::{self as model_names, NameRule};
 use portcullis_model::tree::Tree;
 
-use crate::rest::{Rest, StatusKeeps};
+use crate::rest::{Resets, Rest, StatusKeeps};
 use crate::strategy::{Cell, Requester, Strategy};
 use crate::views;
 use crate::views::apiregistration_v1::{APIService, APIServiceEdit, APIServiceSpec, ServiceReference};
@@ -25,6 +25,7 @@ pub const STRATEGY: Strategy = Strategy {
         // The name says version and group; that it does is checked with them.
         name: NameRule::PathSegment,
         status_keeps: StatusKeeps::Metadata,
+        resets: &[("status", Resets::SPEC_AND_METADATA)],
         ..Rest::PLAIN
     },
     default,

@@ -4,7 +4,7 @@ use portcullis_model::tree::Tree;
 
 use super::strategies;
 use crate::core::pod_spec::{self, cells};
-use crate::rest::{Rest, StatusKeeps};
+use crate::rest::{Resets, Rest, StatusKeeps};
 use crate::strategy::{Cell, Column, Strategy};
 use crate::views::apps_v1::{
     Deployment, DeploymentEdit, DeploymentSpec, DeploymentStrategy, DeploymentStrategyEdit, RollingUpdateDeployment,
@@ -19,7 +19,8 @@ pub const STRATEGY: Strategy = Strategy {
     rest: Rest {
         generation: true,
         annotations_count: true,
-        status_keeps: StatusKeeps::OwnersAndLabels,
+        status_keeps: StatusKeeps::Labels,
+        resets: &[("status", Resets::Fields(&[&["metadata", "labels"], &["spec"]]))],
         update_checks_all_metadata: false,
         ..Rest::PLAIN
     },

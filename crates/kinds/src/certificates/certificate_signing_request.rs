@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::AttributeTypeAndValue;
 
 use super::pem;
-use crate::rest::{Rest, SelectableField};
+use crate::rest::{Resets, Rest, SelectableField};
 use crate::strategy::{Cell, Column, Requester, Strategy};
 use crate::views::certificates_v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestConditionEdit,
@@ -30,6 +30,11 @@ pub const STRATEGY: Strategy = Strategy {
     rest: Rest {
         name: NameRule::PathSegment,
         status_checks_all_metadata: true,
+        resets: &[
+            ("", Resets::Fields(&[&["spec"], &["status"]])),
+            ("approval", Resets::Fields(&[&["spec"], &["status", "certificate"]])),
+            ("status", Resets::Fields(&[&["spec"], &["status", "conditions"]])),
+        ],
         fields: &[SelectableField::new("spec.signerName", &["spec.signerName"])],
         ..Rest::PLAIN
     },

@@ -21,7 +21,7 @@ use portcullis_model::names;
 use portcullis_model::tree::Tree;
 
 use super::pod_spec::{self, Context};
-use crate::rest::{Rest, SelectableField};
+use crate::rest::{ANY, Resets, Rest, SelectableField, StatusKeeps};
 use crate::strategy::Strategy;
 use crate::views;
 use crate::views::core_v1::Pod;
@@ -41,9 +41,33 @@ const FIELDS: &[SelectableField] = &[
     SelectableField::new("status.nominatedNodeName", &["status.nominatedNodeName"]),
 ];
 
+/// What doors to a pod do not write.
+const RESETS: &[(&str, Resets)] = &[
+    ("status", Resets::Fields(&[&["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"], &["spec"]])),
+    ("ephemeralcontainers", Resets::AllBut(&[&["spec", "ephemeralContainers"]])),
+    (
+        "resize",
+        Resets::AllBut(&[
+            &["spec", "containers", ANY, "resizePolicy"],
+            &["spec", "containers", ANY, "resources"],
+            &["spec", "initContainers", ANY, "resizePolicy"],
+            &["spec", "initContainers", ANY, "resources"],
+        ]),
+    ),
+];
+
 /// The rules of `Pod`.
 pub const STRATEGY: Strategy = Strategy {
-    rest: Rest { generation: true, delete_shows_object: true, graceful: true, fields: FIELDS, ..Rest::PLAIN },
+    rest: Rest {
+        generation: true,
+        delete_shows_object: true,
+        graceful: true,
+        fields: FIELDS,
+        // Old kubelets break who owns a pod.
+        status_keeps: StatusKeeps::Owners,
+        resets: RESETS,
+        ..Rest::PLAIN
+    },
     default: defaults::default,
     warn_given: |tree, warnings| app_armor::warn(views::read(tree), warnings),
     prepare_create: prepare::create,

@@ -4,7 +4,7 @@ use portcullis_model::names as model_names;
 use portcullis_model::tree::Tree;
 
 use super::{EXEMPT, conditions, mandatory};
-use crate::rest::{Rest, StatusKeeps};
+use crate::rest::{Resets, Rest, StatusKeeps};
 use crate::strategy::{Cell, Column, Strategy};
 use crate::views::flowcontrol_v1::{
     FlowSchema, FlowSchemaEdit, FlowSchemaSpec, NonResourcePolicyRule, PolicyRulesWithSubjects, ResourcePolicyRule,
@@ -29,6 +29,7 @@ pub const STRATEGY: Strategy = Strategy {
         generation: true,
         update_checks_changes_once: true,
         status_keeps: StatusKeeps::Metadata,
+        resets: &[("status", Resets::SPEC_AND_METADATA)],
         ..Rest::PLAIN
     },
     default,

@@ -3,7 +3,7 @@
 use portcullis_model::tree::Tree;
 
 use super::{EXEMPT, conditions, mandatory};
-use crate::rest::{Rest, StatusKeeps};
+use crate::rest::{Resets, Rest, StatusKeeps};
 use crate::strategy::{Column, Strategy};
 use crate::views::flowcontrol_v1::{
     ExemptPriorityLevelConfigurationEdit, LimitResponse, LimitedPriorityLevelConfiguration,
@@ -28,6 +28,7 @@ pub const STRATEGY: Strategy = Strategy {
         generation: true,
         update_checks_changes_once: true,
         status_keeps: StatusKeeps::Metadata,
+        resets: &[("status", Resets::SPEC_AND_METADATA)],
         ..Rest::PLAIN
     },
     default,

@@ -6,7 +6,7 @@
 use portcullis_model::status::BadValue;
 use portcullis_model::tree::Tree;
 
-use crate::rest::Rest;
+use crate::rest::{Resets, Rest, StatusKeeps};
 use crate::strategy::{Cell, Strategy};
 use crate::views::networking_v1::{ServiceCIDR, ServiceCIDRSpec};
 use crate::views::{self, List, shown_field};
@@ -18,7 +18,15 @@ const RANGES_MAX: usize = 2;
 
 /// The rules of `ServiceCIDR`.
 pub const STRATEGY: Strategy = Strategy {
-    rest: Rest { update_checks_all_metadata: false, ..Rest::PLAIN },
+    rest: Rest {
+        update_checks_all_metadata: false,
+        // Upstream has no hook here that takes a client's status out, and names its reset fields under a group that does not exist.
+        keeps_status_on_create: true,
+        writes_status: true,
+        status_keeps: StatusKeeps::Metadata,
+        resets: &[("", Resets::NOTHING), ("status", Resets::NOTHING)],
+        ..Rest::PLAIN
+    },
     validate_create,
     validate_update,
     cell,

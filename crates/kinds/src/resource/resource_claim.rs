@@ -5,7 +5,7 @@
 use portcullis_model::tree::Tree;
 
 use super::{allocation, claims};
-use crate::rest::{Rest, StatusKeeps};
+use crate::rest::{Resets, Rest, StatusKeeps};
 use crate::strategy::{Cell, Strategy};
 use crate::views;
 use crate::views::resource_v1::{ResourceClaim, ResourceClaimEdit};
@@ -14,7 +14,12 @@ use crate::vocabulary::{Errors, Path};
 
 /// The rules of `ResourceClaim`.
 pub const STRATEGY: Strategy = Strategy {
-    rest: Rest { delete_shows_object: true, status_keeps: StatusKeeps::Metadata, ..Rest::PLAIN },
+    rest: Rest {
+        delete_shows_object: true,
+        status_keeps: StatusKeeps::Metadata,
+        resets: &[("status", Resets::SPEC_AND_METADATA)],
+        ..Rest::PLAIN
+    },
     default: |tree| claims::default(views::write::<ResourceClaimEdit<'_>>(tree).spec_mut().devices_mut()),
     validate_create,
     prepare_update,

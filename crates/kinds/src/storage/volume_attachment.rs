@@ -8,7 +8,7 @@ use portcullis_model::tree::Tree;
 
 use crate::core::persistent_volume::spec as volume_spec;
 use crate::core::pod_spec::volumes::drivers::driver_name;
-use crate::rest::{Rest, StatusKeeps};
+use crate::rest::{Resets, Rest, StatusKeeps};
 use crate::strategy::{Column, Strategy};
 use crate::views;
 use crate::views::storage_v1::{
@@ -24,6 +24,7 @@ pub const STRATEGY: Strategy = Strategy {
         delete_shows_object: true,
         status_checks_all_metadata: true,
         status_keeps: StatusKeeps::Metadata,
+        resets: &[("status", Resets::SPEC_AND_METADATA)],
         ..Rest::PLAIN
     },
     default,

@@ -1,7 +1,7 @@
 //! Fields that stay what they were (upstream: `ValidateImmutableField`, `apiequality.Semantic.DeepEqual`).
 
 use portcullis_model::quantity::Quantity;
-use portcullis_model::schema::{Presence, TypeRef};
+use portcullis_model::schema::{Presence, TypeId, TypeRef};
 use portcullis_model::status::BadValue;
 use portcullis_model::tree::{Kind, NodeId, Tree};
 
@@ -62,15 +62,39 @@ pub fn is_same_but_for(new: At<'_>, old: At<'_>, except: &[Field]) -> bool {
     let (left, right) = (new.tree(), old.tree());
     let ty_of = |at: At<'_>| at.id().and_then(|node| at.tree().object_type(node));
     let Some(ty) = ty_of(new).or_else(|| ty_of(old)) else { return is_same(new, old) };
-    let fields = (0u16..).zip(&crate::schema().ty(ty).fields);
-    let compared = fields.filter(|(number, _)| except.iter().all(|field| field.number() != *number));
-    let open = compared.map(|(number, field)| Pair {
-        new: new.id().and_then(|node| left.field(node, number)),
-        old: old.id().and_then(|node| right.field(node, number)),
-        ty: field.ty,
-        is_pointer: is_pointer(field.presence),
-    });
-    are_same(left, right, open.collect())
+    let mut open = Vec::new();
+    open_fields((left, new.id()), (right, old.id()), ty, except, &mut open);
+    are_same(left, right, open)
+}
+
+/// Leaves the fields of two structs of a type to be compared, but for some. What neither has is the same.
+fn open_fields(
+    (left, a): (&Tree, Option<NodeId>),
+    (right, b): (&Tree, Option<NodeId>),
+    ty: TypeId,
+    except: &[Field],
+    open: &mut Vec<Pair>,
+) {
+    let fields = &crate::schema().ty(ty).fields;
+    let mut mine = a.into_iter().flat_map(|object| left.children(object)).peekable();
+    let mut theirs = b.into_iter().flat_map(|object| right.children(object)).peekable();
+    // Both stand in declared order.
+    loop {
+        let at =
+            (mine.peek().map(|node| left.field_number(*node)), theirs.peek().map(|node| right.field_number(*node)));
+        let number = match at {
+            (None, None) => return,
+            (Some(mine), Some(theirs)) => mine.min(theirs),
+            (Some(only), None) | (None, Some(only)) => only,
+        };
+        let new = mine.next_if(|node| left.field_number(*node) == number);
+        let old = theirs.next_if(|node| right.field_number(*node) == number);
+        if let Some(field) = fields.get(usize::from(number))
+            && except.iter().all(|field| field.number() != number)
+        {
+            open.push(Pair { new, old, ty: field.ty, is_pointer: is_pointer(field.presence) });
+        }
+    }
 }
 
 fn are_same(left: &Tree, right: &Tree, mut open: Vec<Pair>) -> bool {
@@ -143,10 +167,7 @@ fn is_same_here((left, a): (&Tree, NodeId), (right, b): (&Tree, NodeId), ty: Typ
     match left.kind(a) {
         Kind::Object => {
             let Some(ty) = left.object_type(a) else { return right.object_type(b).is_none() };
-            for (number, field) in (0u16..).zip(&crate::schema().ty(ty).fields) {
-                let (new, old) = (left.field(a, number), right.field(b, number));
-                open.push(Pair { new, old, ty: field.ty, is_pointer: is_pointer(field.presence) });
-            }
+            open_fields((left, Some(a)), (right, Some(b)), ty, &[], open);
             true
         }
         Kind::List => {
@@ -171,6 +192,7 @@ fn is_same_here((left, a): (&Tree, NodeId), (right, b): (&Tree, NodeId), ty: Typ
         Kind::Int => left.int(a) == right.int(b),
         Kind::Float => left.float(a) == right.float(b),
         Kind::Null => true,
+        Kind::String if ty != TypeRef::Quantity => left.string(a) == right.string(b),
         _ if ty == TypeRef::Quantity => is_same_quantity(left.text(a), right.text(b)),
         _ => (left.text(a), left.time(a), left.micro_time(a)) == (right.text(b), right.time(b), right.micro_time(b)),
     }

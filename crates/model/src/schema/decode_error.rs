@@ -42,8 +42,8 @@ pub enum DecodeError {
     /// A string that its type cannot read: a time, a quantity, base64.
     #[error("{0}")]
     Value(String),
-    /// Not protobuf of this type.
-    #[error("proto: {0}")]
+    /// Not protobuf of this type: the whole text, for not all of upstream's begin alike.
+    #[error("{0}")]
     Wire(&'static str),
     /// A protobuf field with a wire type that its declaration does not have.
     #[error("proto: wrong wireType = {wire_type} for field {field}")]

@@ -42,12 +42,12 @@ impl<'a> Envelope<'a> {
         let mut envelope = Envelope::default();
         let mut reader = Reader::new(body, 0, body.len());
         while let Some((tag, value)) = reader.field()? {
-            let Some((start, end)) = value.as_bytes() else { continue };
+            let Some((start, end)) = bytes_of(ENVELOPE_FIELDS, tag, value)? else { continue };
             match tag {
                 1 => {
                     let mut types = Reader::new(body, start, end);
                     while let Some((tag, value)) = types.field()? {
-                        match (tag, value.as_bytes()) {
+                        match (tag, bytes_of(HEAD_FIELDS, tag, value)?) {
                             (1, Some((start, end))) => envelope.api_version = utf8(body, start, end)?,
                             (2, Some((start, end))) => envelope.kind = utf8(body, start, end)?,
                             _ => {}
@@ -64,8 +64,20 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// Go's names of the fields of an envelope and of the type head in it, from number 1.
+const ENVELOPE_FIELDS: &[&str] = &["TypeMeta", "Raw", "ContentEncoding", "ContentType"];
+const HEAD_FIELDS: &[&str] = &["APIVersion", "Kind"];
+
+/// Start and end of a field that is bytes; nothing for one that is not known.
+fn bytes_of(names: &[&str], tag: u32, value: Wire) -> Result<Option<(usize, usize)>, Failure> {
+    let Some(name) = names.get((tag as usize).wrapping_sub(1)) else { return Ok(None) };
+    let wrong = || DecodeError::WireType { wire_type: value.wire_type, field: (*name).to_owned() };
+    value.as_bytes().map(Some).ok_or_else(|| wrong().into())
+}
+
 fn utf8(body: &[u8], start: usize, end: usize) -> Result<&str, Failure> {
-    std::str::from_utf8(body.get(start..end).unwrap_or_default()).map_err(|_| DecodeError::Wire("invalid UTF-8").into())
+    std::str::from_utf8(body.get(start..end).unwrap_or_default())
+        .map_err(|_| DecodeError::Wire("proto: invalid UTF-8").into())
 }
 
 /// Reads a message as an object of a type.

@@ -9,6 +9,7 @@
 
 mod below;
 mod builder;
+mod pattern;
 mod read;
 mod step;
 
@@ -17,12 +18,17 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-pub use below::Below;
+pub use below::{Below, Trie};
 pub use builder::PathSetBuilder;
+pub use pattern::Pattern;
 pub use step::{Step, StepBuf, StepKind};
 
 /// Most steps that a set that was read may have: the managers of one object, written as densely as JSON allows, stay below.
 const STEPS_MAX: usize = 1 << 20;
+
+/// Most steps of one path of a set that was read. No object has deeper ones, and whoever shows an object, in YAML for one, must get to
+/// the end of its managers.
+pub const DEPTH_MAX: usize = 500;
 
 /// Most steps of a set whose paths are looked for in a text one by one.
 const SOUGHT_MAX: usize = 64;
@@ -42,7 +48,7 @@ pub enum FieldSetError {
     /// A step comes twice under one parent.
     #[error("managed fields name one step twice")]
     DuplicateStep,
-    /// It is nested deeper than any object may be, or has too many steps.
+    /// A path has more than [`DEPTH_MAX`] steps, or there are too many of them.
     #[error("managed fields are too large")]
     TooLarge,
 }
@@ -174,13 +180,18 @@ impl PathSet {
         self.lines.len() > SOUGHT_MAX || read::meets(self, text).unwrap_or(true)
     }
 
+    /// Whether a set that is still text has all of these paths. No says nothing when there are many.
+    pub fn is_within_text(&self, text: &str) -> bool {
+        self.lines.len() <= SOUGHT_MAX && read::has_all(self, text).unwrap_or_default()
+    }
+
     /// The paths that the other does not have and that do not begin with one it has.
     pub fn difference_below(&self, other: &PathSet) -> PathSet {
         self.clone().into_difference(other, &PathSet::default())
     }
 
     /// What [`PathSet::difference_below`] and then [`PathSet::difference`] leave, without a copy of it.
-    pub fn into_difference(mut self, below: &PathSet, exact: &PathSet) -> PathSet {
+    pub fn into_difference(self, below: &PathSet, exact: &PathSet) -> PathSet {
         let mut stays = Vec::with_capacity(self.lines.len());
         // Lines deeper than this are below a path that is taken out.
         let mut cut = u32::MAX;
@@ -195,13 +206,28 @@ impl PathSet {
         for (stays, theirs) in stays.iter_mut().zip(of_mine) {
             *stays &= !is_member(theirs);
         }
-        for (line, is_member) in self.lines.iter_mut().zip(&stays) {
-            line.is_member = *is_member;
+        self.keep(stays)
+    }
+
+    /// The set without steps that lead nowhere.
+    pub(super) fn without_dead_ends(self) -> PathSet {
+        let stays = self.lines.iter().map(|line| line.is_member).collect();
+        self.keep(stays)
+    }
+
+    /// All steps, parents before what is below them: the depth at which each stands, and whether anything is below it.
+    pub(super) fn walk(&self) -> impl Iterator<Item = (u32, Step<'_>, bool)> {
+        let next_depths = self.lines.iter().skip(1).map(|line| line.depth).chain([0]);
+        self.lines.iter().zip(next_depths).map(|(line, next)| (line.depth, self.step(line), next > line.depth))
+    }
+
+    /// Makes paths members for which the answer is yes; each step comes with the depth at which it stands.
+    pub(super) fn mark_where(&mut self, mut is_member: impl FnMut(u32, Step<'_>) -> bool) {
+        for line in &mut self.lines {
+            let start = line.text_at as usize;
+            let text = self.texts.get(start..start + line.text_len as usize).unwrap_or_default();
+            line.is_member |= is_member(line.depth, Step { kind: line.kind, text });
         }
-        mark_what_leads_on(self.lines.iter().map(|line| line.depth), &mut stays);
-        let mut stays = stays.into_iter();
-        self.lines.retain(|_| stays.next().unwrap_or_default());
-        self
     }
 
     fn combine(&self, other: &PathSet, holds: impl Fn(bool, bool) -> bool) -> PathSet {

@@ -462,6 +462,10 @@ impl<'a> Scanner<'a> {
     }
 
     fn skip_string(&mut self, scratch: &mut String) -> Result<bool, Failure> {
+        if let Some(end) = self.plain_string_end() {
+            self.at = end;
+            return Ok(false);
+        }
         scratch.clear();
         let start = self.at;
         let has_escapes = self.string(scratch)?.flags & flag::ESCAPE != 0;
@@ -469,7 +473,41 @@ impl<'a> Scanner<'a> {
         let raw = self.text.get(start..self.at).unwrap_or_default();
         Ok(has_escapes && raw.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'&' | 0xe2)))
     }
+
+    /// Where a string ends that is written as it stands, and in which no escape needs a closer look.
+    fn plain_string_end(&self) -> Option<usize> {
+        let bytes = self.text.as_bytes();
+        let mut at = self.at;
+        if bytes.get(at) != Some(&b'"') {
+            return None;
+        }
+        loop {
+            at += 1;
+            while !LOOKED_AT.get(usize::from(*bytes.get(at)?)).is_some_and(|is_looked_at| *is_looked_at) {
+                at += 1;
+            }
+            match bytes.get(at)? {
+                b'"' => return Some(at + 1),
+                b'\\' => at += 1,
+                _ => return None,
+            }
+            if !matches!(bytes.get(at)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') {
+                return None;
+            }
+        }
+    }
 }
+
+/// Bytes in a string that end it, escape, may not be there, or are written in another way; U+2028 and U+2029 begin with 0xe2.
+const LOOKED_AT: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2);
+        byte += 1;
+    }
+    table
+};
 
 #[cold]
 fn unexpected_end() -> Failure {

@@ -39,7 +39,7 @@ fn failures_are_upstream_to_the_letter() {
         r#""406: Not Acceptable\n\nAvailable representations: application/json, application/yaml","reason":"NotAcceptable","details":{},"code":406}"#,
     );
     check_tail(
-        &Status::unsupported_media_type(),
+        &Status::unsupported_media_type(&[]),
         r#""415: Unsupported Media Type","reason":"UnsupportedMediaType","details":{},"code":415}"#,
     );
     check_tail(&Status::unexpected("boom"), r#""boom","code":500}"#);

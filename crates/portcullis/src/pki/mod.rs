@@ -1,7 +1,8 @@
 //! The certificates of a cluster, in kubeadm's layout of names: who signs, what the API server shows, who the administrator is.
 //!
 //! `D/pki` holds `ca`, `front-proxy-ca` and `etcd/ca` (three authorities, so that none of them is trusted for another's
-//! work: A15), `apiserver` and `admin`, each as `.crt` and `.key`. An authority that is there is never written again; a
+//! work: A15), `apiserver` and `admin`, and where there is an etcd of the cluster's own (A10) `etcd/server`, `etcd/peer` and
+//! `apiserver-etcd-client`, each as `.crt` and `.key`. An authority that is there is never written again; a
 //! certificate that an authority gave is renewed at start when it is near its end or no longer fits.
 
 mod authority;
@@ -11,6 +12,7 @@ pub(crate) mod files;
 mod service_account;
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -35,6 +37,13 @@ const ADMIN_USER: &str = "kubernetes-admin";
 /// The group that may do everything.
 const ADMIN_GROUP: &str = "system:masters";
 
+/// Who signs for etcd, for nobody else.
+const ETCD_AUTHORITY: &str = "etcd/ca";
+/// Its name.
+const ETCD_AUTHORITY_NAME: &str = "etcd-ca";
+/// Whom etcd's peers prove to be.
+pub(crate) const ETCD_PEER: &str = "etcd-peer";
+
 /// The directory with all keys and certificates.
 pub(crate) struct Directory {
     path: PathBuf,
@@ -50,6 +59,20 @@ pub(crate) struct Cluster {
     pub(crate) admin: Pair,
     /// What was written, for a person to read; empty when everything was there.
     pub(crate) made: Vec<String>,
+}
+
+/// What an etcd of the cluster's own and its only client show each other.
+pub(crate) struct EtcdFiles {
+    /// The certificate of who signed all of them, and nothing else.
+    pub(crate) authority_file: PathBuf,
+    /// The same.
+    pub(crate) authority: CertificateDer<'static>,
+    pub(crate) server_certificate: PathBuf,
+    pub(crate) server_key: PathBuf,
+    pub(crate) peer_certificate: PathBuf,
+    pub(crate) peer_key: PathBuf,
+    /// The API server's.
+    pub(crate) client: Pair,
 }
 
 /// Why a certificate could not stay.
@@ -85,13 +108,36 @@ impl Directory {
         files::make_private_directory(&self.path.join("etcd"))?;
         let mut made = Vec::new();
         let authority = self.authority_or_new("ca", "kubernetes", now, &mut made)?;
-        self.authority_or_new("etcd/ca", "etcd-ca", now, &mut made)?;
+        self.authority_or_new(ETCD_AUTHORITY, ETCD_AUTHORITY_NAME, now, &mut made)?;
         self.authority_or_new("front-proxy-ca", "front-proxy-ca", now, &mut made)?;
         let server = Subject::new("kube-apiserver", &[])?;
         let serving = self.leaf("apiserver", &authority, &server, &Purpose::Server(names), now, &mut made)?;
         let admin = Subject::new(ADMIN_USER, &[ADMIN_GROUP])?;
         let admin = self.leaf("admin", &authority, &admin, &Purpose::Client, now, &mut made)?;
         Ok(Cluster { authority, serving, admin, made })
+    }
+
+    /// As [`Directory::prepare`], for an etcd on loopback. It is alone: what it shows its peers is a server's certificate too, so that with
+    /// none of the two anybody is a client.
+    pub(crate) fn prepare_etcd(&self, now: OffsetDateTime, made: &mut Vec<String>) -> Result<EtcdFiles> {
+        files::make_private_directory(&self.path.join("etcd"))?;
+        let authority = self.authority_or_new(ETCD_AUTHORITY, ETCD_AUTHORITY_NAME, now, made)?;
+        let names = [ServerName::Dns("localhost".to_owned()), ServerName::Ip(Ipv4Addr::LOCALHOST.into())];
+        let server = Purpose::Server(BTreeSet::from(names));
+        self.leaf("etcd/server", &authority, &Subject::new("etcd-server", &[])?, &server, now, made)?;
+        self.leaf("etcd/peer", &authority, &Subject::new(ETCD_PEER, &[])?, &server, now, made)?;
+        let subject = Subject::new("kube-apiserver-etcd-client", &[])?;
+        let client = self.leaf("apiserver-etcd-client", &authority, &subject, &Purpose::Client, now, made)?;
+        let stem = |name: &str| self.path.join(name);
+        Ok(EtcdFiles {
+            authority_file: crt(&stem(ETCD_AUTHORITY)),
+            authority: authority.certificate().clone(),
+            server_certificate: crt(&stem("etcd/server")),
+            server_key: key(&stem("etcd/server")),
+            peer_certificate: crt(&stem("etcd/peer")),
+            peer_key: key(&stem("etcd/peer")),
+            client,
+        })
     }
 
     /// Gives a user a client certificate: `PREFIX.crt` and `PREFIX.key`. Only this directory is read, so a server may run.

@@ -289,3 +289,35 @@ fn an_authority_of_another_kind_of_key_signs_too() {
         as_client(&cluster.authority, &cluster.admin.certificate, 0).unwrap_or_else(|error| panic!("{kind}: {error}"));
     }
 }
+
+/// A10: etcd's certificates are of its own authority, each for one thing, and renewed like all others.
+#[test]
+fn a10_etcd_has_an_authority_and_certificates_of_its_own() {
+    let place = Place::new();
+    let cluster = place.prepare(&["gate"], 0).unwrap();
+    let prepare = |days: i64| {
+        let mut made = Vec::new();
+        (Directory::of(place.data.path()).prepare_etcd(at(days), &mut made).unwrap(), made)
+    };
+    let (files, made) = prepare(0);
+    assert_eq!(made.len(), 3, "the authority was there: {made:?}");
+    let pair = read_pair(&place.path("etcd/ca")).unwrap().unwrap();
+    let own = Authority::new(&pair, at(0)).unwrap();
+    assert!(*own.certificate() == files.authority && *cluster.authority.certificate() != files.authority);
+    for name in ["etcd/server", "etcd/peer"] {
+        let shown = read_leaf(&place.path(name)).unwrap().unwrap();
+        as_client(&own, &shown.certificate, 0).unwrap_err();
+        let etcd = Cluster { authority: Authority::new(&pair, at(0)).unwrap(), ..place.prepare(&["gate"], 0).unwrap() };
+        for (host, ok) in [("localhost", true), ("127.0.0.1", true), ("gate", false), ("::1", false)] {
+            assert_eq!(as_server(&etcd, &shown, host, 0).is_ok(), ok, "{name} as {host}");
+            as_server(&cluster, &shown, host, 0).unwrap_err();
+        }
+    }
+    as_client(&own, &files.client.certificate, 0).unwrap();
+    as_client(&cluster.authority, &files.client.certificate, 0).unwrap_err();
+    as_client(&own, &cluster.admin.certificate, 0).unwrap_err();
+    assert!(prepare(300).1.is_empty(), "nothing is near its end");
+    let (renewed, made) = prepare(340);
+    assert!(made.len() == 3 && made.iter().all(|line| line.contains("renewed")), "{made:?}");
+    as_client(&own, &renewed.client.certificate, 400).unwrap();
+}

@@ -7,16 +7,21 @@
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::{
-    BATCH_BYTES_MAX, BATCH_COMMITS_MAX, FailureHook,
-    journal::{Journal, JournalError, Rows},
+    BATCH_BYTES_MAX, BATCH_COMMITS_MAX, EXPIRED_AGAIN, FailureHook, FreezeError, Frozen,
+    clock::{Clock, Deadlines},
+    journal::{Journal, JournalError, Rows, Slice},
+    load::Unopened,
+    row::Row,
+    verify::{Compared, Known, Step},
 };
 use crate::{
-    Budget, Change, Commit, CommitError, Committed, Entry, Index,
+    Catalog, Change, Commit, CommitError, Committed, Entry, Index, Key, Opened, ReadError, Sealing,
     memory::{Draft, Memory},
 };
 
@@ -36,49 +41,85 @@ pub(super) struct Queued {
 pub(super) enum Message {
     /// Make this happen.
     Commit(Queued),
+    /// Look what time it is. Whoever is named wants to know when nothing more is to be done.
+    Tick(Option<oneshot::Sender<()>>),
+    /// Open what could not be opened when it came into memory; say what of it cannot be opened still.
+    Reopen(Vec<Unopened>, oneshot::Sender<Vec<Unopened>>),
+    /// Seal anew, among the next rows after this one.
+    Reseal(i64, oneshot::Sender<Result<Slice, ReadError>>),
+    /// Compare some rows with memory.
+    Verify(Step, oneshot::Sender<Result<Compared, ReadError>>),
+    /// Let the file be as it is for as long as somebody reads it.
+    Freeze(oneshot::Sender<Result<Frozen, FreezeError>>),
     /// Take nothing more, finish what is queued, and end.
     Close,
 }
 
 /// The committer's own state; it lives in its thread.
 pub(super) struct Committer<J> {
-    memory: Arc<Memory>,
-    journal: J,
-    queue: mpsc::Receiver<Message>,
-    on_failure: FailureHook,
+    pub(super) memory: Arc<Memory>,
+    pub(super) sealing: Arc<dyn Sealing>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) deadlines: Deadlines,
+    /// How many entries are removed in one commit: one, after that has failed for more.
+    pub(super) expired_at_once: usize,
+    pub(super) journal: J,
+    pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) on_failure: FailureHook,
+}
+
+/// What was taken from the queue at once.
+#[derive(Default)]
+struct Batch {
+    commits: Vec<Queued>,
+    /// What is done after them.
+    others: Vec<Message>,
 }
 
 /// Whether the thread goes on.
 #[derive(PartialEq)]
 enum Next {
     Continue,
+    /// There is something to do, though nobody may ask for anything.
+    Proceed,
     End,
 }
 
-impl<J: Journal> Committer<J> {
-    pub(super) fn new(
-        memory: Arc<Memory>,
-        journal: J,
-        queue: mpsc::Receiver<Message>,
-        on_failure: FailureHook,
-    ) -> Self {
-        Committer { memory, journal, queue, on_failure }
-    }
+/// What goes into a batch beside commits.
+struct Now {
+    wall: Duration,
+    elapsed: Duration,
+}
 
+impl<J: Journal> Committer<J> {
     /// Works until it is closed, nobody can send any more, or durability is lost.
     pub(super) fn run(mut self) {
-        while let Some(first) = self.queue.blocking_recv() {
+        let mut next = Next::Continue;
+        let mut waiting = Vec::new();
+        while next != Next::End {
+            let first = match next {
+                Next::Proceed => self.queue.try_recv().or_else(|error| match error {
+                    mpsc::error::TryRecvError::Empty => Ok(Message::Tick(None)),
+                    mpsc::error::TryRecvError::Disconnected => Err(error),
+                }),
+                _ => self.queue.blocking_recv().ok_or(mpsc::error::TryRecvError::Disconnected),
+            };
+            let Ok(first) = first else { break };
             let batch = self.gather(first);
-            if self.settle(batch) == Next::End {
-                break;
+            next = self.settle(batch, &mut waiting);
+            if next == Next::Continue {
+                // One who went away does not need the answer.
+                for waiting in waiting.drain(..) {
+                    let _: Result<(), ()> = oneshot::Sender::send(waiting, ());
+                }
             }
         }
         self.end();
     }
 
     /// Everything that is queued, up to the limits of a batch. Closing stops the queue, not the batch.
-    fn gather(&mut self, first: Message) -> Vec<Queued> {
-        let mut batch = Vec::new();
+    fn gather(&mut self, first: Message) -> Batch {
+        let mut batch = Batch::default();
         let mut bytes = 0;
         let mut message = Some(first);
         while let Some(taken) = message {
@@ -88,10 +129,14 @@ impl<J: Journal> Committer<J> {
                 Message::Commit(queued) if queued.answer.is_closed() => {}
                 Message::Commit(queued) => {
                     bytes += queued.commit.bytes();
-                    batch.push(queued);
+                    batch.commits.push(queued);
+                }
+                other => {
+                    batch.others.push(other);
+                    break;
                 }
             }
-            if batch.len() >= BATCH_COMMITS_MAX || bytes >= BATCH_BYTES_MAX {
+            if batch.commits.len() >= BATCH_COMMITS_MAX || bytes >= BATCH_BYTES_MAX {
                 break;
             }
             message = self.queue.try_recv().ok();
@@ -99,14 +144,67 @@ impl<J: Journal> Committer<J> {
         batch
     }
 
-    /// Decides a batch, makes it durable, publishes it and answers.
-    fn settle(&mut self, batch: Vec<Queued>) -> Next {
+    /// Decides a batch, makes it durable, publishes it and answers; then does what else there is to do.
+    fn settle(&mut self, batch: Batch, waiting: &mut Vec<oneshot::Sender<()>>) -> Next {
+        let Batch { commits, others } = batch;
+        let is_idle = commits.is_empty();
+        let is_full = match self.write(commits) {
+            Ok(()) => false,
+            Err(JournalError::Full(_) | JournalError::Unreadable(_)) => true,
+            Err(JournalError::Lost(_)) => return Next::End,
+        };
+        for message in others {
+            match message {
+                Message::Tick(asked) => waiting.extend(asked),
+                Message::Reopen(keys, answer) => drop(answer.send(self.reopen(keys))),
+                Message::Reseal(after, answer) => {
+                    let resealed = self.journal.reseal(after);
+                    if self.tell(resealed, answer) == Next::End {
+                        return Next::End;
+                    }
+                }
+                Message::Verify(step, answer) => {
+                    let snapshot = self.memory.snapshot();
+                    let known = Known { snapshot, clock: &*self.clock, deadlines: &self.deadlines };
+                    let compared = self.journal.verify(step, &known);
+                    if self.tell(compared, answer) == Next::End {
+                        return Next::End;
+                    }
+                }
+                Message::Freeze(answer) => match self.journal.freeze() {
+                    Ok(frozen) => drop(answer.send(frozen)),
+                    Err(full @ (JournalError::Full(_) | JournalError::Unreadable(_))) => {
+                        drop(answer.send(Err(FreezeError::Failed { source: full.into() })));
+                    }
+                    Err(lost @ JournalError::Lost(_)) => {
+                        (self.on_failure)(&lost.to_string());
+                        return Next::End;
+                    }
+                },
+                Message::Commit(_) | Message::Close => {}
+            }
+        }
+        let is_due = self.deadlines.is_due(self.clock.elapsed());
+        match self.tidy(is_idle) {
+            // A full disk is tried again with the next commit or tick.
+            Next::Continue if is_due && !is_full => Next::Proceed,
+            Next::Proceed if is_full => Next::Continue,
+            next => next,
+        }
+    }
+
+    /// Decides commits, makes them durable, publishes and answers. What is due goes with them.
+    fn write(&mut self, batch: Vec<Queued>) -> Result<(), JournalError> {
+        let now = Now { wall: self.clock.wall(), elapsed: self.clock.elapsed() };
         let mut draft = self.memory.draft();
         let mut rows = Rows::new();
         let before = draft.revision();
+        let expired = self.deadlines.due(now.elapsed, self.expired_at_once);
+        remove(&mut draft, &mut rows, &expired);
         let mut outcomes = Vec::with_capacity(batch.len());
         for Queued { commit, indexes, answer, _room } in batch {
-            outcomes.push((answer, apply(&mut draft, &mut rows, commit, indexes, self.memory.budget()), _room));
+            let outcome = apply(&mut draft, &mut rows, commit, indexes, &self.memory, &*self.sealing, now.wall);
+            outcomes.push((answer, outcome, _room));
         }
         let mut news = None;
         // Commits that change nothing need no sync: what they saw is durable.
@@ -119,7 +217,20 @@ impl<J: Journal> Committer<J> {
                     for (answer, ..) in outcomes {
                         let _ = answer.send(Err(CommitError::StorageFull { source: Box::new(full.clone()) }));
                     }
-                    return Next::Continue;
+                    return Err(JournalError::Full(rusqlite::Error::QueryReturnedNoRows));
+                }
+                Err(JournalError::Unreadable(error)) => {
+                    tracing::error!(%error, "a page of the store cannot be read, commits are refused");
+                    let error = Arc::new(JournalError::Unreadable(error));
+                    for (answer, ..) in outcomes {
+                        let _ = answer.send(Err(CommitError::Rejected { source: Box::new(error.clone()) }));
+                    }
+                    // If it is what is due that cannot be read, it must not be in every commit's way.
+                    self.expired_at_once = 1;
+                    for key in &expired {
+                        self.deadlines.set(key, Some(now.elapsed + EXPIRED_AGAIN));
+                    }
+                    return Err(JournalError::Unreadable(rusqlite::Error::QueryReturnedNoRows));
                 }
                 Err(lost @ JournalError::Lost(_)) => {
                     (self.on_failure)(&lost.to_string());
@@ -127,7 +238,7 @@ impl<J: Journal> Committer<J> {
                     for (answer, ..) in outcomes {
                         let _ = answer.send(Err(CommitError::OutcomeUnknown { source: Box::new(lost.clone()) }));
                     }
-                    return Next::End;
+                    return Err(JournalError::Lost(lost.into()));
                 }
             }
         }
@@ -138,14 +249,69 @@ impl<J: Journal> Committer<J> {
         if let Some(news) = news {
             self.memory.wake(news);
         }
-        self.tidy()
+        for key in &expired {
+            self.deadlines.set(key, None);
+        }
+        for (key, row) in &rows {
+            let expires = row.as_ref().and_then(|row| row.expires);
+            let left = expires.map(|expires| Duration::from_secs(expires).saturating_sub(now.wall));
+            self.deadlines.set(key, left.map(|left| now.elapsed + left));
+        }
+        Ok(())
     }
 
-    fn tidy(&mut self) -> Next {
-        match self.journal.tidy() {
-            Ok(()) => Next::Continue,
+    /// Opens what could not be opened before, if it is still there. Nobody is told: nobody could have read it.
+    fn reopen(&self, sealed: Vec<Unopened>) -> Vec<Unopened> {
+        let mut draft = self.memory.draft();
+        let (mut unopened, mut opened) = (Vec::new(), 0usize);
+        for one in sealed {
+            let Unopened { key, version, epoch } = &one;
+            let Some(entry) = draft.get(key).filter(|held| held.version == *version && held.index.is_unreadable())
+            else {
+                continue;
+            };
+            let Ok(Opened { mut plain, .. }) = self.sealing.open(key, &entry.value) else {
+                unopened.push(one);
+                continue;
+            };
+            let catalog = self.memory.catalog();
+            if *epoch != catalog.epoch(key) {
+                plain = catalog.renew(key, &plain, *epoch).unwrap_or(plain);
+            }
+            let entry = self.memory.entry(key, *version, entry.create_revision, plain);
+            draft.reopen(key, &entry);
+            opened += 1;
+        }
+        if opened > 0 {
+            self.memory.wake(self.memory.publish(draft));
+        }
+        unopened
+    }
+
+    /// Answers who asked for something to be done to the file.
+    fn tell<T>(&mut self, done: Result<T, JournalError>, answer: oneshot::Sender<Result<T, ReadError>>) -> Next {
+        let done = match done {
+            Err(lost @ JournalError::Lost(_)) => {
+                (self.on_failure)(&lost.to_string());
+                return Next::End;
+            }
+            done => done.map_err(|full| ReadError::Unreachable { source: full.into() }),
+        };
+        // Who asked may have gone.
+        drop(answer.send(done));
+        Next::Continue
+    }
+
+    fn tidy(&mut self, is_idle: bool) -> Next {
+        match self.journal.tidy(is_idle) {
+            Ok(true) if is_idle => Next::Proceed,
+            Ok(_) => Next::Continue,
             Err(full @ JournalError::Full(_)) => {
                 tracing::error!(error = %full, "no room to move the WAL into the database");
+                Next::Continue
+            }
+            Err(JournalError::Unreadable(error)) => {
+                tracing::error!(%error, "a page of the store cannot be read, the file is not kept small any more");
                 Next::Continue
             }
             Err(lost @ JournalError::Lost(_)) => {
@@ -159,7 +325,8 @@ impl<J: Journal> Committer<J> {
     fn end(self) {
         let Committer { memory, journal, mut queue, .. } = self;
         queue.close();
-        while let Ok(message) = queue.try_recv() {
+        // Until there is nothing, not until it is empty: a sender that has its place may not have put anything there yet.
+        while let Some(message) = queue.blocking_recv() {
             if let Message::Commit(queued) = message {
                 let _ = queued.answer.send(Err(CommitError::Closed));
             }
@@ -169,14 +336,30 @@ impl<J: Journal> Committer<J> {
     }
 }
 
+/// Removes what has expired, as one commit.
+fn remove(draft: &mut Draft<'_>, rows: &mut Rows, expired: &[Key]) {
+    let gone: Vec<&Key> = expired.iter().filter(|key| draft.get(key).is_some()).collect();
+    let Some(revision) = draft.revision().checked_add(1).filter(|_| !gone.is_empty()) else { return };
+    rows.extend(gone.iter().map(|key| (Key::clone(key), None)));
+    draft.advance(revision, gone.into_iter().map(|key| (key.clone(), None)).collect());
+}
+
+/// When what is written now expires, in seconds since 1970.
+fn expiry(catalog: &dyn Catalog, key: &str, wall: Duration) -> Option<u64> {
+    catalog.lifetime(key).map(|lifetime| (wall + lifetime).as_secs())
+}
+
 /// Checks a commit against the newest state and applies it there. Rows gather what must become durable.
 fn apply(
     draft: &mut Draft<'_>,
     rows: &mut Rows,
     commit: Commit,
     indexes: Vec<Index>,
-    budget: &Arc<Budget>,
+    memory: &Memory,
+    sealing: &dyn Sealing,
+    wall: Duration,
 ) -> Result<Committed, CommitError> {
+    let (catalog, budget) = (&**memory.catalog(), memory.budget());
     let mut grown = 0usize;
     for operation in &commit.operations {
         let current = draft.get(&operation.key);
@@ -201,8 +384,10 @@ fn apply(
         match operation.change {
             Change::Put(value) => {
                 let create_revision = current.map_or(revision, |entry| entry.create_revision);
+                let kept = sealing.seal(&operation.key, &value).map_err(|source| CommitError::Rejected { source })?;
                 let entry = Entry::new(revision, create_revision, value, index, budget);
-                changes.push((operation.key, Some(entry)));
+                let expires = expiry(catalog, &operation.key, wall);
+                changes.push((operation.key, Some(Row { entry, kept, expires })));
             }
             Change::Delete if current.is_some() => changes.push((operation.key, None)),
             Change::Delete | Change::Check => {}
@@ -211,10 +396,9 @@ fn apply(
     if changes.is_empty() {
         return Ok(Committed { revision: draft.revision() });
     }
-    for (key, entry) in &changes {
-        rows.insert(key.clone(), entry.clone());
-    }
-    draft.advance(revision, changes);
+    let entry = |(key, row): &(Key, Option<Row>)| (key.clone(), row.as_ref().map(|row| row.entry.clone()));
+    draft.advance(revision, changes.iter().map(entry).collect());
+    rows.extend(changes);
     Ok(Committed { revision })
 }
 
@@ -233,7 +417,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Engine, Opaque, Operation, Snapshot, SubscriptionError,
+        Budget, Engine, Opaque, Operation, Snapshot, SubscriptionError,
         budget::LIMIT_BYTES_DEFAULT,
         embedded::{Embedded, Options, QUEUE_BYTES_MAX, QUEUE_COMMITS_MAX, VALUE_BYTES_MAX},
         engine::BoxFuture,
@@ -254,8 +438,20 @@ mod tests {
             self.results.recv().unwrap()
         }
 
-        fn tidy(&mut self) -> Result<(), JournalError> {
-            Ok(())
+        fn tidy(&mut self, _is_idle: bool) -> Result<bool, JournalError> {
+            Ok(false)
+        }
+
+        fn reseal(&mut self, _after: i64) -> Result<Slice, JournalError> {
+            Ok(Slice::default())
+        }
+
+        fn freeze(&mut self) -> Result<Result<Frozen, FreezeError>, JournalError> {
+            Ok(Err(FreezeError::Busy))
+        }
+
+        fn verify(&mut self, _step: Step, _known: &Known<'_>) -> Result<Compared, JournalError> {
+            Ok(Compared::default())
         }
     }
 
@@ -279,7 +475,7 @@ mod tests {
             let budget = Arc::new(Budget::new(LIMIT_BYTES_DEFAULT));
             let memory = Memory::new(Snapshot::empty(1), RING_LIMITS, Arc::new(Opaque), budget);
             let journal = Held { begun: begun_sender, results: result_receiver };
-            let engine = Arc::new(Embedded::start(options, memory, journal).unwrap());
+            let engine = Arc::new(Embedded::start(options, memory, journal, Deadlines::default()).unwrap());
             Bench { results, begun, engine, failures, pending: VecDeque::new() }
         }
 

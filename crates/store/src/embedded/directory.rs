@@ -4,19 +4,24 @@
 //! person which process to look for.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    fs::{File, OpenOptions, Permissions, TryLockError},
     io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::OpenError;
+use super::{
+    OpenError,
+    disk::{Disk, SystemDisk},
+};
 
-const DIRECTORY_MODE: u32 = 0o700;
+/// Mode of the directory and of those above it that are made with it.
+pub(super) const DIRECTORY_MODE: u32 = 0o700;
 /// Mode of every file in it; SQLite gives the WAL that of the database.
 pub(super) const FILE_MODE: u32 = 0o600;
 const LOCK_FILE: &str = "lock";
-const STORE_FILE: &str = "store.db";
+pub(super) const STORE_FILE: &str = "store.db";
 const PID_BYTES_MAX: u64 = 16;
 
 /// A locked directory. Dropping it is the unlock.
@@ -25,17 +30,57 @@ pub(super) struct Directory {
     path: PathBuf,
     /// Without symbolic links: SQLite is told to follow none.
     real: PathBuf,
+    disk: Arc<dyn Disk>,
     lock: File,
+}
+
+/// The directory of a store that is kept elsewhere, such as in etcd: what lies beside it is one server's all the same. Dropping it is the
+/// unlock.
+pub struct Lock {
+    _directory: Directory,
+}
+
+impl Lock {
+    /// Makes the directory if need be, makes it private, and locks it as an embedded store in it would.
+    pub fn acquire(path: &Path) -> Result<Lock, OpenError> {
+        Ok(Lock { _directory: Directory::acquire(path)? })
+    }
 }
 
 impl Directory {
     /// Makes the directory if need be, makes it private, and locks it.
     pub(super) fn acquire(path: &Path) -> Result<Directory, OpenError> {
+        Directory::acquire_on(Arc::new(SystemDisk), path)
+    }
+
+    /// The same on another disk than the system's; the lock is always the system's.
+    pub(super) fn acquire_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Directory, OpenError> {
         let failed = |source| OpenError::DirectoryFailed { directory: path.to_path_buf(), source };
-        create(path).and_then(|()| make_private(path)).map_err(failed)?;
+        create(&*disk, path).and_then(|()| make_private(path)).map_err(failed)?;
         let real = path.canonicalize().map_err(failed)?;
         let lock = lock(path)?;
-        Ok(Directory { path: path.to_path_buf(), real, lock })
+        Ok(Directory { path: path.to_path_buf(), real, disk, lock })
+    }
+
+    /// Locks a directory that has a store; nothing is made.
+    pub(super) fn acquire_existing(path: &Path) -> Result<Directory, OpenError> {
+        let file = path.join(STORE_FILE);
+        match file.try_exists() {
+            Ok(true) => Directory::acquire(path),
+            Ok(false) => Err(OpenError::NoStore { file }),
+            Err(source) => Err(OpenError::DirectoryFailed { directory: path.to_path_buf(), source }),
+        }
+    }
+
+    /// A file of a store in it, if there is one: a WAL without its file is one, too.
+    pub(super) fn holds_a_store(&self) -> std::io::Result<Option<PathBuf>> {
+        for ending in ["", "-wal", "-journal"] {
+            let file = self.real.join(format!("{STORE_FILE}{ending}"));
+            if self.disk.exists(&file)? {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -52,19 +97,32 @@ impl Directory {
         self.real.join(format!("{STORE_FILE}.new"))
     }
 
+    /// What its files are on.
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
     /// Makes the names in the directory durable.
     pub(super) fn sync(&self) -> std::io::Result<()> {
-        File::open(&self.real)?.sync_all()
+        self.disk.sync(&self.real)
     }
 }
 
 /// Makes the directory and those above it that are missing, and their names durable.
-fn create(path: &Path) -> std::io::Result<()> {
+fn create(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
     let path = std::path::absolute(path)?;
-    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(&path)?;
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors() {
+        if disk.exists(ancestor)? {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    for directory in missing.iter().rev() {
+        disk.create_directory(directory)?;
+    }
     for parent in missing.into_iter().filter_map(Path::parent) {
-        File::open(parent)?.sync_all()?;
+        disk.sync(parent)?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The SQLite file: one row an entry, and a table that says what the file is and how far revisions went.
+//! What is made durable: rows and the highest revision, in one transaction a batch.
 //!
 //! A journal failure is one of two kinds. `Full` was undone: nothing changed and the store goes on. `Lost` is
 //! everything after which nobody knows what the disk holds, a failed sync first of all (the kernel may have dropped the
@@ -7,45 +7,63 @@
 //! Checkpoints are made here and not by SQLite's hook, which ignores their failures.
 
 use std::{
-    collections::BTreeMap,
-    fs::{File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, params};
 
 use super::{
-    FORMAT, OpenError,
-    directory::{Directory, FILE_MODE},
-    load::load,
+    FreezeError, Frozen, OpenError,
+    backup::{Freeze, WAL_BYTES_MAX},
+    clock::Clock,
+    directory::Directory,
+    file::{self, PUT, Upgrade, failed, number, write_revision},
+    load::{Loaded, load},
+    row::{COLUMNS, Found, Head, Row, State, row_bytes, time},
+    space::{Space, Wipe},
+    verify::{Compared, Known, Step, Walk},
 };
-use crate::{Budget, Catalog, Entry, Key, Snapshot, engine::Source};
+use crate::{Budget, Catalog, Key, Opened, Sealing, engine::Source};
 
-/// `application_id` of the file: "Port".
-const APPLICATION_ID: i64 = 0x506f_7274;
-/// Revision of an empty store; upstream's etcd begins there too, and 0 means "any" to clients.
-const FIRST_REVISION: u64 = 1;
 /// Bytes of rows in the WAL before it is moved into the database.
 const CHECKPOINT_BYTES: usize = 16 << 20;
-/// What a row costs in the WAL beside its value: a page of the key's index, and what is unused of one of the table.
-const ROW_OVERHEAD_BYTES: usize = 6 << 10;
+/// What a row costs in the WAL beside its value: what is unused of its page, and of the page of its neighbours.
+const ROW_OVERHEAD_BYTES: usize = 4 << 10;
 /// What a batch costs in the WAL beside its rows: the page of `meta`, and one of the table that is not full.
 const BATCH_OVERHEAD_BYTES: usize = 8 << 10;
-/// SQLite's page cache, as it wants to be told: negative, in KiB. Readers read from memory, so it may be small.
-const CACHE_KIB: i64 = -4096;
+/// Rows and bytes that are looked at in one go, between batches.
+const SLICE_ROWS_MAX: usize = 256;
+const SLICE_BYTES_MAX: usize = 1 << 20;
 
-/// What must become durable together: for each key the entry, or nothing when it is removed.
-pub(super) type Rows = BTreeMap<Key, Option<Entry>>;
+/// What must become durable together: for each key its row, or nothing when it is removed.
+pub(super) type Rows = BTreeMap<Key, Option<Row>>;
 
 /// Where committed rows are made durable.
 pub(super) trait Journal: Send + 'static {
     /// Makes rows and the highest revision durable, all or nothing.
     fn write(&mut self, rows: &Rows, revision: u64) -> Result<(), JournalError>;
 
-    /// Does what can wait until commits are answered.
-    fn tidy(&mut self) -> Result<(), JournalError>;
+    /// Does what can wait until commits are answered, a bounded part of it; more when nobody waits. Tells whether there is more to do.
+    fn tidy(&mut self, is_idle: bool) -> Result<bool, JournalError>;
+
+    /// Seals anew what is kept in another way than it would be today, among the next rows after this one.
+    fn reseal(&mut self, after: i64) -> Result<Slice, JournalError>;
+
+    /// The file as it is now. It stays so for as long as the reader has it, unless too much is written meanwhile.
+    fn freeze(&mut self) -> Result<Result<Frozen, FreezeError>, JournalError>;
+
+    /// Compares some rows with memory.
+    fn verify(&mut self, step: Step, known: &Known<'_>) -> Result<Compared, JournalError>;
+}
+
+/// What was done to some rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slice {
+    /// The last of them; none when there were none, and so all are done.
+    pub(super) last: Option<i64>,
+    pub(super) rewritten: usize,
+    pub(super) unopened: usize,
 }
 
 /// Why rows did not become durable.
@@ -54,18 +72,50 @@ pub(super) enum JournalError {
     /// No room; what was begun is undone.
     #[error("no room left")]
     Full(#[source] rusqlite::Error),
+    /// A page of the file cannot be read; what was begun is undone. What memory holds is not lost by that.
+    #[error("a page of the store file cannot be read: restore a backup")]
+    Unreadable(#[source] rusqlite::Error),
     /// What the disk holds is not known.
     #[error("durability is lost: {0}")]
     Lost(Source),
 }
 
+/// Where the row of a key is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) id: i64,
+    /// What the row takes, about.
+    pub(super) bytes: u32,
+}
+
 /// The open file and the lock on its directory, which is let go of after the file is closed.
 pub(super) struct Sqlite {
-    connection: Connection,
-    catalog: Arc<dyn Catalog>,
+    pub(super) connection: Connection,
+    pub(super) catalog: Arc<dyn Catalog>,
+    pub(super) sealing: Arc<dyn Sealing>,
+    pub(super) places: HashMap<Key, Place>,
+    /// Rows are put behind all others, so that pages are full.
+    pub(super) next_id: i64,
+    /// How many rows there are, those that no key leads to among them.
+    pub(super) rows: u64,
+    /// What all rows take, about.
+    pub(super) live_bytes: u64,
+    pub(super) space: Space,
+    pub(super) walk: Walk,
+    pub(super) wipe: Wipe,
     unchecked_bytes: usize,
+    /// Something that was sealed anew may still be readable in the WAL.
+    is_wal_stale: bool,
+    freeze: Freeze,
     // Fields are dropped in order: the lock last.
-    _directory: Directory,
+    directory: Directory,
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // What is left in the WAL is moved when the connection is closed.
+        self.freeze.end();
+    }
 }
 
 impl Sqlite {
@@ -73,232 +123,331 @@ impl Sqlite {
     pub(super) fn open(
         directory: Directory,
         catalog: &Arc<dyn Catalog>,
+        sealing: &Arc<dyn Sealing>,
+        clock: &dyn Clock,
         budget: &Arc<Budget>,
-    ) -> Result<(Sqlite, Snapshot), OpenError> {
-        let file = directory.store_file();
-        if !file.exists() {
-            create(&directory).map_err(failed(&file, "create"))?;
+    ) -> Result<(Sqlite, Loaded), OpenError> {
+        let upgrade = Upgrade { catalog: &**catalog, sealing: &**sealing, now: clock.wall().as_secs() };
+        let connection = file::open(&directory, &upgrade)?;
+        let mut loaded = load(&connection, &directory, &**catalog, &**sealing, budget)?;
+        let places = std::mem::take(&mut loaded.places);
+        let live_bytes = places.values().map(|place| u64::from(place.bytes)).sum();
+        let (catalog, sealing) = (Arc::clone(catalog), Arc::clone(sealing));
+        let (next_id, rows, space, unchecked_bytes) = (loaded.next_id, loaded.rows, Space::default(), 0);
+        let is_stale = loaded.stale > 0;
+        let mut journal = Sqlite {
+            connection,
+            catalog,
+            sealing,
+            places,
+            next_id,
+            rows,
+            live_bytes,
+            space,
+            walk: Walk::default(),
+            wipe: Wipe::default(),
+            unchecked_bytes,
+            is_wal_stale: false,
+            freeze: Freeze::default(),
+            directory,
+        };
+        if is_stale {
+            // What is freed before it could be sealed anew must not stay readable either.
+            let file = journal.directory.store_file();
+            journal.begin_wipe().map_err(failed(&file, "configure"))?;
         }
-        let connection = connect(&file).map_err(failed(&file, "open"))?;
-        upgrade(&connection, check_format(&connection, &directory)?).map_err(failed(&file, "upgrade"))?;
-        configure(&connection).map_err(failed(&file, "configure"))?;
-        let loaded = load(&connection, &directory, &**catalog, budget)?;
-        let catalog = Arc::clone(catalog);
-        Ok((Sqlite { connection, catalog, unchecked_bytes: 0, _directory: directory }, loaded))
+        Ok((journal, loaded))
     }
 
-    fn write_rows(&mut self, rows: &Rows, revision: u64) -> rusqlite::Result<()> {
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let mut put = self.connection.prepare_cached(
-            "INSERT INTO objects (key, version, create_revision, epoch, value) VALUES (?1, ?2, ?3, ?4, ?5) \
-             ON CONFLICT (key) DO UPDATE SET version = ?2, create_revision = ?3, epoch = ?4, value = ?5",
-        )?;
-        let mut delete = self.connection.prepare_cached("DELETE FROM objects WHERE key = ?1")?;
-        for (key, entry) in rows {
-            match entry {
-                Some(entry) => {
-                    let (version, created) = (number(entry.version)?, number(entry.create_revision)?);
-                    put.execute(params![&**key, version, created, self.catalog.epoch(key), &*entry.value])?
-                }
-                None => delete.execute([&**key])?,
-            };
-        }
-        let mut reached = self.connection.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'revision'")?;
-        if reached.execute([number(revision)?])? != 1 {
-            return Err(rusqlite::Error::QueryReturnedNoRows);
-        }
-        self.connection.prepare_cached("COMMIT")?.execute([])?;
-        Ok(())
+    /// Does all of this, or nothing.
+    pub(super) fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        let all = |journal: &mut Self| {
+            journal.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            let done = work(journal)?;
+            journal.connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(done)
+        };
+        all(self).map_err(|error| self.failed(error))
     }
 
-    /// Undoes a transaction that ran out of room. SQLite may have done so itself.
-    fn undo(&self, full: rusqlite::Error) -> JournalError {
+    /// Only writes report a full disk, syncs never do: so then nothing is on the disk. Nor is it when something could not be read.
+    pub(super) fn failed(&self, error: rusqlite::Error) -> JournalError {
+        let is_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        if !is_full && !is_unreadable(&error) {
+            return JournalError::Lost(error.into());
+        }
+        // SQLite may have undone the transaction itself.
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
             return JournalError::Lost(error.into());
         }
-        JournalError::Full(full)
+        if is_full { JournalError::Full(error) } else { JournalError::Unreadable(error) }
     }
+
+    /// Of a checkpoint. What it cannot read is what only the WAL has, so then durability is lost.
+    fn checkpoint_failed(&self, error: rusqlite::Error) -> JournalError {
+        match self.failed(error) {
+            JournalError::Unreadable(error) => JournalError::Lost(error.into()),
+            failed => failed,
+        }
+    }
+
+    fn write_rows(&mut self, rows: &Rows, revision: u64) -> rusqlite::Result<()> {
+        let mut put = self.connection.prepare_cached(PUT)?;
+        let mut delete = self.connection.prepare_cached("DELETE FROM objects WHERE id = ?1")?;
+        let (mut next_id, mut count) = (self.next_id, self.rows);
+        for (key, row) in rows {
+            let place = self.places.get(key);
+            let Some(Row { entry, kept, expires }) = row else {
+                if let Some(place) = place {
+                    if delete.execute([place.id])? != 1 {
+                        return Err(missing(place.id));
+                    }
+                    count = count.saturating_sub(1);
+                }
+                continue;
+            };
+            let id = place.map_or(next_id, |place| place.id);
+            next_id += i64::from(place.is_none());
+            count += u64::from(place.is_none());
+            let (version, create_revision, epoch) = (entry.version, entry.create_revision, self.catalog.epoch(key));
+            let head = Head { key: key.as_bytes(), version, create_revision, epoch, expires: *expires };
+            let checksum = head.checksum(kept);
+            let (version, created) = (number(version)?, number(create_revision)?);
+            put.execute(params![id, &**key, version, created, epoch, time(*expires), checksum, &**kept])?;
+        }
+        write_revision(&self.connection, revision, count)
+    }
+
+    /// Notes where rows are that have become durable.
+    fn place(&mut self, rows: &Rows) {
+        for (key, row) in rows {
+            let before = match row {
+                Some(row) => {
+                    let bytes = row_bytes(key.as_bytes(), &row.kept);
+                    let place = Place { id: self.next_id, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
+                    self.live_bytes += u64::from(place.bytes);
+                    match self.places.get_mut(key) {
+                        Some(held) => Some(std::mem::replace(held, Place { id: held.id, ..place })),
+                        None => {
+                            self.next_id += 1;
+                            self.rows += 1;
+                            self.places.insert(key.clone(), place)
+                        }
+                    }
+                }
+                None => {
+                    let removed = self.places.remove(key);
+                    self.rows = self.rows.saturating_sub(u64::from(removed.is_some()));
+                    removed.iter().for_each(|place| self.walk.left(place.id));
+                    removed
+                }
+            };
+            self.live_bytes -= before.map_or(0, |place| u64::from(place.bytes));
+        }
+    }
+
+    /// Counts what the WAL has become longer by.
+    pub(super) fn wrote(&mut self, rows: usize, bytes: usize) {
+        let written = BATCH_OVERHEAD_BYTES + rows * ROW_OVERHEAD_BYTES + bytes;
+        self.unchecked_bytes = self.unchecked_bytes.saturating_add(written);
+    }
+
+    /// The next rows after this one, and what of them is still to be done.
+    fn slice(&self, after: i64) -> rusqlite::Result<Vec<Found>> {
+        let select = format!("SELECT {COLUMNS} FROM objects WHERE id > ?1 ORDER BY id LIMIT {SLICE_ROWS_MAX}");
+        let mut statement = self.connection.prepare_cached(&select)?;
+        let mut rows = statement.query([after])?;
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            let row = Found::read(row)?;
+            bytes += row.bytes();
+            found.push(row);
+            if bytes > SLICE_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A row is not where it was put.
+fn missing(id: i64) -> rusqlite::Error {
+    let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(corrupt, Some(format!("row {id} is not there")))
+}
+
+/// Whether the file could not be read, or not be understood.
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ};
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+        || matches!(extended, Some(SQLITE_IOERR_READ | SQLITE_IOERR_SHORT_READ | SQLITE_IOERR_CORRUPTFS))
 }
 
 impl Journal for Sqlite {
     fn write(&mut self, rows: &Rows, revision: u64) -> Result<(), JournalError> {
-        match self.write_rows(rows, revision) {
-            Ok(()) => {
-                let bytes = |entry: &Option<Entry>| entry.as_ref().map_or(0, |entry| entry.value.len());
-                let written: usize = rows.values().map(|entry| ROW_OVERHEAD_BYTES + bytes(entry)).sum();
-                self.unchecked_bytes = self.unchecked_bytes.saturating_add(BATCH_OVERHEAD_BYTES + written);
-                Ok(())
-            }
-            // Only writes report a full disk, syncs never do, so the commit is not on the disk.
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Err(self.undo(error)),
-            Err(error) => Err(JournalError::Lost(error.into())),
-        }
+        self.transact(|journal| journal.write_rows(rows, revision))?;
+        self.place(rows);
+        self.wrote(rows.len(), rows.values().flatten().map(|row| row.kept.len()).sum());
+        Ok(())
     }
 
-    fn tidy(&mut self) -> Result<(), JournalError> {
-        if self.unchecked_bytes < CHECKPOINT_BYTES {
-            return Ok(());
+    fn tidy(&mut self, is_idle: bool) -> Result<bool, JournalError> {
+        if self.freeze.is_on() {
+            if self.unchecked_bytes < WAL_BYTES_MAX {
+                return Ok(false);
+            }
+            tracing::warn!("a backup took too long: too much was written meanwhile");
+            self.freeze.end();
+        }
+        if self.is_wal_stale {
+            self.empty_wal()?;
+        }
+        let is_long = self.unchecked_bytes >= CHECKPOINT_BYTES;
+        let is_more = if is_long || is_idle { self.make_room()? } else { false };
+        let is_shorter = is_idle && !is_more && self.space.is_shorter;
+        if self.unchecked_bytes >= CHECKPOINT_BYTES || is_shorter {
+            self.unchecked_bytes = 0;
+            self.space.is_shorter = false;
+            file::checkpoint(&self.connection).map_err(|error| self.checkpoint_failed(error))?;
+        }
+        Ok(is_more)
+    }
+
+    fn reseal(&mut self, after: i64) -> Result<Slice, JournalError> {
+        let found = self.slice(after).map_err(|error| self.failed(error))?;
+        let mut slice = Slice { last: found.last().map(|row| row.id), ..Slice::default() };
+        let mut anew = Vec::new();
+        for row in &found {
+            // A checksum made anew would hide the damage.
+            let (State::Whole, Some(key)) = (row.state, row.name()) else { continue };
+            match self.sealing.open(&key, &row.value) {
+                Ok(Opened { is_stale: false, .. }) => {}
+                Ok(Opened { plain, .. }) => match self.sealing.seal(&key, &plain) {
+                    Ok(kept) => anew.push((row, kept)),
+                    Err(error) => {
+                        tracing::warn!(%key, %error, "a value cannot be sealed anew");
+                        slice.unopened += 1;
+                    }
+                },
+                Err(_) => slice.unopened += 1,
+            }
+        }
+        if !anew.is_empty() {
+            if self.wipe_free_pages()? {
+                return Ok(Slice { last: Some(after), ..Slice::default() });
+            }
+            self.replace_values(&anew)?;
+            slice.rewritten = anew.len();
+        }
+        if slice.last.is_none() {
+            self.end_wipe().map_err(|error| self.failed(error))?;
+            self.is_wal_stale = true;
+            if !self.freeze.is_on() {
+                self.empty_wal()?;
+            }
+        }
+        Ok(slice)
+    }
+
+    fn freeze(&mut self) -> Result<Result<Frozen, FreezeError>, JournalError> {
+        if self.freeze.is_on() {
+            return Ok(Err(FreezeError::Busy));
         }
         self.unchecked_bytes = 0;
-        match checkpoint(&self.connection) {
-            Ok(()) => Ok(()),
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Err(JournalError::Full(error)),
-            Err(error) => Err(JournalError::Lost(error.into())),
+        file::checkpoint(&self.connection).map_err(|error| self.checkpoint_failed(error))?;
+        let begun = self.freeze.begin(&self.directory.store_file());
+        Ok(begun.map_err(|source| FreezeError::Failed { source: source.into() }))
+    }
+
+    fn verify(&mut self, step: Step, known: &Known<'_>) -> Result<Compared, JournalError> {
+        self.compare(step, known)
+    }
+}
+
+impl Sqlite {
+    /// Moves the WAL into the file and cuts it to nothing.
+    fn empty_wal(&mut self) -> Result<(), JournalError> {
+        self.unchecked_bytes = 0;
+        self.connection
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+            .map_err(|error| self.checkpoint_failed(error))?;
+        self.is_wal_stale = false;
+        Ok(())
+    }
+
+    /// Writes values anew in their rows. What was there is overwritten too ([`Wipe`]), for it was readable with fewer or older keys.
+    fn replace_values(&mut self, anew: &[(&Found, bytes::Bytes)]) -> Result<(), JournalError> {
+        self.transact(|journal| {
+            let mut update =
+                journal.connection.prepare_cached("UPDATE objects SET checksum = ?2, value = ?3 WHERE id = ?1")?;
+            for (row, kept) in anew {
+                update.execute(params![row.id, row.head().checksum(kept), &**kept])?;
+            }
+            Ok(())
+        })?;
+        for (row, kept) in anew {
+            if let Some(place) = row.name().and_then(|key| self.places.get_mut(&key)).filter(|held| held.id == row.id) {
+                let bytes = u32::try_from(row_bytes(&row.key, kept)).unwrap_or(u32::MAX);
+                self.live_bytes = self.live_bytes + u64::from(bytes) - u64::from(place.bytes);
+                place.bytes = bytes;
+            }
         }
+        self.wrote(anew.len(), anew.iter().map(|(_, kept)| kept.len()).sum());
+        Ok(())
     }
-}
-
-/// Moves the WAL into the database file; with no other reader all of it moves, and anything else is an error.
-fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    let (frames, moved): (i64, i64) =
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))?;
-    if frames == moved {
-        return Ok(());
-    }
-    let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-    Err(rusqlite::Error::SqliteFailure(busy, Some(format!("{moved} of {frames} frames of the WAL were moved"))))
-}
-
-/// SQLite's integers are signed; a revision beyond them would take millions of years.
-fn number(revision: u64) -> rusqlite::Result<i64> {
-    i64::try_from(revision).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-pub(super) fn failed<E: Into<Source>>(file: &Path, action: &'static str) -> impl Fn(E) -> OpenError {
-    move |source| OpenError::FileFailed { file: file.to_path_buf(), action, source: source.into() }
-}
-
-/// Makes an empty store under another name first, so that `store.db` is there completely or not at all.
-fn create(directory: &Directory) -> Result<(), Source> {
-    let new = directory.new_store_file();
-    // Whatever is left of an attempt that did not get to the end holds nothing.
-    for left in [new.clone(), new.with_extension("new-journal"), new.with_extension("new-wal")] {
-        match std::fs::remove_file(left) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-    }
-    OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
-    let connection = connect(&new)?;
-    // The syncs are ours, below: one of the file, one of its name. A start has 100 ms for everything.
-    connection.execute_batch(&format!(
-        "PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;
-         BEGIN IMMEDIATE;
-         PRAGMA application_id = {APPLICATION_ID};
-         CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-         INSERT INTO meta VALUES ('format', {FORMAT}), ('revision', {FIRST_REVISION});
-         CREATE TABLE objects (
-             key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, create_revision INTEGER NOT NULL, value BLOB NOT NULL,
-             epoch INTEGER NOT NULL DEFAULT 0
-         ) STRICT;
-         COMMIT;
-         PRAGMA journal_mode = WAL;"
-    ))?;
-    connection.close().map_err(|(_, error)| error)?;
-    File::open(&new)?.sync_all()?;
-    std::fs::rename(&new, directory.store_file())?;
-    directory.sync()?;
-    Ok(())
-}
-
-fn connect(file: &Path) -> rusqlite::Result<Connection> {
-    // One thread owns the connection, so SQLite needs no mutex.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(file, flags)?;
-    // Nobody else may change rows under our memory, and the WAL's index needs no shared file.
-    connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;")?;
-    Ok(connection)
-}
-
-/// Refuses what is not ours or newer than we know, before anything is written; gives the format.
-fn check_format(connection: &Connection, directory: &Directory) -> Result<u64, OpenError> {
-    let file = directory.store_file();
-    let not_a_store = || OpenError::NotAStore { file: file.clone() };
-    let application: i64 = match connection.pragma_query_value(None, "application_id", |row| row.get(0)) {
-        Ok(application) => application,
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => return Err(not_a_store()),
-        Err(error) => return Err(failed(&file, "read")(error)),
-    };
-    if application != APPLICATION_ID {
-        return Err(not_a_store());
-    }
-    let found = read_meta(connection, directory, "format")?;
-    match found {
-        1..=FORMAT => Ok(found),
-        _ if found > FORMAT => {
-            Err(OpenError::NewerFormat { directory: directory.path().to_path_buf(), found, supported: FORMAT })
-        }
-        _ => Err(OpenError::Damaged { file, detail: format!("format {found} has never existed") }),
-    }
-}
-
-/// Brings an older file to the present format, all or nothing. Format 2 says of each value in which epoch it was written.
-fn upgrade(connection: &Connection, found: u64) -> rusqlite::Result<()> {
-    if found == FORMAT {
-        return Ok(());
-    }
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE;
-         ALTER TABLE objects ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
-         UPDATE meta SET value = {FORMAT} WHERE name = 'format';
-         COMMIT;"
-    ))
-}
-
-pub(super) fn read_meta(connection: &Connection, directory: &Directory, name: &str) -> Result<u64, OpenError> {
-    let file = directory.store_file();
-    let value: i64 = connection
-        .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
-        .map_err(failed(&file, "read"))?;
-    u64::try_from(value).map_err(|_| OpenError::Damaged { file, detail: format!("its {name} is {value}") })
-}
-
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cell_size_check = ON;
-         PRAGMA secure_delete = FAST; PRAGMA temp_store = MEMORY; PRAGMA cache_size = {CACHE_KIB};"
-    ))?;
-    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(rusqlite::Error::InvalidParameterName(format!("journal_mode is {mode}, not wal")));
-    }
-    // What the last process left in the WAL goes to the database now, so that the WAL begins empty.
-    checkpoint(connection)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::{Index, Opaque};
+    use std::path::Path;
 
-    fn open(directory: &Path) -> (Sqlite, Snapshot) {
-        let catalog: Arc<dyn Catalog> = Arc::new(Opaque);
-        Sqlite::open(Directory::acquire(directory).unwrap(), &catalog, &Arc::new(Budget::new(0))).unwrap()
+    use bytes::Bytes;
+
+    use super::{
+        super::{
+            clock::SystemClock,
+            file::{APPLICATION_ID, FIRST_REVISION},
+        },
+        *,
+    };
+    use crate::{Entry, Index, Opaque, Unsealed};
+
+    fn open(directory: &Path) -> (Sqlite, Loaded) {
+        let (catalog, sealing): (Arc<dyn Catalog>, Arc<dyn Sealing>) = (Arc::new(Opaque), Arc::new(Unsealed));
+        let (clock, budget) = (SystemClock::default(), Arc::new(Budget::new(0)));
+        Sqlite::open(Directory::acquire(directory).unwrap(), &catalog, &sealing, &clock, &budget).unwrap()
     }
 
     fn rows(name: &str, version: u64, bytes: usize) -> Rows {
-        let value = vec![b'x'; bytes].into();
-        let entry = Entry::new(version, version, value, Index::default(), &Arc::new(Budget::new(0)));
-        Rows::from([(name.into(), Some(entry))])
+        let kept = Bytes::from(vec![b'x'; bytes]);
+        let entry = Entry::new(version, version, kept.clone(), Index::default(), &Arc::new(Budget::new(0)));
+        Rows::from([(name.into(), Some(Row { entry, kept, expires: None }))])
     }
 
     #[test]
     fn rows_come_back() {
         let directory = tempfile::tempdir().unwrap();
         let (mut journal, loaded) = open(directory.path());
-        assert_eq!((loaded.revision(), loaded.len()), (FIRST_REVISION, 0));
+        assert_eq!((loaded.snapshot.revision(), loaded.snapshot.len()), (FIRST_REVISION, 0));
         journal.write(&rows("/registry/a", 2, 10), 2).unwrap();
         journal.write(&rows("/registry/b", 3, 0), 3).unwrap();
         journal.write(&rows("/registry/b", 4, 20), 4).unwrap();
-        journal.write(&Rows::from([("/registry/a".into(), None)]), 5).unwrap();
+        journal.write(&Rows::from([("/registry/a".into(), None), ("/registry/c".into(), None)]), 5).unwrap();
+        let live_bytes = journal.live_bytes;
+        assert_eq!((journal.next_id, journal.places.len()), (3, 1));
         drop(journal);
-        let (_journal, loaded) = open(directory.path());
-        let entry = loaded.get("/registry/b").unwrap();
-        assert_eq!((loaded.revision(), loaded.len()), (5, 1));
+        let (journal, Loaded { snapshot, damaged, .. }) = open(directory.path());
+        let entry = snapshot.get("/registry/b").unwrap();
+        assert_eq!((snapshot.revision(), snapshot.len(), damaged.len()), (5, 1, 0));
         assert_eq!((entry.version, entry.value.len()), (4, 20));
+        assert_eq!((journal.next_id, journal.live_bytes), (3, live_bytes));
     }
 
     /// Room that runs out leaves the file as it was, and what fits still passes.
@@ -314,9 +463,9 @@ mod tests {
         assert!(journal.connection.is_autocommit());
         journal.write(&rows("/registry/c", 3, 20), 3).unwrap();
         drop(journal);
-        let (_journal, loaded) = open(directory.path());
-        let sizes: Vec<_> = loaded.range("", None).map(|(key, entry)| (&**key, entry.value.len())).collect();
-        assert_eq!((loaded.revision(), sizes), (3, vec![("/registry/a", 10), ("/registry/c", 20)]));
+        let (_journal, Loaded { snapshot, .. }) = open(directory.path());
+        let sizes: Vec<_> = snapshot.range("", None).map(|(key, entry)| (&**key, entry.value.len())).collect();
+        assert_eq!((snapshot.revision(), sizes), (3, vec![("/registry/a", 10), ("/registry/c", 20)]));
     }
 
     /// The settings that durability rests on.
@@ -339,10 +488,34 @@ mod tests {
         check("wal_autocheckpoint", "0");
         check("application_id", &APPLICATION_ID.to_string());
         check("secure_delete", "2");
+        check("auto_vacuum", "2");
     }
 
     /// The flags that `.cargo/config.toml` gives to the build of SQLite have arrived. Whether it calls `fdatasync` cannot be
     /// asked, but it is told in the same breath as this.
+    #[test]
+    fn the_file_stays_for_whoever_reads_it_until_too_much_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(directory.path());
+        journal.write(&rows("/registry/a", 2, 10), 2).unwrap();
+        let file = directory.path().join("store.db");
+        let frozen = journal.freeze().unwrap().unwrap();
+        let content = std::fs::read(&file).unwrap();
+        assert_eq!(content.len() as u64, frozen.size());
+        journal.write(&rows("/registry/a", 3, 100), 3).unwrap();
+        journal.unchecked_bytes = CHECKPOINT_BYTES;
+        // Neither what is written nor what is sealed anew is moved into it.
+        assert!(!journal.tidy(true).unwrap());
+        assert_eq!(journal.reseal(i64::MAX).unwrap().last, None);
+        assert!(frozen.is_whole() && journal.is_wal_stale && std::fs::read(&file).unwrap() == content);
+        assert!(matches!(journal.freeze().unwrap(), Err(FreezeError::Busy)));
+        journal.unchecked_bytes = WAL_BYTES_MAX;
+        journal.tidy(false).unwrap();
+        assert!(!frozen.is_whole() && !journal.is_wal_stale && std::fs::read(&file).unwrap() != content);
+        assert_eq!(directory.path().join("store.db-wal").metadata().unwrap().len(), 0);
+        assert!(journal.freeze().unwrap().unwrap().is_whole());
+    }
+
     #[test]
     fn sqlite_is_built_as_told() {
         let connection = Connection::open_in_memory().unwrap();

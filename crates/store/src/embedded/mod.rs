@@ -1,8 +1,18 @@
 //! The embedded engine: every entry in memory, made durable by SQLite.
 //!
 //! - `directory`: one process owns the directory (0700) through a lock on `lock`; files are 0600.
-//! - `journal`: the SQLite file, one row an entry, WAL with `synchronous=FULL`; it says which failures can be undone.
-//! - `load`: reads the file into memory when it is opened.
+//! - `disk`: what its files are on.
+//! - `file`: the SQLite file: making it, opening it, and bringing older formats to the present one.
+//! - `wal`: looks at what the last process left in the WAL before SQLite does.
+//! - `row`: one entry in it, with a checksum.
+//! - `journal`: writes rows, WAL with `synchronous=FULL`; it says which failures can be undone.
+//! - `space`: gives room back, and packs pages that have become too empty.
+//! - `load`: reads the file into memory when it is opened. What is damaged or cannot be opened is an error of its object alone.
+//! - `backup`: the file as it was at one commit, while the store is in use.
+//! - `import`: the whole content of a file, out of it and into a new one.
+//! - `check`: looks at a store that nobody has open, and removes damaged rows from it.
+//! - `verify`: compares the file with memory while it is served, and heals rows.
+//! - `clock`: what time it is, and which entries have lived long enough.
 //! - `committer`: one thread orders commits, checks them against memory, gives each its revision, makes a batch
 //!   durable with one sync, publishes it, and only then answers. A failed sync ends the process, because nobody can
 //!   tell what the disk holds afterwards.
@@ -11,34 +21,65 @@
 //! is written in the transaction of its batch, and a revision is told to nobody before that transaction is durable;
 //! so after a restart every new revision exceeds everything that was ever handed out.
 
+mod backup;
+mod check;
+mod clock;
 mod committer;
 mod directory;
+mod disk;
+mod file;
+mod import;
 mod journal;
 mod load;
+mod row;
+mod space;
+mod verify;
+mod wal;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+pub use self::{
+    backup::{FreezeError, Frozen, freeze},
+    check::{Repaired, Report, check, check_file, repair},
+    clock::{Clock, SystemClock},
+    directory::Lock,
+    import::{Prepared, Restored, prepare, read, read_file, require_none, restore},
+    load::{Damage, Damaged},
+    wal::LogRepaired,
+};
+#[doc(hidden)]
+pub use self::{
+    check::{check_on, repair_on},
+    disk::{Disk, SystemDisk},
+};
 use self::{
+    clock::{Deadlines, left},
     committer::{Committer, Message, Queued},
-    directory::Directory,
+    directory::{Directory, STORE_FILE},
     journal::Sqlite,
+    load::{Loaded, Unopened},
 };
 use crate::{
-    Budget, Catalog, Change, Commit, CommitError, Committed, Engine, Index, Interest, Limits, Newest, Opaque,
-    Operation, Snapshot, Stats, SubscribeError, Subscription, Volume,
+    Budget, Catalog, Change, Commit, CommitError, Committed, Engine, Footprint, Index, Interest, Limits, Newest,
+    Opaque, Operation, ReadError, Resealed, Sealing, Snapshot, Stats, SubscribeError, Subscription, Unsealed, Verified,
+    Volume,
     budget::LIMIT_BYTES_DEFAULT,
     engine::{BoxFuture, OPERATIONS_MAX, Source},
     memory::{Memory, RING_LIMITS},
 };
 
 /// Format of the file; a release that changes it migrates older ones and refuses newer ones.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 /// Largest value: upstream's request body limit (3 MiB) and what defaults and managed fields may add to it.
 pub const VALUE_BYTES_MAX: usize = 4 << 20;
 /// Largest commit: an object of the largest size and what belongs to it.
@@ -51,6 +92,14 @@ pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 pub const BATCH_COMMITS_MAX: usize = 1024;
 /// Bytes of commits made durable with one sync; the last one may go beyond.
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
+/// Entries that are removed in one commit because they have lived long enough.
+pub const EXPIRED_AT_ONCE: usize = 256;
+/// When it is tried again to remove an entry whose row could not be reached.
+const EXPIRED_AGAIN: Duration = Duration::from_secs(600);
+/// How often the committer looks what time it is when nobody writes.
+const TICK: Duration = Duration::from_secs(1);
+/// Sealed values that are opened in one go, between batches.
+const REOPENED_AT_ONCE: usize = 256;
 
 /// What one commit may carry.
 pub const LIMITS: Limits =
@@ -65,6 +114,13 @@ pub struct Options {
     pub directory: PathBuf,
     /// What is known of keys and values.
     pub catalog: Arc<dyn Catalog>,
+    /// How values are kept in the file.
+    pub sealing: Arc<dyn Sealing>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What the files are on.
+    #[doc(hidden)]
+    pub disk: Arc<dyn Disk>,
     /// Bytes of memory that stored objects, what is made of them, and history may take.
     pub memory_bytes_max: usize,
     /// Called when durability is lost. Only tests let it return: the engine is then closed.
@@ -72,11 +128,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The directory; values are opaque, memory has its default limit, and a failure ends the process.
+    /// The directory; values are opaque and not sealed, memory has its default limit, and a failure ends the process.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Options {
             directory: directory.into(),
             catalog: Arc::new(Opaque),
+            sealing: Arc::new(Unsealed),
+            clock: Arc::new(SystemClock::default()),
+            disk: Arc::new(SystemDisk),
             memory_bytes_max: LIMIT_BYTES_DEFAULT,
             on_failure: Box::new(end_process),
         }
@@ -116,18 +175,58 @@ pub enum OpenError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is none.
+    #[error("there is no store at {file:?}")]
+    NoStore {
+        /// Where it would be.
+        file: PathBuf,
+    },
+    /// There is one where a new one was to be made.
+    #[error("there is a store already, {file:?}: move the directory that it is in away first")]
+    StoreThere {
+        /// A file of it.
+        file: PathBuf,
+    },
+    /// An older release wrote it, and it cannot be moved as it is.
+    #[error(
+        "the store file {file:?} has format {found}: start the server on it once, which brings it to format {FORMAT}"
+    )]
+    OlderFormat {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: u64,
+    },
     /// A newer release wrote it. Nothing was changed.
     #[error(
-        "the store in {directory:?} has format {found}, this program reads formats up to {supported}: \
+        "the store file {file:?} has format {found}, this program reads formats up to {supported}: \
          use the release that wrote it, or a newer one"
     )]
     NewerFormat {
-        /// The directory.
-        directory: PathBuf,
+        /// The file.
+        file: PathBuf,
         /// The format of the file.
         found: u64,
         /// The newest format this program knows.
         supported: u64,
+    },
+    /// There would be no revisions left.
+    #[error("revision {revision} cannot be raised by {raised_by} (--bump-revision): {max} is the highest")]
+    RaisedTooFar {
+        /// The revision.
+        revision: u64,
+        /// By how much it was to be raised.
+        raised_by: u64,
+        /// What it may become.
+        max: u64,
+    },
+    /// The file is that of a store in use, or of one that was killed: its newest commits are in another file.
+    #[error("{file:?} is not all of its store: {wal:?} belongs to it. Name the data directory, or make a backup")]
+    HasWal {
+        /// The file.
+        file: PathBuf,
+        /// Where the newest commits are.
+        wal: PathBuf,
     },
     /// The file is a database, but not one of ours.
     #[error("{file:?} is not a store of this program")]
@@ -169,23 +268,94 @@ pub struct Embedded {
     queue_bytes: Arc<Semaphore>,
     committer: Mutex<Option<JoinHandle<()>>>,
     directory: PathBuf,
+    sealing: Arc<dyn Sealing>,
+    /// What could not be opened when it came into memory, and may be later.
+    unopened: Mutex<Vec<Unopened>>,
+    damaged: Vec<Damaged>,
+    /// One comparison with memory at a time.
+    verifying: tokio::sync::Mutex<()>,
+    /// Bytes of the file that were free when the committer last looked.
+    free_bytes: Arc<AtomicU64>,
+    ticker: Option<Ticker>,
+}
+
+/// Tells the committer that time passes. Dropping it ends it.
+struct Ticker {
+    end: Option<std::sync::mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(queue: mpsc::WeakSender<Message>) -> Result<Ticker, OpenError> {
+        let (end, ended) = std::sync::mpsc::channel();
+        let tick = move || {
+            while ended.recv_timeout(TICK) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                // A queue that is full needs no tick.
+                let Some(queue) = queue.upgrade() else { return };
+                let _ = queue.try_send(Message::Tick(None));
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-ticker".to_owned())
+            .spawn(tick)
+            .map_err(|source| OpenError::ThreadFailed { source })?;
+        Ok(Ticker { end: Some(end), thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.end = None;
+        if let Some(thread) = self.thread.take() {
+            // It has nothing that could panic.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Embedded {
     /// Opens the store, making it when there is none, and reads all entries. Blocks: a few milliseconds for an empty
     /// one, beyond that as long as reading the file takes.
     pub fn open(options: Options) -> Result<Embedded, OpenError> {
-        let directory = Directory::acquire(&options.directory)?;
+        let directory = Directory::acquire_on(Arc::clone(&options.disk), &options.directory)?;
         let budget = Arc::new(Budget::new(options.memory_bytes_max));
-        let (journal, loaded) = Sqlite::open(directory, &options.catalog, &budget)?;
+        let (journal, loaded) = Sqlite::open(directory, &options.catalog, &options.sealing, &*options.clock, &budget)?;
+        let Loaded { snapshot, expiring, damaged, unopened, .. } = loaded;
         let catalog = Arc::clone(&options.catalog);
-        let memory = Memory::new(loaded, RING_LIMITS, catalog, budget);
-        Embedded::start(options, memory, journal)
+        let (wall, elapsed) = (options.clock.wall(), options.clock.elapsed());
+        let mut deadlines = Deadlines::default();
+        for (key, expires) in &expiring {
+            deadlines.set(key, Some(elapsed + left(*expires, wall, catalog.lifetime(key))));
+        }
+        let memory = Memory::new(snapshot, RING_LIMITS, catalog, budget);
+        let free_bytes = Arc::clone(&journal.space.free_bytes);
+        let mut engine = Embedded::start(options, memory, journal, deadlines)?;
+        engine.free_bytes = free_bytes;
+        engine.unopened = Mutex::new(unopened);
+        engine.damaged = damaged;
+        engine.ticker = engine.queue.as_ref().map(|queue| Ticker::start(queue.downgrade())).transpose()?;
+        Ok(engine)
     }
 
-    fn start<J: journal::Journal>(options: Options, memory: Arc<Memory>, journal: J) -> Result<Embedded, OpenError> {
+    fn start<J: journal::Journal>(
+        options: Options,
+        memory: Arc<Memory>,
+        journal: J,
+        deadlines: Deadlines,
+    ) -> Result<Embedded, OpenError> {
         let (queue, queued) = mpsc::channel(QUEUE_COMMITS_MAX);
-        let committer = Committer::new(memory.clone(), journal, queued, options.on_failure);
+        let Options { directory, sealing, clock, on_failure, .. } = options;
+        let (memory_of_committer, sealing_of_committer) = (Arc::clone(&memory), Arc::clone(&sealing));
+        let committer = Committer {
+            memory: memory_of_committer,
+            sealing: sealing_of_committer,
+            clock,
+            deadlines,
+            expired_at_once: EXPIRED_AT_ONCE,
+            journal,
+            queue: queued,
+            on_failure,
+        };
         let committer = std::thread::Builder::new()
             .name("store-committer".to_string())
             .spawn(move || committer.run())
@@ -195,13 +365,92 @@ impl Embedded {
             queue: Some(queue),
             queue_bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             committer: Mutex::new(Some(committer)),
-            directory: options.directory,
+            directory,
+            sealing,
+            unopened: Mutex::default(),
+            damaged: Vec::new(),
+            verifying: tokio::sync::Mutex::default(),
+            free_bytes: Arc::default(),
+            ticker: None,
         })
     }
 
     /// The store's directory.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Rows that were not as they had been written when the store was opened. Their objects cannot be read until they are written
+    /// again or removed.
+    pub fn damaged(&self) -> &[Damaged] {
+        &self.damaged
+    }
+
+    /// Does what is due now: removes what has lived long enough, and gives room back. It happens by itself, a second later at most.
+    pub async fn maintain(&self) -> Result<(), ReadError> {
+        let (answer, done) = oneshot::channel();
+        self.tell(Message::Tick(Some(answer))).await?;
+        done.await.map_err(|_| ReadError::Closed)
+    }
+
+    /// The file as it is at one commit, for a backup. Commits go on meanwhile.
+    pub async fn freeze(&self) -> Result<Frozen, FreezeError> {
+        let (answer, frozen) = oneshot::channel();
+        self.tell(Message::Freeze(answer)).await.map_err(|_| FreezeError::Closed)?;
+        frozen.await.map_err(|_| FreezeError::Closed)?
+    }
+
+    /// Tells the committer, behind the commits that wait.
+    async fn tell(&self, message: Message) -> Result<(), ReadError> {
+        let queue = self.queue.as_ref().ok_or(ReadError::Closed)?;
+        queue.send(message).await.map_err(|_| ReadError::Closed)
+    }
+
+    fn unopened(&self) -> std::sync::MutexGuard<'_, Vec<Unopened>> {
+        self.unopened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn reopen_all(&self) -> Result<usize, ReadError> {
+        // A wait that is given up must lose nothing.
+        let before = self.unopened().clone();
+        let mut still = Vec::new();
+        for some in before.chunks(REOPENED_AT_ONCE) {
+            let mut worth_it = Vec::new();
+            let snapshot = self.memory.snapshot();
+            for one in some {
+                match snapshot.get(&one.key).filter(|entry| entry.version == one.version) {
+                    Some(entry) if self.can_be_opened(&one.key, &entry.value).await => worth_it.push(one.clone()),
+                    Some(_) => still.push(one.clone()),
+                    None => {}
+                }
+            }
+            let (answer, left) = oneshot::channel();
+            self.tell(Message::Reopen(worth_it, answer)).await?;
+            still.append(&mut left.await.map_err(|_| ReadError::Closed)?);
+        }
+        let count = still.len();
+        *self.unopened() = still;
+        Ok(count)
+    }
+
+    /// Whether opening is worth a try; what it needs is fetched here, where nobody waits for it.
+    async fn can_be_opened(&self, key: &str, kept: &bytes::Bytes) -> bool {
+        self.sealing.open(key, kept).is_ok() || self.sealing.fetch(key, kept).await
+    }
+
+    async fn reseal_all(&self) -> Result<Resealed, ReadError> {
+        let (mut after, mut resealed) = (i64::MIN, Resealed::default());
+        loop {
+            let (answer, slice) = oneshot::channel();
+            self.tell(Message::Reseal(after, answer)).await?;
+            let slice = slice.await.map_err(|_| ReadError::Closed)??;
+            resealed.rewritten += slice.rewritten;
+            resealed.unopened += slice.unopened;
+            match slice.last {
+                Some(last) => after = last,
+                None => return Ok(resealed),
+            }
+        }
     }
 
     async fn commit_queued(&self, commit: Commit) -> Result<Committed, CommitError> {
@@ -274,6 +523,30 @@ impl Engine for Embedded {
         self.memory.volume(prefix)
     }
 
+    fn footprint(&self) -> Footprint {
+        let file = self.directory.join(STORE_FILE);
+        // Looked at from outside: whoever opened the file and closed it would take SQLite's locks away.
+        let bytes = |file: &Path| std::fs::metadata(file).ok().map(|metadata| metadata.len());
+        Footprint {
+            file_bytes: bytes(&file),
+            free_bytes: Some(self.free_bytes.load(Ordering::Relaxed)),
+            log_bytes: bytes(&file.with_extension("db-wal")).or(Some(0)),
+            compactions: 0,
+        }
+    }
+
+    fn reopen(&self) -> BoxFuture<'_, Result<usize, ReadError>> {
+        Box::pin(self.reopen_all())
+    }
+
+    fn reseal(&self) -> BoxFuture<'_, Result<Resealed, ReadError>> {
+        Box::pin(self.reseal_all())
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Verified, ReadError>> {
+        Box::pin(self.verify_all())
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.close_queue())
     }
@@ -281,6 +554,7 @@ impl Engine for Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
+        self.ticker = None;
         self.queue = None;
         let committer = self.committer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(committer) = committer

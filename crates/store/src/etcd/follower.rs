@@ -1,93 +1,90 @@
 //! Keeps memory equal to etcd: a full list at one revision, then the watch stream from there on.
 //!
 //! All keys are watched, not only ours, so that every revision of etcd arrives as an event and memory knows how far
-//! it is without asking for progress (which etcd before 3.4.25 may answer too early). Nothing is published from
-//! anywhere else, so what subscribers see is what etcd ordered.
+//! it is without asking for progress (which etcd before 3.4.25 may answer too early), and a revision that did not arrive is
+//! noticed by the next one. Nothing is published from anywhere else, so what subscribers see is what etcd ordered.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use imbl::OrdMap;
-use tokio::sync::watch;
-use tonic::{Code, Status};
+use tokio::sync::{mpsc, oneshot, watch};
+use tonic::Status;
 
 use super::{
     link::Link,
-    wire::{ALL_KEYS, Event, EventType, KeyValue, RangeRequest, WatchCreateRequest, WatchRequest},
+    pages::Pages,
+    reading::Reading,
+    wire::{ALL_KEYS, Event, EventType, WatchCreateRequest, WatchRequest},
 };
 use crate::{
-    Budget, Catalog, Entry, Key,
-    engine::KEY_PREFIX,
+    Entry, Key,
     memory::{Draft, Memory},
+    sealing::Opening,
 };
 
-/// Entries asked for at once; halved while the answer is too large.
-const PAGE_ENTRIES: i64 = 500;
 /// Pause before a lost watch is opened again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// Events of one commit, as another client may make it: etcd's `--max-txn-ops` can be raised, but not without end.
 const COMMIT_EVENTS_MAX: usize = 65_536;
 
-/// Everything under [`KEY_PREFIX`] at one revision.
+/// All keys of the cluster at one revision.
 pub(super) struct Listed {
     pub(super) revision: u64,
     pub(super) entries: OrdMap<Key, Entry>,
 }
 
 /// Lists in pages, all of them at the revision of the first.
-pub(super) async fn list(link: &Link, catalog: &Arc<dyn Catalog>, budget: &Arc<Budget>) -> Result<Listed, Status> {
+pub(super) async fn list(link: &Link, reading: &Reading) -> Result<Listed, Status> {
     let mut entries = OrdMap::new();
-    let mut revision = 0;
-    let mut limit = PAGE_ENTRIES;
-    let mut start = Bytes::from_static(KEY_PREFIX.as_bytes());
-    loop {
-        let range_end = prefix_end(KEY_PREFIX);
-        let request = RangeRequest { key: start.clone(), range_end, limit, revision, count_only: false };
-        let page = match link.range(request).await {
-            Ok(page) => page,
-            Err(status) if status.code() == Code::OutOfRange && limit > 1 && !is_compacted(&status) => {
-                limit /= 2;
-                continue;
-            }
-            Err(status) => return Err(status),
-        };
-        if revision == 0 {
-            revision = page.header.map_or(0, |header| header.revision);
-        }
-        let last = page.kvs.last().map(|kv| kv.key.clone());
+    let (mut pages, mut opening) = (Pages::at(0), Opening::default());
+    while let Some(page) = pages.next(link).await? {
         for kv in page.kvs {
-            if let Some((key, entry)) = read(kv, catalog, budget) {
+            if let Some((key, entry)) = reading.entry(kv, &mut opening).await {
                 entries.insert(key, entry);
             }
         }
-        match last {
-            Some(last) if page.more => start = [&last, &b"\0"[..]].concat().into(),
-            _ => return Ok(Listed { revision: number(revision), entries }),
-        }
     }
+    Ok(Listed { revision: number(pages.revision), entries })
 }
 
 /// Follows etcd until told to stop: reconnects where it was, and lists again when etcd has compacted that away.
-pub(super) async fn follow(link: Link, memory: Arc<Memory>, mut stop: watch::Receiver<bool>) {
+pub(super) async fn follow(
+    link: Link,
+    memory: Arc<Memory>,
+    reading: Reading,
+    mut asked: mpsc::Receiver<Asked>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut is_to_list = false;
     loop {
-        let end = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
-            end = follow_once(&link, &memory) => end,
-        };
-        match end {
-            FollowEnd::Compacted { compacted } => {
-                tracing::warn!(at = memory.snapshot().revision(), compacted, "etcd compacted, listing again");
-                match list(&link, memory.catalog(), memory.budget()).await {
-                    Ok(Listed { revision, entries }) => {
-                        let mut draft = memory.draft();
-                        draft.replace(revision, entries);
-                        memory.wake(memory.publish(draft));
-                        continue;
-                    }
-                    Err(error) => tracing::warn!(%error, "etcd list failed"),
+        if !is_to_list {
+            let end = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                end = follow_once(&link, &memory, &reading, &mut asked) => end,
+            };
+            is_to_list = !matches!(end, FollowEnd::Failed(_));
+            let at = memory.snapshot().revision();
+            match end {
+                FollowEnd::ToList => tracing::error!(at, "memory is not what etcd holds, listing again"),
+                FollowEnd::LeftOut { revision } => {
+                    tracing::error!(at, revision, "etcd left out what came between, listing again");
                 }
+                FollowEnd::Compacted { compacted } => tracing::warn!(at, compacted, "etcd compacted, listing again"),
+                FollowEnd::Failed(error) => tracing::warn!(%error, "etcd watch lost"),
             }
-            FollowEnd::Failed(error) => tracing::warn!(%error, "etcd watch lost"),
+        }
+        if is_to_list {
+            match list(&link, &reading).await {
+                Ok(Listed { revision, entries }) => {
+                    let mut draft = memory.draft();
+                    draft.replace(revision, entries);
+                    memory.wake(memory.publish(draft));
+                    is_to_list = false;
+                    continue;
+                }
+                Err(error) => tracing::warn!(%error, "etcd list failed"),
+            }
         }
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
@@ -97,41 +94,80 @@ pub(super) async fn follow(link: Link, memory: Arc<Memory>, mut stop: watch::Rec
     memory.close();
 }
 
+/// What somebody wants of the one who writes memory.
+pub(super) enum Asked {
+    /// To open what could not be opened, and to know how many entries still are not.
+    Reopen(oneshot::Sender<usize>),
+    /// To list again: memory is not what etcd holds.
+    List,
+}
+
 /// Why one watch ended.
 enum FollowEnd {
-    Compacted { compacted: i64 },
+    ToList,
+    Compacted {
+        compacted: i64,
+    },
+    /// Every revision of etcd is a change of some key, and of one in between nothing came.
+    LeftOut {
+        revision: u64,
+    },
     Failed(Status),
 }
 
-async fn follow_once(link: &Link, memory: &Memory) -> FollowEnd {
-    match follow_stream(link, memory).await {
-        Ok(end) => end,
-        Err(status) => FollowEnd::Failed(status),
+impl From<Status> for FollowEnd {
+    fn from(status: Status) -> Self {
+        FollowEnd::Failed(status)
     }
 }
 
-async fn follow_stream(link: &Link, memory: &Memory) -> Result<FollowEnd, Status> {
+async fn follow_once(link: &Link, memory: &Memory, reading: &Reading, asked: &mut mpsc::Receiver<Asked>) -> FollowEnd {
+    match follow_stream(link, memory, reading, asked).await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    }
+}
+
+async fn follow_stream(
+    link: &Link,
+    memory: &Memory,
+    reading: &Reading,
+    asked: &mut mpsc::Receiver<Asked>,
+) -> Result<Infallible, FollowEnd> {
     let begin = memory.snapshot().revision();
+    // From the revision on that memory has already, not from the one behind it: a watch that begins at the very revision to which is
+    // compacted is told of no delete there by an etcd of before September 2024, which drops its tombstone.
     let create_request = WatchCreateRequest {
         key: Bytes::from_static(ALL_KEYS),
         range_end: Bytes::from_static(ALL_KEYS),
-        start_revision: signed(begin.saturating_add(1)),
+        start_revision: signed(begin.max(1)),
         fragment: true,
     };
     let mut watch = link.watch(WatchRequest { create_request: Some(create_request) }).await?;
-    let mut pending = Pending::default();
+    let mut pending = Pending { begin, ..Pending::default() };
     loop {
-        let response = watch.next().await?;
+        let response = tokio::select! {
+            response = watch.next() => response?,
+            Some(asked) = asked.recv() => match asked {
+                Asked::Reopen(told) => {
+                    // Who asked may have gone.
+                    told.send(reopen(memory, reading).await).ok();
+                    continue;
+                }
+                Asked::List => return Err(FollowEnd::ToList),
+            }
+        };
         if response.compact_revision > 0 {
-            return Ok(FollowEnd::Compacted { compacted: response.compact_revision });
+            return Err(FollowEnd::Compacted { compacted: response.compact_revision });
         }
         if response.canceled {
-            return Ok(FollowEnd::Failed(Status::cancelled(response.cancel_reason)));
+            return Err(Status::cancelled(response.cancel_reason).into());
         }
         let mut draft = memory.draft();
         let before = draft.revision();
+        let mut opening = Opening::default();
         for event in response.events {
-            pending.take(memory, &mut draft, event)?;
+            pending.take(reading, &mut opening, &mut draft, event).await?;
         }
         // A fragment may end in the middle of a commit; the last one ends with a whole one.
         if !response.fragment {
@@ -146,29 +182,44 @@ async fn follow_stream(link: &Link, memory: &Memory) -> Result<FollowEnd, Status
 /// The commit whose events are arriving.
 #[derive(Default)]
 struct Pending {
+    /// What memory had when the watch began.
+    begin: u64,
     revision: u64,
     events: usize,
     changes: Vec<(Key, Option<Entry>)>,
 }
 
 impl Pending {
-    fn take(&mut self, memory: &Memory, draft: &mut Draft<'_>, event: Event) -> Result<(), Status> {
+    async fn take(
+        &mut self,
+        reading: &Reading,
+        opening: &mut Opening,
+        draft: &mut Draft<'_>,
+        event: Event,
+    ) -> Result<(), FollowEnd> {
         let deleted = event.r#type() == EventType::Delete;
         let kv = event.kv.ok_or_else(|| Status::internal("etcd sent an event without a key"))?;
         let revision = number(kv.mod_revision);
+        if revision <= self.begin {
+            return Ok(());
+        }
         if revision != self.revision {
             self.finish(draft);
-            if revision <= draft.revision() {
-                return Err(Status::internal("etcd sent an event out of order"));
+            match revision.checked_sub(draft.revision()) {
+                None | Some(0) => return Err(Status::internal("etcd sent an event out of order").into()),
+                Some(1) => {}
+                Some(_) => return Err(FollowEnd::LeftOut { revision }),
             }
             self.revision = revision;
         }
         self.events += 1;
         if self.events > COMMIT_EVENTS_MAX {
-            return Err(Status::resource_exhausted("etcd sent a commit with too many events"));
+            return Err(Status::resource_exhausted("etcd sent a commit with too many events").into());
         }
-        if let Some((key, entry)) = read(kv, memory.catalog(), memory.budget()) {
-            self.changes.push((key, (!deleted).then_some(entry)));
+        if deleted {
+            self.changes.extend(Reading::key(&kv).map(|key| (key, None)));
+        } else if let Some((key, entry)) = reading.entry(kv, opening).await {
+            self.changes.push((key, Some(entry)));
         }
         Ok(())
     }
@@ -176,37 +227,31 @@ impl Pending {
     fn finish(&mut self, draft: &mut Draft<'_>) {
         if self.events > 0 {
             draft.advance(self.revision, std::mem::take(&mut self.changes));
-            *self = Pending::default();
+            *self = Pending { begin: self.begin, ..Pending::default() };
         }
     }
 }
 
-/// A key of ours and what it holds; nothing for keys of others.
-fn read(kv: KeyValue, catalog: &Arc<dyn Catalog>, budget: &Arc<Budget>) -> Option<(Key, Entry)> {
-    if !kv.key.starts_with(KEY_PREFIX.as_bytes()) {
-        return None;
+/// Opens what could not be opened before; tells how many entries still are not.
+async fn reopen(memory: &Memory, reading: &Reading) -> usize {
+    let snapshot = memory.snapshot();
+    let mut draft = memory.draft();
+    let (mut opened, mut left) = (0, 0);
+    let mut opening = Opening::default();
+    for (key, entry) in snapshot.range("", None).filter(|(_, entry)| entry.index.is_unreadable()) {
+        match reading.reopened(key, entry, &mut opening).await {
+            Some(readable) => {
+                draft.reopen(key, &readable);
+                opened += 1;
+            }
+            None => left += 1,
+        }
     }
-    let Ok(key) = std::str::from_utf8(&kv.key) else {
-        tracing::error!(key = ?kv.key, "a key in etcd is not UTF-8 and is left out");
-        return None;
-    };
-    let index = catalog.index(key, &kv.value);
-    let entry = Entry::new(number(kv.mod_revision), number(kv.create_revision), kv.value, index, budget);
-    Some((key.into(), entry))
-}
-
-/// etcd's end of all keys with a prefix: the prefix with its last byte one higher. Ours ends in `/`.
-fn prefix_end(prefix: &str) -> Bytes {
-    let mut end = prefix.as_bytes().to_vec();
-    if let Some(last) = end.last_mut() {
-        *last += 1;
+    if opened > 0 {
+        memory.wake(memory.publish(draft));
+        tracing::info!(opened, left, "values in etcd were opened");
     }
-    end.into()
-}
-
-/// etcd's way to say that a revision is no longer there has the code of messages that are too large.
-fn is_compacted(status: &Status) -> bool {
-    status.message().contains("compacted")
+    left
 }
 
 /// Revisions are signed in etcd's messages and never negative.

@@ -1,10 +1,11 @@
-//! The connection to etcd: who may be spoken to, and the three calls.
+//! The connection to etcd: who may be spoken to, and the calls.
 //!
 //! Production speaks mutual TLS to `https` endpoints and nothing else (A9). [`PlainLoopback`] exists for test
 //! harnesses that start an etcd of their own on this machine, and takes loopback addresses only.
 
 use std::{net::IpAddr, time::Duration};
 
+use bytes::Bytes;
 use http::uri::{PathAndQuery, Uri};
 use tonic::{
     Code, Status, Streaming,
@@ -13,22 +14,23 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
+use super::members::{CALL_TIMEOUT, Members, Repeat, demanding_a_leader, is_leaderless};
 use super::wire::{
-    RANGE, RangeRequest, RangeResponse, TXN, TxnRequest, TxnResponse, WATCH, WatchRequest, WatchResponse,
+    ALL_KEYS, COMPACT, CompactionRequest, CompactionResponse, LEASE_GRANT, LEASE_TIME_TO_LIVE, LeaseGrantRequest,
+    LeaseGrantResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, RANGE, RangeRequest, RangeResponse, STATUS,
+    StatusRequest, StatusResponse, TXN, TxnRequest, TxnResponse, WATCH, WatchRequest, WatchResponse,
 };
 
 /// Endpoints of one cluster.
 const ENDPOINTS_MAX: usize = 32;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Until etcd begins to answer; it needs a majority, so this covers the election of a leader.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// etcd closes connections that ask more often than every 5 s.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A member that is gone without a word is noticed within both of these. etcd closes connections that ask more often than every 5 s.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(6);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
+/// How the TLS library begins to say that a certificate cannot be verified. Its error is inside of one of I/O, which hides it.
+const UNVERIFIED: &str = "invalid peer certificate: ";
 /// Errors within errors that are looked at.
 const SOURCES_MAX: usize = 16;
-/// Largest message from etcd: a page of a list, or a fragment of a watch.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// How etcd is spoken to.
 pub enum Security {
@@ -91,8 +93,36 @@ pub enum ConnectError {
         /// What was wrong.
         source: tonic::transport::Error,
     },
+    /// Somebody began to copy a cluster into it and did not get to the end.
+    #[error(
+        "this etcd holds a part of a cluster: a copy to it ({}) has not finished. Wait for it, or run `portcullis store copy` again, \
+         which begins anew", String::from_utf8_lossy(.marker)
+    )]
+    CopyUnfinished {
+        /// What the copy says of itself.
+        marker: Vec<u8>,
+    },
+    /// A member could not prove that it is one.
+    #[error(
+        "the etcd at {endpoint:?} (--etcd-servers) cannot be verified with the authority of --etcd-cafile: {reason}"
+    )]
+    Unverified {
+        /// The member.
+        endpoint: String,
+        /// What is wrong with what it showed.
+        reason: String,
+    },
+    /// It was compacted.
+    #[error("etcd has forgotten what it held at revision {revision}: it was compacted meanwhile")]
+    Forgotten {
+        /// What was asked for.
+        revision: u64,
+    },
     /// The first list failed.
-    #[error("etcd cannot be read")]
+    #[error(
+        "etcd cannot be read: either nothing answers there (--etcd-servers), or one of both sides does not trust the other \
+         (--etcd-cafile, --etcd-certfile, --etcd-keyfile)"
+    )]
     ListFailed {
         /// What etcd or the connection said.
         source: Box<Status>,
@@ -102,7 +132,7 @@ pub enum ConnectError {
 /// A connection to the cluster; clones share it.
 #[derive(Clone)]
 pub(super) struct Link {
-    grpc: Grpc<Channel>,
+    members: Members,
 }
 
 impl Link {
@@ -115,22 +145,60 @@ impl Link {
         for endpoint in endpoints {
             prepared.push(prepare(endpoint, &security)?);
         }
-        let channel = match prepared.as_slice() {
-            [only] => only.connect_lazy(),
-            _ => Channel::balance_list(prepared.into_iter()),
-        };
-        let grpc = Grpc::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Link { grpc })
+        Ok(Link { members: Members::new(&prepared) })
+    }
+
+    /// A9: refuses a member that shows no certificate that can be verified, also when the others do. One that does not answer may come
+    /// later, and is verified then.
+    pub(super) async fn refuse_unverified(&self, endpoints: &[String]) -> Result<(), ConnectError> {
+        let mut asked = tokio::task::JoinSet::new();
+        for (member, endpoint) in endpoints.iter().enumerate() {
+            let Some(only) = self.members.only(member) else { continue };
+            let (only, endpoint) = (Link { members: only }, endpoint.clone());
+            asked.spawn(async move { (only.revision().await, endpoint) });
+        }
+        while let Some(Ok((answer, endpoint))) = asked.join_next().await {
+            let Err(status) = answer else { continue };
+            if let Some(reason) = unverified(&status) {
+                return Err(ConnectError::Unverified { endpoint, reason });
+            }
+            tracing::warn!(endpoint, error = %status, "a member of etcd does not answer");
+        }
+        Ok(())
     }
 
     pub(super) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
-        self.unary(request, RANGE).await
+        self.unary(request, RANGE, Repeat::Safe).await
+    }
+
+    /// The revision of etcd, by a linearizable read.
+    pub(super) async fn revision(&self) -> Result<u64, Status> {
+        // The one key that cannot exist: only the header of the answer is wanted.
+        let nothing = Bytes::from_static(ALL_KEYS);
+        let request = RangeRequest { key: nothing, range_end: Bytes::new(), limit: 1, revision: 0, count_only: true };
+        let response = self.range(request).await?;
+        Ok(response.header.map_or(0, |header| u64::try_from(header.revision).unwrap_or_default()))
+    }
+
+    pub(super) async fn compact(&self, request: CompactionRequest) -> Result<(), Status> {
+        self.unary::<_, CompactionResponse>(request, COMPACT, Repeat::Safe).await.map(drop)
+    }
+
+    pub(super) async fn grant(&self, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Status> {
+        // One that nobody heard of ends by itself.
+        self.unary(request, LEASE_GRANT, Repeat::Safe).await
+    }
+
+    pub(super) async fn time_to_live(&self, id: i64) -> Result<LeaseTimeToLiveResponse, Status> {
+        self.unary(LeaseTimeToLiveRequest { id }, LEASE_TIME_TO_LIVE, Repeat::Safe).await
     }
 
     pub(super) async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
-        self.unary(request, TXN).await
+        self.unary(request, TXN, Repeat::Unsafe).await
+    }
+
+    pub(super) async fn status(&self) -> Result<StatusResponse, Status> {
+        self.unary(StatusRequest {}, STATUS, Repeat::Safe).await
     }
 
     /// Opens a watch; etcd keeps the stream open after its only request.
@@ -139,45 +207,77 @@ impl Link {
         let (requests, queued) = tokio::sync::mpsc::channel(1);
         requests.try_send(request).map_err(|_| Status::internal("a new channel has no room"))?;
         let stream = tonic::codegen::tokio_stream::wrappers::ReceiverStream::new(queued);
-        let mut grpc = self.ready().await?;
-        let codec = ProstCodec::<WatchRequest, WatchResponse>::default();
-        let response = grpc.streaming(tonic::Request::new(stream), PathAndQuery::from_static(WATCH), codec).await?;
-        Ok(Watch { responses: response.into_inner(), _requests: requests })
+        let (member, mut grpc) = self.members.in_use()?;
+        let open = async {
+            ready(&mut grpc, CALL_TIMEOUT).await?;
+            let codec = ProstCodec::<WatchRequest, WatchResponse>::default();
+            grpc.streaming(demanding_a_leader(stream), PathAndQuery::from_static(WATCH), codec).await
+        };
+        let response = tokio::select! {
+            response = open => response.inspect_err(|status| self.members.leave(member, status))?,
+            () = self.members.left(member) => return Err(moved_on()),
+        };
+        Ok(Watch { members: self.members.clone(), member, responses: response.into_inner(), _requests: requests })
     }
 
-    async fn unary<Q, A>(&self, request: Q, path: &'static str) -> Result<A, Status>
+    async fn unary<Q, A>(&self, request: Q, path: &'static str, repeat: Repeat) -> Result<A, Status>
     where
-        Q: prost::Message + Send + Sync + 'static,
+        Q: prost::Message + Clone + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,
     {
-        let mut grpc = self.ready().await?;
-        let codec = ProstCodec::<Q, A>::default();
-        let response = grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec).await?;
-        Ok(response.into_inner())
+        let attempt = |mut grpc: Grpc<Channel>, timeout: Duration| {
+            let mut request = demanding_a_leader(request.clone());
+            request.set_timeout(timeout);
+            async move {
+                ready(&mut grpc, timeout).await?;
+                let codec = ProstCodec::<Q, A>::default();
+                grpc.unary(request, PathAndQuery::from_static(path), codec).await
+            }
+        };
+        Ok(self.members.call(repeat, attempt).await?.into_inner())
     }
+}
 
-    async fn ready(&self) -> Result<Grpc<Channel>, Status> {
-        let mut grpc = self.grpc.clone();
-        match tokio::time::timeout(REQUEST_TIMEOUT, grpc.ready()).await {
-            Ok(Ok(())) => Ok(grpc),
-            Ok(Err(error)) => Err(not_sent(Status::from_error(error.into()))),
-            Err(_) => Err(not_sent(Status::deadline_exceeded("no connection to etcd"))),
-        }
+async fn ready(grpc: &mut Grpc<Channel>, timeout: Duration) -> Result<(), Status> {
+    match tokio::time::timeout(timeout, grpc.ready()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(not_sent(Status::from_error(error.into()))),
+        Err(_) => Err(not_sent(Status::deadline_exceeded("no connection to etcd"))),
     }
 }
 
 /// An open watch.
 pub(super) struct Watch {
+    members: Members,
+    /// Which of them tells it.
+    member: usize,
     responses: Streaming<WatchResponse>,
     _requests: tokio::sync::mpsc::Sender<WatchRequest>,
 }
 
 impl Watch {
-    /// The next response; an error when etcd ended the stream.
+    /// The next response; an error when etcd ended the stream, or when calls go to another member: what this one tells may be old.
     pub(super) async fn next(&mut self) -> Result<WatchResponse, Status> {
-        let response = self.responses.message().await?;
-        response.ok_or_else(|| Status::unavailable("etcd ended the watch stream"))
+        let response = tokio::select! {
+            response = self.responses.message() => response,
+            () = self.members.left(self.member) => return Err(moved_on()),
+        };
+        let ended = || Status::unavailable("etcd ended the watch stream");
+        let response = response.and_then(|response| response.ok_or_else(ended));
+        response.inspect_err(|status| self.members.leave(self.member, status))
     }
+}
+
+/// What is wrong with the certificate that a member showed, if that is why it was not spoken to.
+fn unverified(status: &Status) -> Option<String> {
+    let first = std::error::Error::source(status);
+    let chain = std::iter::successors(first, |error| error.source()).take(SOURCES_MAX);
+    let said = chain.map(ToString::to_string).find(|said| said.contains(UNVERIFIED))?;
+    said.split_once(UNVERIFIED).map(|(_, reason)| reason.to_owned())
+}
+
+fn moved_on() -> Status {
+    Status::aborted("another member of etcd is used")
 }
 
 /// Marks a failure of which etcd knows nothing.
@@ -191,8 +291,11 @@ fn not_sent(status: Status) -> Status {
     marked
 }
 
-/// Whether etcd cannot have seen the request, so that it certainly has no effect.
+/// Whether etcd cannot have seen the request, or refused it before it did anything: it certainly has no effect.
 pub(super) fn was_not_sent(status: &Status) -> bool {
+    if is_leaderless(status) {
+        return true;
+    }
     let first = std::error::Error::source(status);
     std::iter::successors(first, |error| error.source())
         .take(SOURCES_MAX)
@@ -219,7 +322,7 @@ fn prepare(text: &str, security: &Security) -> Result<Endpoint, ConnectError> {
     };
     Ok(prepared
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
+        .timeout(CALL_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true))

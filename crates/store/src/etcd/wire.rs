@@ -1,6 +1,7 @@
 //! The messages of the etcd v3 API that the engine sends and reads, by their field numbers; no others.
 //!
-//! Answers to the services `etcdserverpb.KV` (Range, Txn) and `etcdserverpb.Watch`, and to `mvccpb`. Written by hand,
+//! Answers to the services `etcdserverpb.KV` (Range, Txn, Compact), `etcdserverpb.Lease` (LeaseGrant, LeaseTimeToLive), `etcdserverpb.Watch` and
+//! `etcdserverpb.Maintenance` (Status), and to `mvccpb`. Written by hand,
 //! because generating them needs a protobuf compiler on the machine that builds. Fields that are not read are left
 //! out: a decoder skips what it does not know.
 
@@ -8,7 +9,11 @@ use bytes::Bytes;
 
 pub(super) const RANGE: &str = "/etcdserverpb.KV/Range";
 pub(super) const TXN: &str = "/etcdserverpb.KV/Txn";
+pub(super) const COMPACT: &str = "/etcdserverpb.KV/Compact";
+pub(super) const LEASE_GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
+pub(super) const LEASE_TIME_TO_LIVE: &str = "/etcdserverpb.Lease/LeaseTimeToLive";
 pub(super) const WATCH: &str = "/etcdserverpb.Watch/Watch";
+pub(super) const STATUS: &str = "/etcdserverpb.Maintenance/Status";
 
 /// As a range's end, together with a key of one NUL: all keys.
 pub(super) const ALL_KEYS: &[u8] = b"\0";
@@ -27,8 +32,14 @@ pub(super) struct KeyValue {
     pub(super) create_revision: i64,
     #[prost(int64, tag = "3")]
     pub(super) mod_revision: i64,
+    /// How often the key was written since it was made.
+    #[prost(int64, tag = "4")]
+    pub(super) version: i64,
     #[prost(bytes = "bytes", tag = "5")]
     pub(super) value: Bytes,
+    /// 0 for a key that stays.
+    #[prost(int64, tag = "6")]
+    pub(super) lease: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
@@ -68,6 +79,9 @@ pub(super) struct RangeResponse {
     pub(super) kvs: Vec<KeyValue>,
     #[prost(bool, tag = "3")]
     pub(super) more: bool,
+    /// Keys in the range, those beyond the limit too.
+    #[prost(int64, tag = "4")]
+    pub(super) count: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -76,12 +90,21 @@ pub(super) struct PutRequest {
     pub(super) key: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     pub(super) value: Bytes,
+    /// 0 for a key that stays.
+    #[prost(int64, tag = "3")]
+    pub(super) lease: i64,
+    /// The lease that the key has stays.
+    #[prost(bool, tag = "6")]
+    pub(super) ignore_lease: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct DeleteRangeRequest {
     #[prost(bytes = "bytes", tag = "1")]
     pub(super) key: Bytes,
+    /// Nothing for the key alone.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) range_end: Bytes,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -130,12 +153,17 @@ pub(super) struct Compare {
     pub(super) target: i32,
     #[prost(bytes = "bytes", tag = "3")]
     pub(super) key: Bytes,
-    #[prost(oneof = "TargetUnion", tags = "5, 6")]
+    #[prost(oneof = "TargetUnion", tags = "4, 5, 6")]
     pub(super) target_union: Option<TargetUnion>,
+    /// Nothing for the key alone. In a range all keys have to agree; where there is none, one that is absent does.
+    #[prost(bytes = "bytes", tag = "64")]
+    pub(super) range_end: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Oneof)]
 pub(super) enum TargetUnion {
+    #[prost(int64, tag = "4")]
+    Version(i64),
     #[prost(int64, tag = "5")]
     CreateRevision(i64),
     #[prost(int64, tag = "6")]
@@ -160,6 +188,53 @@ pub(super) struct TxnResponse {
     pub(super) succeeded: bool,
     #[prost(message, repeated, tag = "3")]
     pub(super) responses: Vec<ResponseOp>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct CompactionRequest {
+    #[prost(int64, tag = "1")]
+    pub(super) revision: i64,
+}
+
+/// Nothing of it is read.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct CompactionResponse {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StatusRequest {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StatusResponse {
+    #[prost(int64, tag = "3")]
+    pub(super) db_size: i64,
+    #[prost(int64, tag = "9")]
+    pub(super) db_size_in_use: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct LeaseGrantRequest {
+    /// In seconds. etcd chooses the number.
+    #[prost(int64, tag = "1")]
+    pub(super) ttl: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct LeaseGrantResponse {
+    #[prost(int64, tag = "2")]
+    pub(super) id: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct LeaseTimeToLiveRequest {
+    #[prost(int64, tag = "1")]
+    pub(super) id: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct LeaseTimeToLiveResponse {
+    /// In seconds that are left; below 0 when it is over.
+    #[prost(int64, tag = "3")]
+    pub(super) ttl: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

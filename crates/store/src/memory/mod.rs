@@ -17,7 +17,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-#[cfg(any(test, feature = "etcd"))]
 use bytes::Bytes;
 #[cfg(feature = "etcd")]
 use imbl::OrdMap;
@@ -33,6 +32,8 @@ use crate::{
 struct Published {
     snapshot: Snapshot,
     rings: Vec<Arc<Ring>>,
+    /// How often the state was replaced. Who follows an older one starts again, also if no revision came between.
+    generation: u64,
 }
 
 /// What is stored in one ring. Numbers that belong together may be read a moment apart: they are an estimate.
@@ -102,7 +103,7 @@ impl Memory {
         let rings = (0..count).map(|_| Arc::new(Ring::new(revision, limits))).collect();
         let volumes: Vec<Kept> = (0..count).map(|_| Kept::default()).collect();
         count_all(&volumes, &snapshot, &*catalog);
-        let published = Published { snapshot, rings };
+        let published = Published { snapshot, rings, generation: 0 };
         let memory = Arc::new(Memory {
             catalog,
             budget: Arc::clone(&budget),
@@ -122,7 +123,6 @@ impl Memory {
     }
 
     /// Makes an entry of this memory.
-    #[cfg(any(test, feature = "etcd"))]
     pub(crate) fn entry(&self, key: &str, version: u64, create_revision: u64, value: Bytes) -> Entry {
         let index = self.catalog.index(key, &value);
         Entry::new(version, create_revision, value, index, &self.budget)
@@ -143,22 +143,27 @@ impl Memory {
     /// A copy to work on; costs a few pointers. There is one writer.
     pub(crate) fn draft(&self) -> Draft<'_> {
         let published = self.published.load();
-        Draft { memory: self, snapshot: published.snapshot.clone(), batches: Vec::new(), is_replaced: false }
+        let snapshot = published.snapshot.clone();
+        Draft { memory: self, snapshot, batches: Vec::new(), is_replaced: false, is_reopened: false }
     }
 
     /// Shows a draft to readers. Those whom it concerns are woken by [`Memory::wake`]: of many who watch that takes longer
     /// than all the rest, and whoever waits for an answer need not wait for it.
     #[must_use]
     pub(crate) fn publish(&self, draft: Draft<'_>) -> News {
-        let Draft { snapshot, mut batches, is_replaced, .. } = draft;
+        let Draft { snapshot, mut batches, is_replaced, is_reopened, .. } = draft;
         let revision = snapshot.revision();
-        let mut rings = self.published.load().rings.clone();
+        let (mut rings, mut generation) = {
+            let published = self.published.load();
+            (published.rings.clone(), published.generation)
+        };
         if is_replaced {
+            generation += 1;
             for ring in &mut rings {
                 *ring = Arc::new(Ring::new(revision, RING_LIMITS));
             }
         }
-        if is_replaced {
+        if is_replaced || is_reopened {
             count_all(&self.volumes, &snapshot, &*self.catalog);
         } else {
             batches.iter().for_each(|(ring, batch)| count(self.volumes.get(*ring), batch));
@@ -179,7 +184,7 @@ impl Memory {
                 self.shorten(&mut rings);
             }
         }
-        let before = self.published.swap(Arc::new(Published { snapshot, rings }));
+        let before = self.published.swap(Arc::new(Published { snapshot, rings, generation }));
         self.progress.send_replace(revision);
         News { batches, rounds, is_replaced, _before: before }
     }
@@ -262,7 +267,8 @@ impl Memory {
         if let Some(signal) = self.signals.get(ring) {
             signal.join(term);
         }
-        Ok(Cursor { memory: self.clone(), ring, number, prefix, term, position: after })
+        let generation = published.generation;
+        Ok(Cursor { memory: self.clone(), ring, number, prefix, term, position: after, generation })
     }
 
     pub(crate) fn volume(&self, prefix: &str) -> Volume {
@@ -314,6 +320,7 @@ pub(crate) struct Draft<'a> {
     /// What happened, with the ring that it belongs to.
     batches: Vec<(usize, Arc<EventBatch>)>,
     is_replaced: bool,
+    is_reopened: bool,
 }
 
 impl Draft<'_> {
@@ -351,6 +358,12 @@ impl Draft<'_> {
         self.snapshot.set_revision(revision);
     }
 
+    /// Puts an entry in its own place that could not be opened before: nothing happened to it.
+    pub(crate) fn reopen(&mut self, key: &Key, entry: &Entry) {
+        self.snapshot.put(key, Some(entry));
+        self.is_reopened = true;
+    }
+
     /// Starts again from a full list: what happened in between is not known, so subscriptions lag.
     #[cfg(feature = "etcd")]
     pub(crate) fn replace(&mut self, revision: u64, entries: OrdMap<Key, Entry>) {
@@ -368,6 +381,7 @@ pub(crate) struct Cursor {
     prefix: Box<str>,
     term: Option<Term>,
     position: u64,
+    generation: u64,
 }
 
 impl Cursor {
@@ -375,7 +389,7 @@ impl Cursor {
     fn advance(&mut self) -> Result<Option<Arc<EventBatch>>, SubscriptionError> {
         let published = self.memory.published.load();
         let Some(ring) = published.rings.get(self.ring) else { return Err(SubscriptionError::Closed) };
-        if self.position < ring.floor() {
+        if self.position < ring.floor() || self.generation != published.generation {
             return Err(SubscriptionError::Lagged { after: self.position, oldest: ring.floor() });
         }
         if ring.has_after(self.position) {
@@ -597,14 +611,6 @@ mod tests {
                 builder.label(crate::Text::In(0..1), crate::Text::In(1..2));
             }
             builder.finish()
-        }
-
-        fn epoch(&self, _key: &str) -> u32 {
-            0
-        }
-
-        fn renew(&self, _key: &str, _value: &Bytes, _epoch: u32) -> Option<Bytes> {
-            None
         }
     }
 

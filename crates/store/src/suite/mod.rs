@@ -70,9 +70,13 @@ pub const CASES: &[Case] = cases![
 pub async fn run(open: Opener) {
     for case in CASES {
         println!("suite: {}", case.name);
-        let stage =
-            Stage { engine: open().await, open: open.clone(), prefix: format!("/registry/suite-{}/", case.name) };
-        (case.run)(stage).await;
+        let engine = open().await;
+        let (open, prefix) = (open.clone(), format!("/registry/suite-{}/", case.name));
+        (case.run)(Stage { engine: engine.clone(), open, prefix }).await;
+        // A case that has closed its engine has looked after a restart instead.
+        if let Ok(found) = engine.verify().await {
+            assert!(found.is_sound(), "after {}: {found:?}", case.name);
+        }
     }
 }
 

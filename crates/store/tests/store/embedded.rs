@@ -4,7 +4,7 @@ use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use portcullis_store::{
     Change, Condition, Engine, Operation,
-    embedded::{Embedded, FORMAT, OpenError, Options},
+    embedded::{self, Embedded, FORMAT, OpenError, Options},
     suite,
 };
 
@@ -99,17 +99,14 @@ fn unusable_files() {
         let before = std::fs::read(directory.path().join("store.db")).unwrap();
         let error = open(directory.path()).map(|_| ()).unwrap_err().to_string();
         let file = directory.path().join("store.db");
-        let expected = expected
-            .replace("FILE", &format!("{file:?}"))
-            .replace("DIRECTORY", &format!("{:?}", directory.path()))
-            .replace("FORMAT", &FORMAT.to_string());
+        let expected = expected.replace("FILE", &format!("{file:?}")).replace("FORMAT", &FORMAT.to_string());
         assert_eq!(error, expected, "{sql}");
         let after = std::fs::read(directory.path().join("store.db")).unwrap();
         assert!(before == after, "{sql}: a refused file was changed");
     };
     check(
         "UPDATE meta SET value = 900 WHERE name = 'format'",
-        "the store in DIRECTORY has format 900, this program reads formats up to FORMAT: use the release that wrote \
+        "the store file FILE has format 900, this program reads formats up to FORMAT: use the release that wrote \
          it, or a newer one",
     );
     check(
@@ -120,13 +117,10 @@ fn unusable_files() {
     check("PRAGMA application_id = 7", "FILE is not a store of this program");
     check("DELETE FROM meta", "cannot read the store file FILE");
     check(
-        "INSERT INTO objects VALUES ('/registry/a', 99, 3, x'00', 0)",
-        "the store file FILE is damaged: \"/registry/a\" has version 99 of 3, the store is at 1",
+        "UPDATE meta SET value = 9 WHERE name = 'revision'",
+        "the store file FILE is damaged: its revision, 9, is not as it was written: repair the store",
     );
-    check(
-        "UPDATE meta SET value = 9 WHERE name = 'revision'; INSERT INTO objects VALUES ('/registry/a', 3, 4, x'00', 0)",
-        "the store file FILE is damaged: \"/registry/a\" has version 3 of 4, the store is at 9",
-    );
+    check("UPDATE meta SET value = 2 WHERE name = 'format'", "cannot upgrade the store file FILE");
 }
 
 #[test]
@@ -175,24 +169,53 @@ async fn checkpoints_keep_everything() {
     }
 }
 
-/// A file of format 1, which did not say in which epoch a value was written, is brought to the present one.
+/// What releases before format 3 made, to the letter, with two rows. The second format said in which epoch a value was written.
+const FORMAT_1: &str = "PRAGMA journal_mode = WAL; PRAGMA application_id = 1349481076;
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO meta VALUES ('format', 1), ('revision', 7);
+    CREATE TABLE objects (
+        key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, create_revision INTEGER NOT NULL, value BLOB NOT NULL
+    ) STRICT;
+    INSERT INTO objects VALUES ('/registry/b', 6, 6, x'32'), ('/registry/a', 5, 4, x'31');";
+const FORMAT_2: &str = "ALTER TABLE objects ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+    UPDATE meta SET value = 2 WHERE name = 'format';";
+
+/// Files of older formats are brought to the present one, with everything in them, and a WAL that was not emptied.
 #[tokio::test]
-async fn an_older_format_is_upgraded() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(open(directory.path()).unwrap());
-    let file = rusqlite::Connection::open(directory.path().join("store.db")).unwrap();
-    file.execute_batch(
-        "ALTER TABLE objects DROP COLUMN epoch; UPDATE meta SET value = 5 WHERE name = 'revision'; \
-         UPDATE meta SET value = 1 WHERE name = 'format'; INSERT INTO objects VALUES ('/registry/a', 5, 4, x'31')",
-    )
-    .unwrap();
-    drop(file);
-    for opened in 0..2 {
-        let engine = open(directory.path()).unwrap();
-        let entry = engine.snapshot().get("/registry/a").cloned().unwrap();
-        assert_eq!((entry.version, entry.create_revision, &entry.value[..]), (5, 4, &b"1"[..]), "{opened}");
-        engine.commit(Operation::create(format!("/registry/b{opened}"), "2".into()).into()).await.unwrap();
-    }
+async fn older_formats_are_upgraded() {
+    let check = async |sql: &str, format: u64| {
+        let directory = tempfile::tempdir().unwrap();
+        let file = rusqlite::Connection::open(directory.path().join("store.db")).unwrap();
+        file.execute_batch(sql).unwrap();
+        // As after a kill: the WAL is as it was, for nobody closes the file.
+        let wal = std::fs::read(directory.path().join("store.db-wal")).unwrap();
+        let content = std::fs::read(directory.path().join("store.db")).unwrap();
+        drop(file);
+        std::fs::write(directory.path().join("store.db"), content).unwrap();
+        std::fs::write(directory.path().join("store.db-wal"), wal).unwrap();
+        let report = embedded::check(directory.path()).unwrap();
+        assert_eq!(
+            (report.format, report.rows, report.revision, report.is_sound()),
+            (format, 2, 7, true),
+            "{report:?}"
+        );
+        for opened in 0..2 {
+            let engine = open(directory.path()).unwrap();
+            let entry = engine.snapshot().get("/registry/a").cloned().unwrap();
+            assert_eq!((entry.version, entry.create_revision, &entry.value[..]), (5, 4, &b"1"[..]), "{opened}");
+            let committed = engine.commit(Operation::create(format!("/registry/b{opened}"), "2".into()).into()).await;
+            assert_eq!(committed.unwrap().revision, 8 + opened);
+        }
+        let report = embedded::check(directory.path()).unwrap();
+        assert_eq!(
+            (report.format, report.rows, report.revision, report.is_sound()),
+            (FORMAT, 4, 9, true),
+            "{report:?}"
+        );
+        assert_eq!(report.by_resource.values().map(|(rows, _)| rows).sum::<usize>(), 4);
+    };
+    check(FORMAT_1, 1).await;
+    check(&[FORMAT_1, FORMAT_2].concat(), 2).await;
 }
 
 /// Step three of the memory budget: the state itself fills it. What does not make it larger still passes.

@@ -93,5 +93,7 @@ fn acknowledged_writes_survive_a_kill() {
             assert_eq!((left.version, &left.value), (right.version, &right.value), "round {round}: half a commit");
         }
         highest = snapshot.revision();
+        let verified = tokio::runtime::Runtime::new().unwrap().block_on(engine.verify()).unwrap();
+        assert!(verified.is_sound(), "round {round}: {verified:?}");
     }
 }

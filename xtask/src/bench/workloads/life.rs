@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::bench::measures::{Measures, Meter, Metric, mib};
 use crate::bench::plan::Plan;
 use crate::bench::process::Processes;
-use crate::bench::target::{Target, directory, start};
+use crate::bench::target::{Program, Target, directory};
 
 /// What happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +28,13 @@ impl Life {
         match self {
             Self::Cold => {
                 let (program, directory) = (program(target)?, directory()?);
-                let (took, _) = start(program, directory.path())?;
-                let size = std::fs::metadata(program)?.len();
+                let (took, _) = program.start(directory.path())?;
+                let size = std::fs::metadata(&program.path)?.len();
                 Ok(Measures::from([(Metric::Start, took.as_secs_f64() * 1e3), (Metric::Program, mib(size))]))
             }
             Self::IdleEmpty => {
                 let directory = directory()?;
-                let (_, server) = start(program(target)?, directory.path())?;
+                let (_, server) = program(target)?.start(directory.path())?;
                 idle(&Processes(vec![server.id()]), plan).await
             }
             Self::Build => Ok(target.fill(plan).await?.clone()),
@@ -51,7 +51,7 @@ impl Life {
     }
 }
 
-fn program(target: &Target) -> Result<&std::path::Path> {
+fn program(target: &Target) -> Result<&Program> {
     target.program().context("no program of ours")
 }
 

@@ -1,5 +1,6 @@
 //! What is measured: one line for each workload, one file for each group of them.
 
+mod applies;
 mod leases;
 mod life;
 mod lists;
@@ -12,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
+use self::applies::Apply;
 use self::life::Life;
 use self::lists::{Items, List};
 use self::reads::Read;
@@ -42,6 +44,7 @@ enum Action {
     Life(Life),
     Read(Read, Crowd),
     Write(Write, Crowd),
+    Apply(Apply, Crowd),
     Renew(Crowd),
     List(List, Crowd),
     /// As many full lists at once as the plan says, and the memory that they take.
@@ -74,6 +77,9 @@ pub const WORKLOADS: &[Workload] = &[
     new("patch-pod-c32", "PATCH a pod: label, annotation", Action::Write(Write::PatchPod, C32)),
     new("patch-pod-status-c32", "PATCH a pod's status, 2.7 KB", Action::Write(Write::PatchPodStatus, C32)),
     new("patch-configmap-c32", "merge PATCH a ConfigMap", Action::Write(Write::PatchConfigMap, C32)),
+    new("apply-pod-c32", "apply some fields of a pod", Action::Apply(Apply::Pod, C32)),
+    new("apply-deployment-c32", "apply a Deployment of 2.3 KB", Action::Apply(Apply::Deployment, C32)),
+    new("apply-deployment-noop-c32", "the same, nothing changes", Action::Apply(Apply::SameDeployment, C32)),
     new("list-json", "LIST all pods, JSON", Action::List(lists::PODS, C1)),
     new("list-json-gzip", "LIST all pods, JSON, gzip", Action::List(lists::PODS.gzip(), C1)),
     new("list-protobuf", "LIST all pods, protobuf", Action::List(lists::PODS.protobuf(), C1)),
@@ -118,6 +124,7 @@ impl Workload {
             Action::Life(life) => life.run(target, plan).await,
             Action::Read(read, crowd) => read.run(target, plan, crowd).await,
             Action::Write(write, crowd) => write.run(target, plan, crowd, stamps).await,
+            Action::Apply(apply, crowd) => apply.run(target, plan, crowd, stamps).await,
             Action::Renew(crowd) => leases::renew(target, plan, crowd, stamps).await,
             Action::List(list, crowd) => list.run(target, plan, crowd).await,
             Action::ListsAtOnce => lists::at_once(target, plan).await,

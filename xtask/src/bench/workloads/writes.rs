@@ -18,9 +18,9 @@ use crate::bench::target::Target;
 /// From one object to the next that is patched; a prime.
 const STRIDE: u64 = 7_919;
 /// Who makes and removes what is not measured.
-const HELPERS: Crowd = Crowd::http2(4, 8);
+pub const HELPERS: Crowd = Crowd::http2(4, 8);
 /// The media type of a strategic merge patch.
-const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
+pub const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ fn scratch_path(resource: &str, stamp: u64) -> String {
 }
 
 /// Requests that were made before, in the order of their numbers.
-struct Prepared(Arc<[Call]>);
+pub struct Prepared(pub Arc<[Call]>);
 
 impl Script for Prepared {
     fn next(&mut self, number: u64) -> Call {

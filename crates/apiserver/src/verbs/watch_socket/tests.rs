@@ -288,6 +288,21 @@ async fn a_server_that_stops_says_so() {
 }
 
 #[tokio::test]
+async fn a_stop_that_ends_the_body_first_is_a_stop() {
+    // The body hears of the stop, and ends, between the moment in which the pump looks for the stop and the one in which it reads.
+    let (events, _) = events(Framing::Lines, &[], End::Over);
+    let (ours, theirs) = duplex(1024);
+    let mut asked = 0;
+    let stops = std::future::poll_fn(move |_| {
+        asked += 1;
+        if asked == 1 { Poll::Pending } else { Poll::Ready(()) }
+    });
+    let pump = tokio::spawn(pump(ours, events, stops));
+    let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+    goodbye(client, pump, CloseCode::Away).await;
+}
+
+#[tokio::test]
 async fn what_a_client_sends_has_limits() {
     let check = async |message: Message, times: usize, expected: CloseCode| {
         let (mut client, _, _drain, pump) = pumped(&[], End::Never, 64 << 10).await;

@@ -152,7 +152,6 @@ pub fn to_v2(given: &Tree) -> Tree {
         if let Some(part) = from.spec().target_cpu_utilization_percentage() {
             push_cpu(&mut spec, part.into());
         }
-        default_metrics(&mut spec);
     }
     status_to_v2(&mut to, from);
     tree
@@ -224,7 +223,9 @@ pub fn normalize(tree: &mut Tree) {
     let given: v1::HorizontalPodAutoscaler<'_> = views::read(tree);
     let annotated = given.metadata().annotations();
     if annotations::ALL.iter().any(|key| annotated.get(key).is_some()) {
-        let mut whole = to_v1(&to_v2(tree));
+        let mut newer = to_v2(tree);
+        default_metrics(&mut views::write::<v2::HorizontalPodAutoscalerEdit<'_>>(&mut newer).spec_mut());
+        let mut whole = to_v1(&newer);
         let mut to: v1::HorizontalPodAutoscalerEdit<'_> = views::write(&mut whole);
         for head in [v1::HorizontalPodAutoscaler::KIND, v1::HorizontalPodAutoscaler::API_VERSION] {
             to.place().keep(head, At::root(tree));

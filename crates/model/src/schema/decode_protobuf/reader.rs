@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        Err(DecodeError::Wire("integer overflow").into())
+        Err(DecodeError::Wire("proto: integer overflow").into())
     }
 
     /// The next field and its value; None at the end of the message.
@@ -118,9 +118,9 @@ impl<'a> Reader<'a> {
         let (mut groups, mut outermost) = (0usize, 0);
         loop {
             let key = self.varint()?;
-            let tag = u32::try_from(key >> 3).map_err(|_| DecodeError::Wire("integer overflow"))?;
+            let tag = u32::try_from(key >> 3).map_err(|_| DecodeError::Wire("proto: integer overflow"))?;
             if tag == 0 {
-                return Err(DecodeError::Wire("illegal tag 0").into());
+                return Err(DecodeError::Wire("proto: illegal tag 0").into());
             }
             let value = match (key & 7) as u8 {
                 VARINT => Wire::number(VARINT, self.varint()?),
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
                     continue;
                 }
                 FIXED32 => Wire::number(FIXED32, u64::from(u32::from_le_bytes(self.fixed()?))),
-                _ => return Err(DecodeError::Wire("illegal wireType").into()),
+                _ => return Err(DecodeError::Wire("proto: illegal wireType").into()),
             };
             if groups == 0 {
                 return Ok((self.at, tag, value));
@@ -152,6 +152,9 @@ impl<'a> Reader<'a> {
     fn span(&mut self) -> Result<Wire, Failure> {
         let len = self.varint()?;
         let start = self.at;
+        if len > i64::MAX as u64 - start as u64 {
+            return Err(DecodeError::Wire("proto: negative length found during unmarshaling").into());
+        }
         match usize::try_from(len).ok().and_then(|len| start.checked_add(len)) {
             Some(end) if end <= self.raw.len() => {
                 self.at = end;

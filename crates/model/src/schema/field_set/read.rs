@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::super::DEPTH_MAX;
 use super::builder::PathSetBuilder;
 use super::step::StepValue;
-use super::{FieldSetError, PathSet, STEPS_MAX, Step};
+use super::{DEPTH_MAX, FieldSetError, PathSet, STEPS_MAX, Step};
 
 /// Reads JSON from front to back.
 pub struct Reader<'a> {
@@ -335,6 +334,47 @@ pub fn meets(set: &PathSet, text: &str) -> Option<bool> {
         is_first = true;
     }
     Some(false)
+}
+
+/// Whether all members of a set are members of the one that stands in a text. None: the text cannot be read.
+pub fn has_all(set: &PathSet, text: &str) -> Option<bool> {
+    let mut reader = Reader::new(text);
+    let mut left = set.len();
+    // Of each open object: its line, none for the outermost, and the lines below it.
+    let mut open = vec![(None, 0..set.lines.len())];
+    reader.begin_object().ok()?;
+    let mut is_first = true;
+    while let Some((line, below)) = open.last().cloned() {
+        if left == 0 {
+            return Some(true);
+        }
+        let is_sought = || line.and_then(|at: usize| set.lines.get(at)).is_some_and(|line| line.is_member);
+        if reader.take(b'}') {
+            // An object without steps is a member; one with steps says so itself.
+            left -= usize::from(is_first && is_sought());
+            open.pop();
+            is_first = false;
+            continue;
+        }
+        if !is_first && !reader.take(b',') {
+            return None;
+        }
+        is_first = false;
+        let (name, _) = reader.name().ok()?;
+        if name == "." {
+            left -= usize::from(is_sought());
+            reader.skip_value()?;
+            continue;
+        }
+        let Some(at) = place_of(set, below.clone(), &name) else {
+            reader.skip_value()?;
+            continue;
+        };
+        reader.begin_object().ok()?;
+        open.push((Some(at), set.lines_below(at, below.end)));
+        is_first = true;
+    }
+    Some(left == 0)
 }
 
 /// Where the step of this name is among the topmost of these lines.

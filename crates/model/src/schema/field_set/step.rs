@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::FieldSetError;
 use super::read::Reader;
-use crate::go_text::{Escape, push_json_escaped, push_json_string};
+use crate::go_text::{Escape, push_json_escaped, push_json_string, push_quoted};
 
 /// What a step leads to. Fields stand before keys, keys before values, values before positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +32,7 @@ impl StepKind {
 }
 
 /// One step of a path, wherever it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Step<'a> {
     /// What it leads to.
     pub kind: StepKind,
@@ -91,21 +91,26 @@ impl<'a> Step<'a> {
 
     /// Appends the step as upstream shows it: `.name`, `[port=80,protocol="TCP"]`.
     pub(super) fn push_shown(self, path: &mut String) {
-        let text = match self.kind {
-            StepKind::Field => format!(".{}", self.text),
-            StepKind::Value => format!("[={}]", self.text),
-            StepKind::Index => format!("[{}]", self.text),
+        match self.kind {
+            StepKind::Field => path.extend([".", self.text]),
+            StepKind::Index => path.extend(["[", self.text, "]"]),
+            StepKind::Value => {
+                path.push_str("[=");
+                match StepValue::read(self.text) {
+                    Some(value) => value.push_shown(path),
+                    None => path.push_str(self.text),
+                }
+                path.push(']');
+            }
             StepKind::Key => {
                 let keys = Reader::new(self.text).keys().unwrap_or_default();
-                let shown = |(name, value): &(Cow<'_, str>, StepValue<'_>)| {
-                    let mut text = Vec::new();
-                    value.push_json(&mut text);
-                    format!("{name}={}", String::from_utf8_lossy(&text))
-                };
-                format!("[{}]", keys.iter().map(shown).collect::<Vec<_>>().join(","))
+                for (at, (name, value)) in keys.iter().enumerate() {
+                    path.extend([if at == 0 { "[" } else { "," }, name, "="]);
+                    value.push_shown(path);
+                }
+                path.push(']');
             }
-        };
-        path.push_str(&text);
+        }
     }
 
     /// The order of two steps of one kind whose texts differ. Keys and values are compared as what they say.
@@ -186,12 +191,14 @@ fn key_order(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// The order of two texts that first differ inside of a string, when neither has anything escaped. Most lists have such names.
+/// The order of two texts that first differ inside of a string, when neither has anything escaped. Most lists have such names. A string
+/// that is inside of a list or an object is not compared as one.
 fn plain_order(a: &[u8], b: &[u8]) -> Option<Ordering> {
     let at = a.iter().zip(b).position(|(a, b)| a != b)?;
     let (before, (of_a, of_b)) = (a.get(..at)?, (a.get(at..)?, b.get(at..)?));
     let is_in_string = before.iter().filter(|byte| **byte == b'"').count() % 2 == 1;
-    if !is_in_string || [before, of_a, of_b].iter().any(|text| text.contains(&b'\\')) {
+    let may_be_nested = before.iter().skip(1).any(|byte| matches!(byte, b'[' | b'{'));
+    if !is_in_string || may_be_nested || [before, of_a, of_b].iter().any(|text| text.contains(&b'\\')) {
         return None;
     }
     Some(match (of_a.first()?, of_b.first()?) {
@@ -242,6 +249,18 @@ impl<'a> StepValue<'a> {
             StepValue::Bool(_) => 2,
             StepValue::Other(_) => 3,
             StepValue::Null => 4,
+        }
+    }
+
+    /// Appends the value as messages show it: strings as Go quotes them, all else as JSON has it.
+    fn push_shown(&self, out: &mut String) {
+        match self {
+            StepValue::String(text) => push_quoted(out, text),
+            value => {
+                let mut text = Vec::new();
+                value.push_json(&mut text);
+                out.push_str(&String::from_utf8_lossy(&text));
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! Tables of field sets: read, written, combined.
 #![allow(clippy::unwrap_used)]
 
-use super::super::DEPTH_MAX;
 use super::*;
 
 fn set(text: &str) -> PathSet {
@@ -128,6 +127,28 @@ fn steps_are_in_order() {
     check(&[r#"{"p":80}"#, r#"{"p":80,"q":"TCP"}"#, r#"{"p":80,"q":"UDP"}"#, r#"{"p":81}"#, r#"{"p":443,"q":"TCP"}"#]);
 }
 
+/// Whoever sorts by an order that is none may panic.
+#[test]
+fn the_order_of_steps_is_one() {
+    let texts = ["a", "a ", "a\n", "a!", "a\"", "a\\", "a[", "[", "b", ""];
+    let json = |value: &dyn Fn(&str) -> serde_json::Value| texts.map(|text| value(text).to_string());
+    let mut texts: Vec<String> = Vec::new();
+    texts.extend(json(&|text| serde_json::json!({"k": text})));
+    texts.extend(json(&|text| serde_json::json!({"k": [text]})));
+    texts.extend(json(&|text| serde_json::json!({"k": {"a": text}})));
+    texts.extend(json(&|text| serde_json::json!({text: 1})));
+    for number in ["9007199254740992", "9007199254740993", "9007199254740992.5", "0", "-0.0", "1e300", "null"] {
+        texts.push(format!(r#"{{"k":{number}}}"#));
+    }
+    let steps: Vec<Step<'_>> = texts.iter().map(|text| Step { kind: StepKind::Key, text }).collect();
+    for (a, b) in steps.iter().flat_map(|a| steps.iter().map(move |b| (a, b))) {
+        assert_eq!(a.cmp(b), b.cmp(a).reverse(), "{a:?} {b:?}");
+        for c in steps.iter().filter(|c| a < b && b < *c) {
+            assert!(a < c, "{a:?} {b:?} {c:?}");
+        }
+    }
+}
+
 /// A set that depends on the seed alone.
 fn random(seed: u64) -> PathSet {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -194,4 +215,34 @@ fn paths_are_found_in_texts() {
     check(r#"{"f:a":{"f:b":{}}}"#, " { \"f:z\" : {} , \"f:\\u0061\" : { \"f:b\" : { } } } ", true);
     // What cannot be read must be looked at closely.
     check(r#"{"f:a":{}}"#, "{", true);
+}
+
+#[test]
+fn paths_that_begin_with_one_of_a_few() {
+    let check = |text: &str, patterns: &[&[&str]], expected: &str| {
+        let step = |name: &&str| (*name != "*").then(|| Box::from(*name));
+        let patterns: Vec<Pattern> = patterns.iter().map(|pattern| pattern.iter().map(step).collect()).collect();
+        assert_eq!(PathSet::read(text).unwrap().into_matching(&patterns).to_json(), expected, "{text} {patterns:?}");
+    };
+    let text = r#"{"f:a":{".":{},"f:b":{},"k:{\"n\":\"1\"}":{".":{},"f:c":{},"f:d":{"f:e":{}}}},"f:z":{}}"#;
+    check(text, &[], "{}");
+    check(text, &[&["a"]], r#"{"f:a":{".":{},"f:b":{},"k:{\"n\":\"1\"}":{".":{},"f:c":{},"f:d":{"f:e":{}}}}}"#);
+    check(text, &[&["a", "b"], &["z"]], r#"{"f:a":{"f:b":{}},"f:z":{}}"#);
+    check(text, &[&["a", "*", "d"]], r#"{"f:a":{"k:{\"n\":\"1\"}":{"f:d":{"f:e":{}}}}}"#);
+    check(text, &[&["a", "*", "x"], &["b"]], "{}");
+}
+
+/// Upstream names what ends at a place before what leads on from it, and strings as Go quotes them.
+#[test]
+fn paths_stand_in_the_order_of_upstream() {
+    let check =
+        |fields: &str, expected: &[&str]| assert_eq!(PathSet::read(fields).unwrap().paths(), expected, "{fields}");
+    check(
+        r#"{"f:a":{"f:z":{},"f:y":{"f:x":{}}},"f:b":{},"f:c":{".":{},"f:d":{}}}"#,
+        &[".b", ".c", ".a.z", ".a.y.x", ".c.d"],
+    );
+    check(
+        r#"{"f:l":{"k:{\"name\":\"<\u00e9\",\"port\":80}":{".":{},"f:name":{}}},"f:s":{"v:\"a\\\"&\"":{},"v:true":{}}}"#,
+        &[".l[name=\"<\u{e9}\",port=80]", ".l[name=\"<\u{e9}\",port=80].name", r#".s[="a\"&"]"#, ".s[=true]"],
+    );
 }

@@ -3,15 +3,21 @@
 //!
 //! What is applied is merged into the object; what the same manager applied before and leaves out now goes, unless somebody else owns
 //! it; what it changes must be nobody else's, unless it takes it by force.
+//!
+//! All that is done on objects that say all that is in them, as upstream's do: what is stored with every zero that it writes, what is given
+//! with the zeros and nulls that were said. What becomes of them is read back as what is stored.
 
 use std::sync::OnceLock;
 
 use super::super::field_set::PathSet;
-use super::super::{Schema, TypeId, encode_json};
-use super::fields::leaves;
-use super::remove::{remove, with_fields};
+use super::super::{FieldValidation, Schema, TypeId, decode_json, encode_json};
+use super::compare::compare_as_given;
+use super::reconcile::reconciled;
+use super::remove::{drop_nulls, remove, with_fields};
+use super::same::SameValues;
 use super::shape::CompareError;
-use super::{Comparison, Entry, Manager, Managers, compare, fields, merge};
+use super::typed::check_names;
+use super::{Comparison, Entry, Manager, Managers, Unwritten, compare, fields, merge};
 use crate::tree::Tree;
 
 /// Where an object says what it is.
@@ -22,12 +28,10 @@ const TYPE_FIELDS: [&str; 2] = ["apiVersion", "kind"];
 pub struct Application<'a> {
     /// Who.
     pub manager: Manager,
-    /// All it wants, in its version, without zeros that are the same as absent.
-    pub wanted: &'a Tree,
-    /// The same with such zeros, and with nulls: who says them owns them.
+    /// All it wants, in its version, with every zero and null that it says: who says them owns them.
     pub given: &'a Tree,
-    /// Paths that this door to the object does not write, with all below them.
-    pub ignored: &'a PathSet,
+    /// What this door to the object does not write.
+    pub unwritten: &'a Unwritten,
     /// Whether it takes what others own.
     pub force: bool,
     /// Seconds since 1970.
@@ -39,8 +43,6 @@ pub struct Application<'a> {
 pub struct Conflict {
     /// Who owns it.
     pub manager: Manager,
-    /// Since when, in seconds since 1970.
-    pub since: Option<i64>,
     /// The paths.
     pub fields: PathSet,
 }
@@ -83,32 +85,35 @@ impl Managers {
         live: &Tree,
         application: Application<'_>,
     ) -> Result<Option<Tree>, ApplyError> {
-        let Application { manager, wanted, given, ignored, force, now } = application;
+        let Application { manager, given, unwritten, force, now } = application;
         let version = manager.api_version.clone();
-        let (schema, _) = versions.type_of(&version).ok_or(ApplyError::NoVersion)?;
-        let mut merged = merge(schema, live, wanted)?;
-        remove(schema, &mut merged, &leaves(schema, given)?.difference(&fields(schema, wanted)?))?;
-        let own = fields(schema, given)?.into_difference(ignored, super::stripped());
+        let (schema, ty) = versions.type_of(&version).ok_or(ApplyError::NoVersion)?;
+        check_names(schema, given)?;
+        let shown = with_zeros(schema, ty, live).ok_or(ApplyError::NoVersion)?;
+        let merged = merge(schema, &shown, given)?;
+        let own = unwritten.cut(fields(schema, given)?);
         // Whoever applied through another version before is the same manager.
-        let is_same_manager = |held: &Manager| {
-            (held.operation, &held.name, &held.subresource) == (manager.operation, &manager.name, &manager.subresource)
-        };
         let before = self.clone();
-        let last =
-            self.entries.iter().position(|entry| is_same_manager(&entry.manager)).map(|at| self.entries.remove(at));
-        let time = last.as_ref().and_then(|last| last.time);
-        self.entries.retain(|entry| versions.type_of(&entry.manager.api_version).is_some());
+        let time = self.entries.iter().find(|entry| entry.manager.is_same(&manager)).and_then(|last| last.time);
+        self.reconcile(versions);
+        let place = self.entries.iter().position(|entry| entry.manager.is_same(&manager));
+        let last = place.map(|at| self.entries.remove(at));
         self.entries.push(Entry { manager: manager.clone(), time, fields: own.into() });
         let pruned = match &last {
-            Some(last) if !last.fields.is_empty() => self.prune(versions, &version, merged, last)?,
+            Some(last) if !last.fields.is_empty() && self.leaves_out(&manager, last) => {
+                self.prune(versions, &version, merged, last)?
+            }
             _ => merged,
         };
-        // As it was written: a zero that is the same as absent, and another spelling of the same quantity, are changes.
-        let spelled = merge(schema, &pruned, given)?;
-        let comparison = compare(schema, live, &spelled)?;
-        let is_same = comparison.is_same_but_for_type() && is_written_alike(schema, live, &spelled);
-        let comparison = comparison.without(ignored);
-        let conflicts = self.take_changed(versions, live, &pruned, &manager, &comparison, ignored)?;
+        // Nobody owns a name, but who says it wants the metadata to stay.
+        if let Some(own) = self.entries.last_mut() {
+            own.fields.take(super::stripped());
+        }
+        let comparison = compare_as_given(schema, &shown, &pruned)?;
+        let is_same = comparison.is_same_but_for_type() && is_same_but_for_type(schema, &shown, &pruned);
+        let pruned = as_stored(schema, ty, pruned).ok_or(ApplyError::NoVersion)?;
+        let comparison = unwritten.cut_comparison(comparison);
+        let conflicts = self.take_changed(versions, live, &pruned, &manager, &comparison, unwritten)?;
         if !conflicts.is_empty() && !force {
             *self = before;
             return Err(ApplyError::Conflicts(conflicts));
@@ -127,6 +132,27 @@ impl Managers {
         Ok(Some(pruned))
     }
 
+    /// Makes every path that leads into what is one value the path of that value: a client may send any, and upstream does so whenever
+    /// somebody writes. Managers of a version that is not served end.
+    pub fn reconcile(&mut self, versions: &dyn Versions) {
+        self.entries.retain_mut(|entry| {
+            let Some((schema, ty)) = versions.type_of(&entry.manager.api_version) else { return false };
+            if let Some(set) = reconciled(schema, ty, entry.fields.set()) {
+                entry.fields = set.into();
+            }
+            true
+        });
+    }
+
+    /// Whether the entry of a manager, which is among these, may leave out what it had the last time. With owners of other versions it
+    /// always may: what they own is found by going there and back.
+    fn leaves_out(&self, manager: &Manager, last: &Entry) -> bool {
+        let version = &last.manager.api_version;
+        let own = self.entries.iter().find(|entry| entry.manager == *manager);
+        self.entries.iter().any(|entry| entry.manager.api_version != *version)
+            || own.is_none_or(|own| !last.fields.set().is_within(own.fields.set()))
+    }
+
     /// Takes out of an object what its applier left out this time and nobody else owns.
     fn prune(&self, versions: &dyn Versions, version: &str, merged: Tree, last: &Entry) -> Result<Tree, ApplyError> {
         let of_last = &last.manager.api_version;
@@ -134,22 +160,23 @@ impl Managers {
         let Some((schema, ty)) = versions.type_of(of_last) else { return Ok(merged) };
         let convert = |tree: &Tree, from: &str, to: &str| match from == to {
             true => Ok(tree.clone()),
-            false => versions.convert(tree, from, to).ok_or(ApplyError::NoVersion),
+            false => convert_as_given(versions, tree, from, to).ok_or(ApplyError::NoVersion),
         };
         let base = convert(&merged, version, of_last)?;
         let left_out = with_fields(schema, ty, last.fields.set());
         let mut pruned = base.clone();
         remove(schema, &mut pruned, &left_out)?;
-        let mut at = of_last.clone();
-        for owned in self.by_version() {
-            let Some((schema, ty)) = versions.type_of(owned.0) else { continue };
-            pruned = convert(&pruned, &at, owned.0)?;
-            at = owned.0.to_owned();
-            let mut whole = convert(&merged, version, &at)?;
-            let kept = named(schema, ty, &pruned)?.union(&with_fields(schema, ty, &owned.1));
+        let (mut whole, mut at) = (base.clone(), of_last.clone());
+        for (owned_in, owned) in self.by_version(of_last) {
+            let Some((schema, ty)) = versions.type_of(owned_in) else { continue };
+            if at != owned_in {
+                (whole, pruned) = (convert(&whole, &at, owned_in)?, convert(&pruned, &at, owned_in)?);
+                at = owned_in.to_owned();
+            }
+            let kept = named(schema, ty, &pruned)?.union(&with_fields(schema, ty, &owned));
             let lost = named(schema, ty, &whole)?.difference(&kept);
-            remove(schema, &mut whole, &lost)?;
-            pruned = whole;
+            pruned = whole.clone();
+            remove(schema, &mut pruned, &lost)?;
         }
         let pruned = convert(&pruned, &at, of_last)?;
         // What went with something that is gone, though it was never applied, comes back: somebody's default, or nobody's.
@@ -159,9 +186,9 @@ impl Managers {
         convert(&outcome, of_last, version)
     }
 
-    /// What all managers together own, by version.
-    fn by_version(&self) -> Vec<(&str, PathSet)> {
-        let mut owned: Vec<(&str, PathSet)> = Vec::new();
+    /// What all managers together own, by version. One comes first: what was taken out may be needed for a conversion.
+    fn by_version<'a>(&'a self, first: &'a str) -> Vec<(&'a str, PathSet)> {
+        let mut owned: Vec<(&str, PathSet)> = vec![(first, PathSet::default())];
         for entry in &self.entries {
             let version = entry.manager.api_version.as_str();
             match owned.iter_mut().find(|(held, _)| *held == version) {
@@ -169,6 +196,7 @@ impl Managers {
                 None => owned.push((version, entry.fields.set().clone())),
             }
         }
+        owned.retain(|(_, set)| !set.is_empty());
         owned
     }
 
@@ -180,7 +208,7 @@ impl Managers {
         outcome: &Tree,
         manager: &Manager,
         comparison: &Comparison,
-        ignored: &PathSet,
+        unwritten: &Unwritten,
     ) -> Result<Vec<Conflict>, ApplyError> {
         let mut of_others: Vec<(String, Comparison)> = Vec::new();
         let mut conflicts = Vec::new();
@@ -196,7 +224,7 @@ impl Managers {
                     };
                     of_others.push((
                         version.clone(),
-                        compare(schema, &convert(live)?, &convert(outcome)?)?.without(ignored),
+                        unwritten.cut_comparison(compare(schema, &convert(live)?, &convert(outcome)?)?),
                     ));
                 }
                 let found = of_others.iter().find(|(held, _)| held == version);
@@ -206,10 +234,10 @@ impl Managers {
             entry.fields.take(&comparison.changed);
             entry.fields.take(&comparison.removed);
             if !contested.is_empty() {
-                conflicts.push(Conflict { manager: entry.manager.clone(), since: entry.time, fields: contested });
+                conflicts.push(Conflict { manager: entry.manager.clone(), fields: contested });
             }
         }
-        conflicts.sort_by(|a, b| a.manager.identifier().cmp(&b.manager.identifier()));
+        conflicts.sort_by_cached_key(|conflict| conflict.manager.identifier());
         Ok(conflicts)
     }
 }
@@ -221,31 +249,41 @@ impl Comparison {
         let paths = PATHS.get_or_init(|| PathSet::of_fields(&[&TYPE_FIELDS[..1], &TYPE_FIELDS[1..]]));
         self.changed.is_within(paths) && self.removed.is_within(paths)
     }
-
-    /// What differs elsewhere than at these paths and below them.
-    fn without(self, ignored: &PathSet) -> Comparison {
-        let nothing = PathSet::default();
-        Comparison {
-            changed: self.changed.into_difference(ignored, &nothing),
-            removed: self.removed.into_difference(ignored, &nothing),
-        }
-    }
 }
 
-/// Whether nothing but the type that the objects say of themselves is written in another way: what a comparison does not show is the order
-/// of elements.
-fn is_written_alike(schema: &Schema, live: &Tree, outcome: &Tree) -> bool {
-    let written = |tree: &Tree| {
-        let mut tree = tree.clone();
-        let root = tree.root();
-        if let Some(ty) = tree.object_type(root) {
-            for number in TYPE_FIELDS.iter().filter_map(|name| schema.ty(ty).find(name)) {
-                tree.remove(root, number);
-            }
-        }
-        encode_json::to_vec(schema, &tree)
+/// Whether two objects are the same, the order of elements too, but for what they say of their type.
+fn is_same_but_for_type(schema: &Schema, live: &Tree, outcome: &Tree) -> bool {
+    let fields = |tree: &Tree| {
+        let Some(ty) = tree.object_type(tree.root()).map(|ty| schema.ty(ty)) else { return Vec::new() };
+        let of_type = TYPE_FIELDS.map(|name| ty.find(name));
+        let fields = tree.children(tree.root()).filter(|node| !of_type.contains(&Some(tree.field_number(*node))));
+        fields.map(|node| (tree.field_number(node), node)).collect()
     };
-    written(live) == written(outcome)
+    let (live_fields, fields) = (fields(live), fields(outcome));
+    let mut same = SameValues::exact(live, outcome);
+    live_fields.len() == fields.len()
+        && live_fields.iter().zip(&fields).all(|((number, live), (of, node))| number == of && same.are(*live, *node))
+}
+
+/// An object with every zero that it writes, as upstream looks at what is stored.
+fn with_zeros(schema: &Schema, ty: TypeId, tree: &Tree) -> Option<Tree> {
+    let text = encode_json::to_vec(schema, tree);
+    Some(decode_json::decode_as_given(schema, ty, text, FieldValidation::Ignore).ok()?.tree)
+}
+
+/// What was merged of such an object and of what is given, as it is stored: without nulls, and zeros that are the same as absent.
+fn as_stored(schema: &Schema, ty: TypeId, mut tree: Tree) -> Option<Tree> {
+    drop_nulls(schema, &mut tree);
+    let text = encode_json::to_vec(schema, &tree);
+    Some(decode_json::decode(schema, ty, text, FieldValidation::Ignore).ok()?.tree)
+}
+
+/// Such an object in another version.
+fn convert_as_given(versions: &dyn Versions, tree: &Tree, from: &str, to: &str) -> Option<Tree> {
+    let (schema, ty) = versions.type_of(from)?;
+    let stored = as_stored(schema, ty, tree.clone())?;
+    let (schema, ty) = versions.type_of(to)?;
+    with_zeros(schema, ty, &versions.convert(&stored, from, to)?)
 }
 
 /// The paths of an object, with every field on their way.
@@ -277,19 +315,23 @@ impl Managers {
     }
 
     /// Takes over who owns a part now (upstream: `ScaleHandler.ToParent`). Who is new to the object owns it in its version.
+    ///
+    /// A manager is known again though what is shown is of another version. Upstream knows only those that applied again, and so splits
+    /// the entry of one that updated whenever what is shown is written as it was.
     pub fn set_part(&mut self, part: &Part<'_>, owners: Managers, version: &str) {
-        let is_same =
-            |a: &Manager, b: &Manager| (&a.name, a.operation, &a.subresource) == (&b.name, b.operation, &b.subresource);
         let mut owners = owners.entries;
-        for entry in &mut self.entries {
-            match owners.iter().position(|owner| is_same(&owner.manager, &entry.manager)) {
-                Some(at) => {
-                    owners.remove(at);
-                    entry.fields.give(part.path);
-                }
+        for entry in self.entries.iter_mut().filter(|entry| part.path.is_within(entry.fields.set())) {
+            let held = &entry.manager;
+            let is_known = |owner: &Entry| {
+                let owner = &owner.manager;
+                (owner.operation, &owner.name, &owner.subresource) == (held.operation, &held.name, &held.subresource)
+            };
+            match owners.iter().position(is_known) {
+                Some(at) => drop(owners.remove(at)),
                 None => entry.fields.take(part.path),
             }
         }
+        owners.retain(|owner| part.shown.is_within(owner.fields.set()));
         self.entries.extend(owners.into_iter().map(|owner| Entry {
             manager: Manager { api_version: version.to_owned(), ..owner.manager },
             // Upstream loses it on the way.
@@ -300,7 +342,5 @@ impl Managers {
     }
 }
 
-#[cfg(test)]
-mod properties;
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,18 @@ impl Comparison {
 
 /// Compares two objects of one type.
 pub fn compare(schema: &Schema, old: &Tree, new: &Tree) -> Result<Comparison, CompareError> {
+    compare_as(schema, old, new, false)
+}
+
+/// Compares objects that say all that there is in them: nothing else is written, and a null is a value.
+pub(super) fn compare_as_given(schema: &Schema, old: &Tree, new: &Tree) -> Result<Comparison, CompareError> {
+    compare_as(schema, old, new, true)
+}
+
+fn compare_as(schema: &Schema, old: &Tree, new: &Tree, is_given: bool) -> Result<Comparison, CompareError> {
     let mut walker = Walker {
+        is_given,
+        exact: SameValues::exact(old, new),
         schema,
         shapes: Shapes { schema },
         old,
@@ -81,6 +92,8 @@ enum Value {
     Absent,
     /// Not in the tree, but written.
     Zero,
+    /// Not in the tree, but written as null: a pointer that is always written.
+    Null,
     /// In the tree.
     Node(NodeId),
 }
@@ -95,8 +108,9 @@ impl Pair {
     const NOTHING: Pair = Pair { old: Value::Absent, new: Value::Absent };
 
     /// With zero values where this is not, and the object around it is.
-    fn with_zeros(self, around: Pair) -> Pair {
+    fn with_zeros(self, around: Pair, presence: Presence) -> Pair {
         let zero = |value: Value, around: Value| match (value, around) {
+            (Value::Absent, Value::Zero | Value::Node(_)) if presence == Presence::Nullable => Value::Null,
             (Value::Absent, Value::Zero | Value::Node(_)) => Value::Zero,
             (value, _) => value,
         };
@@ -144,7 +158,10 @@ struct Walker<'a> {
     shapes: Shapes<'a>,
     old: &'a Tree,
     new: &'a Tree,
+    /// Whether the objects say all that there is in them.
+    is_given: bool,
     same: SameValues<'a>,
+    exact: SameValues<'a>,
     held: Holdings<'a>,
     /// Both sets grow at their ends: values are visited in the order of paths.
     found: Comparison,
@@ -171,7 +188,7 @@ impl<'a> Walker<'a> {
             return Ok(());
         }
         if let (Value::Node(old), Value::Node(new)) = (pair.old, pair.new)
-            && !self.held.has_emptied()
+            && (self.is_given || !self.held.has_emptied())
             && self.same.are(old, new)
         {
             return Ok(());
@@ -186,9 +203,9 @@ impl<'a> Walker<'a> {
 
     /// Whether there is anything in a container: two empty ones are compared as one value.
     fn has_parts(&self, tree: &Tree, value: Value, ty: TypeRef) -> bool {
-        let always = |id: TypeId| self.schema.ty(id).always.0 != 0;
+        let always = |id: TypeId| !self.is_given && self.schema.ty(id).always.0 != 0;
         match (value, ty) {
-            (Value::Absent, _) => false,
+            (Value::Absent | Value::Null, _) => false,
             (Value::Zero, TypeRef::Object(id)) => always(id),
             (Value::Zero, _) => false,
             (Value::Node(node), TypeRef::Object(id)) => {
@@ -240,9 +257,9 @@ impl<'a> Walker<'a> {
 
     fn compare_leaf(&mut self, name: Name<'a>, pair: Pair, ty: TypeRef) {
         let mark = match (pair.old, pair.new) {
-            (Value::Absent, Value::Absent) | (Value::Zero, Value::Zero) => return,
+            (Value::Absent, Value::Absent) | (Value::Zero, Value::Zero) | (Value::Null, Value::Null) => return,
             (_, Value::Absent) => Mark::Removed,
-            (Value::Node(_) | Value::Zero, _) if self.is_equal(pair, ty) => return,
+            (Value::Node(_) | Value::Zero | Value::Null, _) if self.is_equal(pair, ty) => return,
             _ => Mark::Changed,
         };
         self.mark(name, mark);
@@ -265,7 +282,10 @@ impl<'a> Walker<'a> {
         set.push(self.open.len() as u32, step(name), true);
     }
 
-    fn is_equal(&self, pair: Pair, ty: TypeRef) -> bool {
+    fn is_equal(&mut self, pair: Pair, ty: TypeRef) -> bool {
+        if let (true, Value::Node(old), Value::Node(new)) = (self.is_given, pair.old, pair.new) {
+            return self.exact.are(old, new);
+        }
         if let (Value::Node(old), Value::Node(new)) = (pair.old, pair.new) {
             match (self.old.kind(old), self.new.kind(new)) {
                 (Kind::String, Kind::String) | (Kind::Raw, Kind::Raw) => {
@@ -281,6 +301,7 @@ impl<'a> Walker<'a> {
             let mut out = Vec::new();
             match value {
                 Value::Node(node) => encode_json::write_value(self.schema, tree, node, ty, &mut out),
+                Value::Null => out.extend_from_slice(b"null"),
                 _ => out.extend_from_slice(self.schema.zero_json(ty, Presence::Always)),
             }
             out
@@ -294,10 +315,10 @@ impl<'a> Walker<'a> {
 
     fn find_fields(&mut self, id: TypeId, pair: Pair) {
         let ty = self.schema.ty(id);
-        let is_there = |value: Value| value != Value::Absent;
+        let is_there = |value: Value| !matches!(value, Value::Absent | Value::Null);
         // What both sides write though nobody set it is the same.
         let one_sided = is_there(pair.old) != is_there(pair.new);
-        let mut found = if one_sided { ty.always_by_rank } else { FieldSet::default() };
+        let mut found = if one_sided && !self.is_given { ty.always_by_rank } else { FieldSet::default() };
         for (tree, value) in [(self.old, pair.old), (self.new, pair.new)] {
             let Value::Node(object) = value else { continue };
             for node in tree.children(object) {
@@ -313,8 +334,8 @@ impl<'a> Walker<'a> {
             let number = ty.number(rank);
             let held = self.of_rank.get_mut(usize::from(rank)).map(|held| std::mem::replace(held, Pair::NOTHING));
             let (Some(mut held), Some(field)) = (held, ty.fields.get(usize::from(number))) else { continue };
-            if ty.always.contains(number) {
-                held = held.with_zeros(pair);
+            if !self.is_given && ty.always.contains(number) {
+                held = held.with_zeros(pair, field.presence);
             }
             let (name, attributes) = (Name::Field(&field.name), Some(&*field.attributes));
             self.children.push(Child { name, pair: held, ty: field.ty, attributes, known: None });
@@ -399,7 +420,7 @@ impl<'a> Walker<'a> {
     /// Elements of one name. Those that a list has several times are one value together.
     fn side_by_side(&mut self, name: Name<'a>, element: TypeRef, old: &[Named], new: &[Named]) {
         let first = |list: &[Named]| list.first().map_or(Value::Absent, |named| Value::Node(named.node));
-        let differs = || {
+        let mut differs = || {
             let pair = |(old, new): (&Named, &Named)| Pair { old: Value::Node(old.node), new: Value::Node(new.node) };
             old.len() != new.len() || old.iter().zip(new).any(|both| !self.is_equal(pair(both), element))
         };

@@ -2,76 +2,148 @@
 //!
 //! Only what is in the tree counts: what is written though nobody gave it is not set by whoever applies.
 
-use std::collections::HashSet;
+use std::ops::Range;
 
-use super::super::Schema;
-use super::super::field_set::{PathSet, PathSetBuilder, Step};
+use super::super::field_set::{PathSet, Step, StepKind};
+use super::super::{FIELDS_MAX, FieldSet, Schema, TypeRef};
 use super::shape::{CompareError, Shape, Shapes};
 use crate::tree::{Kind, NodeId, Tree};
 
 /// The paths of an object: its single values, its elements, and the keys of its maps.
 pub fn fields(schema: &Schema, tree: &Tree) -> Result<PathSet, CompareError> {
-    paths(schema, tree, |_, _, _| true)
-}
-
-/// The paths at which an object has a value that has no parts by its type: a scalar, a null, a list or struct that is one value.
-pub(super) fn leaves(schema: &Schema, tree: &Tree) -> Result<PathSet, CompareError> {
-    let is_leaf = |tree: &Tree, node, shape: Option<Shape<'_>>| {
-        shape.is_none() && !matches!(tree.kind(node), Kind::Object | Kind::Map | Kind::List)
-    };
-    // Steps that lead nowhere are no paths.
-    Ok(paths(schema, tree, is_leaf)?.difference(&PathSet::default()))
-}
-
-fn paths(
-    schema: &Schema,
-    tree: &Tree,
-    counts: impl Fn(&Tree, NodeId, Option<Shape<'_>>) -> bool,
-) -> Result<PathSet, CompareError> {
     let shapes = Shapes { schema };
-    let mut builder = PathSetBuilder::default();
-    let mut open: Vec<(NodeId, Option<u32>, Shape<'_>)> = Vec::new();
-    open.extend(tree.object_type(tree.root()).map(|ty| (tree.root(), None, Shape::Object(ty))));
-    while let Some((node, line, shape)) = open.pop() {
-        match shape {
-            Shape::Object(id) => {
-                let ty = schema.ty(id);
-                for child in tree.children(node) {
-                    let Some(field) = ty.fields.get(usize::from(tree.field_number(child))) else { continue };
-                    let inner = shapes.of(field.ty, Some(&field.attributes));
-                    let is_member = is_single(tree, child, inner);
-                    let counts = is_member && counts(tree, child, inner);
-                    let line = builder.push(line, Step::field(&field.name), counts);
-                    open.extend(inner.filter(|_| !is_member).map(|inner| (child, Some(line), inner)));
-                }
-            }
-            Shape::Map(element) => {
-                let inner = shapes.of(element, None);
-                for (name, child) in tree.entries(node) {
-                    let line = builder.push(line, Step::field(name), counts(tree, child, inner));
-                    let inner = inner.filter(|inner| !is_single(tree, child, Some(*inner)));
-                    open.extend(inner.map(|inner| (child, Some(line), inner)));
-                }
-            }
-            Shape::Keyed(element, _) | Shape::Set(element) => {
-                let inner = shapes.of(element, None);
-                let steps = shapes.steps(shape);
-                let mut seen = HashSet::new();
-                for child in tree.children(node) {
-                    let step = steps.of(tree, child)?;
-                    // What comes several times is one value together.
-                    if seen.contains(&step) {
-                        continue;
-                    }
-                    let line = builder.push(line, step.as_step(), counts(tree, child, inner));
-                    seen.insert(step);
-                    let inner = inner.filter(|inner| !is_single(tree, child, Some(*inner)));
-                    open.extend(inner.map(|inner| (child, Some(line), inner)));
-                }
-            }
+    let mut walker = Walker { shapes, tree, open: Vec::new(), names: String::new(), name: Vec::new() };
+    let mut set = PathSet::default();
+    if let Some(ty) = tree.object_type(tree.root()) {
+        walker.open(tree.root(), Shape::Object(ty), 1)?;
+    }
+    while let Some(Open { depth, name, node, inner, may_count, is_several }) = walker.open.pop() {
+        let is_single = is_single(tree, node, inner);
+        set.push(depth, walker.step(&name), may_count || is_single);
+        if let Some(shape) = inner.filter(|_| !is_single && !is_several) {
+            walker.open(node, shape, depth + 1)?;
         }
     }
-    Ok(builder.finish())
+    Ok(set.without_dead_ends())
+}
+
+/// A value that is still to be visited.
+struct Open<'a> {
+    depth: u32,
+    name: Name<'a>,
+    node: NodeId,
+    inner: Option<Shape<'a>>,
+    /// Whether it may be a path though it has parts.
+    may_count: bool,
+    /// Whether a list has it several times: they are one value together.
+    is_several: bool,
+}
+
+enum Name<'a> {
+    /// A field or a key of a map.
+    Field(&'a str),
+    /// An element of a list, whose step has this text among the names.
+    Element(StepKind, Range<usize>),
+}
+
+/// Walks an object in the order of its paths.
+struct Walker<'a> {
+    shapes: Shapes<'a>,
+    tree: &'a Tree,
+    /// The values of each container stand in reverse order of their steps.
+    open: Vec<Open<'a>>,
+    /// The names of elements, one behind the other.
+    names: String,
+    /// The one that is being made.
+    name: Vec<u8>,
+}
+
+impl<'a> Walker<'a> {
+    /// Leaves what is in a container to be visited.
+    fn open(&mut self, node: NodeId, shape: Shape<'a>, depth: u32) -> Result<(), CompareError> {
+        let first = self.open.len();
+        match shape {
+            Shape::Object(id) => {
+                let ty = self.shapes.schema.ty(id);
+                let (mut found, mut of_rank) = (FieldSet::default(), [node; FIELDS_MAX]);
+                for child in self.tree.children(node) {
+                    let rank = ty.rank(self.tree.field_number(child));
+                    if let Some(held) = of_rank.get_mut(usize::from(rank)) {
+                        *held = child;
+                        found.insert(rank);
+                    }
+                }
+                while let Some(rank) = found.last() {
+                    found.remove(rank);
+                    let field = ty.fields.get(usize::from(ty.number(rank)));
+                    let (Some(field), Some(child)) = (field, of_rank.get(usize::from(rank))) else { continue };
+                    let inner = self.shapes.of(field.ty, Some(&field.attributes));
+                    self.open.push(Open {
+                        depth,
+                        name: Name::Field(&field.name),
+                        node: *child,
+                        inner,
+                        may_count: false,
+                        is_several: false,
+                    });
+                }
+                return Ok(());
+            }
+            Shape::Map(element) => {
+                let inner = self.shapes.of(element, None);
+                let entries = self.tree.entries(node);
+                self.open.extend(entries.map(|(key, node)| Open {
+                    depth,
+                    name: Name::Field(key),
+                    node,
+                    inner,
+                    may_count: true,
+                    is_several: false,
+                }));
+            }
+            Shape::Keyed(element, _) | Shape::Set(element) => self.open_elements(node, shape, element, depth)?,
+        }
+        if let Some(opened) = self.open.get_mut(first..) {
+            opened.reverse();
+        }
+        Ok(())
+    }
+
+    fn open_elements(
+        &mut self,
+        node: NodeId,
+        shape: Shape<'a>,
+        element: TypeRef,
+        depth: u32,
+    ) -> Result<(), CompareError> {
+        let (inner, steps) = (self.shapes.of(element, None), self.shapes.steps(shape));
+        let (first, kind) = (self.open.len(), steps.kind());
+        for child in self.tree.children(node) {
+            self.name.clear();
+            steps.push(self.tree, child, &mut self.name)?;
+            let start = self.names.len();
+            // Made of strings and ASCII.
+            self.names.push_str(std::str::from_utf8(&self.name).unwrap_or_default());
+            let name = Name::Element(kind, start..self.names.len());
+            self.open.push(Open { depth, name, node: child, inner, may_count: true, is_several: false });
+        }
+        let mut elements = self.open.split_off(first);
+        elements.sort_by(|a, b| self.step(&a.name).cmp(&self.step(&b.name)));
+        elements.dedup_by(|later, first| {
+            let is_again = self.step(&later.name) == self.step(&first.name);
+            first.is_several |= is_again;
+            is_again
+        });
+        self.open.append(&mut elements);
+        Ok(())
+    }
+
+    fn step<'n>(&'n self, name: &'n Name<'a>) -> Step<'n> {
+        match name {
+            Name::Field(name) => Step::field(name),
+            Name::Element(kind, place) => Step { kind: *kind, text: self.names.get(place.clone()).unwrap_or_default() },
+        }
+    }
 }
 
 /// Whether a value is a path by itself: it has no parts, or is an empty map or struct. An empty list with keys is no path.

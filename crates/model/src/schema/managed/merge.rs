@@ -6,7 +6,7 @@
 //! Elements of a list with keys, and of a set, stand in the order in which they are applied. Those that only the object has keep their
 //! place between them: an element that both have is where the applied ones up to it are put in.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::super::field_set::StepBuf;
 use super::super::{Schema, TypeRef};
@@ -99,14 +99,14 @@ impl<'a> Merger<'a> {
             named.collect::<Result<Vec<(StepBuf, NodeId)>, CompareError>>()
         };
         let (live, applied) = (named(self.live, open.live)?, named(self.applied, open.applied)?);
-        let mut places = BTreeMap::new();
+        let mut places = HashMap::new();
         for (at, (step, _)) in applied.iter().enumerate() {
             if places.insert(step, at).is_some() {
                 return Err(CompareError::Duplicate(step.as_step().shown()));
             }
         }
         // Of an element that is there several times, none is the one that is meant.
-        let mut of_live: BTreeMap<&StepBuf, Option<NodeId>> = BTreeMap::new();
+        let mut of_live: HashMap<&StepBuf, Option<NodeId>> = HashMap::new();
         for (step, node) in &live {
             of_live.entry(step).and_modify(|held| *held = None).or_insert(Some(*node));
         }
@@ -128,7 +128,12 @@ impl<'a> Merger<'a> {
                 None => _ = self.outcome.append_graft(open.here, self.live, *node),
                 // The next one that both have: those applied before it stand before it. Any other one comes in its turn.
                 Some(at) if shared.next_if_eq(at).is_some() => put_until(self, &mut put, at + 1),
-                Some(_) => {}
+                Some(_) if shared.peek().is_some() => {}
+                // One that is there again, and was put already: upstream goes on with what is applied.
+                Some(_) => {
+                    let end = applied.len().min(put + 1);
+                    put_until(self, &mut put, end);
+                }
             }
         }
         put_until(self, &mut put, applied.len());

@@ -11,10 +11,12 @@ mod fields;
 mod held;
 mod merge;
 mod owned;
-mod place;
+mod reconcile;
 mod remove;
 mod same;
 mod shape;
+mod typed;
+mod unwritten;
 
 use std::sync::OnceLock;
 
@@ -25,9 +27,10 @@ pub use compare::{Comparison, compare};
 pub use fields::fields;
 pub use merge::merge;
 pub use owned::OwnedFields;
-pub use place::place;
 pub use same::is_same;
 pub use shape::CompareError;
+pub use typed::{has_keys, mistyped};
+pub use unwritten::Unwritten;
 
 use super::field_set::{FieldSetError, PathSet};
 use super::{Schema, TypeRef};
@@ -146,11 +149,33 @@ impl Manager {
         }
     }
 
-    /// The order in which managers of one time are merged: that of upstream's identifiers, which are their JSON texts.
-    fn identifier(&self) -> (String, &str, &str, &str) {
-        let mut name = Vec::new();
-        crate::go_text::push_json_string(&mut name, &self.name);
-        (String::from_utf8(name).unwrap_or_default(), self.operation.name(), &self.api_version, &self.subresource)
+    /// What upstream calls it by, and sorts by: its entry as JSON, without what says nothing. Who applies stays who it is when it goes
+    /// over to another version.
+    fn identifier(&self) -> String {
+        let version = if self.operation == Operation::Apply { "" } else { &*self.api_version };
+        let members = [
+            ("manager", &*self.name),
+            ("operation", self.operation.name()),
+            ("apiVersion", version),
+            ("subresource", &*self.subresource),
+        ];
+        let mut text = Vec::new();
+        for (name, value) in members.into_iter().filter(|(_, value)| !value.is_empty()) {
+            text.push(if text.is_empty() { b'{' } else { b',' });
+            crate::go_text::push_json_string(&mut text, name);
+            text.push(b':');
+            crate::go_text::push_json_string(&mut text, value);
+        }
+        text.push(b'}');
+        // Made of strings and ASCII.
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// Whether both are one manager, whose entry there is once.
+    fn is_same(&self, other: &Manager) -> bool {
+        let is_same_version = self.operation == Operation::Apply || self.api_version == other.api_version;
+        is_same_version
+            && (self.operation, &self.name, &self.subresource) == (other.operation, &other.name, &other.subresource)
     }
 }
 
@@ -172,8 +197,8 @@ pub struct Change<'a> {
     pub manager: Manager,
     /// What it is, in the manager's version.
     pub comparison: Comparison,
-    /// Paths that this door to the object does not write, with all below them.
-    pub ignored: &'a PathSet,
+    /// What this door to the object does not write.
+    pub unwritten: &'a Unwritten,
     /// Seconds since 1970; none where the time is not kept.
     pub now: Option<i64>,
 }
@@ -260,6 +285,16 @@ impl Managers {
         matches!((children.next(), children.next()), (Some(node), None) if tree.is_empty(node))
     }
 
+    /// Writes a list that asks to forget all managers as a field of the metadata.
+    pub fn write_reset(schema: &Schema, tree: &mut Tree, metadata: NodeId, number: u16) {
+        let field = tree.object_type(metadata).and_then(|ty| schema.ty(ty).fields.get(usize::from(number)));
+        let Some(TypeRef::List(element)) = field.map(|field| field.ty) else { return };
+        if let TypeRef::Object(ty) = schema.element(element) {
+            let list = tree.list_at(metadata, number);
+            tree.append_object(list, ty);
+        }
+    }
+
     /// Writes them as a field of the metadata, in upstream's order; none leave no field.
     pub fn write(&self, schema: &Schema, tree: &mut Tree, metadata: NodeId, number: u16) {
         tree.remove(metadata, number);
@@ -296,7 +331,7 @@ impl Managers {
 
     /// The entry of an identity in place of what it was.
     fn put(&mut self, entry: Entry) {
-        match self.entries.iter_mut().find(|held| held.manager == entry.manager) {
+        match self.entries.iter_mut().find(|held| held.manager.is_same(&entry.manager)) {
             Some(held) => *held = entry,
             None => self.entries.push(entry),
         }
@@ -307,13 +342,13 @@ impl Managers {
     /// Entries of other versions are asked for what the change is to them: `None` when that version is not served any more, which ends
     /// them.
     pub fn update(&mut self, change: Change<'_>, in_version: &mut dyn FnMut(&str) -> Option<Comparison>) {
-        let Change { manager, comparison, ignored, now } = change;
+        let Change { manager, comparison, unwritten, now } = change;
         let mut taken = TakenByVersion::default();
         if self.entries.iter().any(|entry| entry.manager.api_version == manager.api_version) {
-            taken.0.push((manager.api_version.clone(), Some(taken_by(&comparison, ignored))));
+            taken.0.push((manager.api_version.clone(), Some(unwritten.cut_taken(&comparison))));
         }
-        let own = comparison.changed.into_difference(ignored, stripped());
-        let mut find_taken = |version: &str| in_version(version).map(|comparison| taken_by(&comparison, ignored));
+        let own = unwritten.cut_ownable(comparison.changed);
+        let mut find_taken = |version: &str| in_version(version).map(|comparison| unwritten.cut_taken(&comparison));
         let mut is_known = false;
         self.entries.retain_mut(|entry| {
             let Some(taken) = taken.of(&entry.manager.api_version, &mut find_taken) else { return false };
@@ -329,12 +364,11 @@ impl Managers {
             }
             !entry.fields.is_empty()
         });
-        if !own.is_empty() {
-            if !is_known {
-                self.entries.push(Entry { manager, time: now, fields: own.into() });
-            }
-            self.merge_oldest();
+        if !own.is_empty() && !is_known {
+            self.entries.push(Entry { manager, time: now, fields: own.into() });
         }
+        // Whoever changed nothing may still have sent more than there may be.
+        self.merge_oldest();
     }
 
     /// Puts the oldest updates of a version together until few enough are left.
@@ -375,9 +409,8 @@ impl Managers {
                 entry.fields = entry.fields.set().union(update.fields.set()).into();
                 entry.time = update.time;
             }
-            if update.manager != bucket {
-                self.entries.retain(|entry| entry.manager != update.manager);
-            }
+            // Upstream ends the bucket, too, when one that is older than the bucket comes before it.
+            self.entries.retain(|entry| entry.manager != update.manager);
             count -= 1;
         }
     }
@@ -402,11 +435,6 @@ impl Comparison {
 fn stripped() -> &'static PathSet {
     static SET: OnceLock<PathSet> = OnceLock::new();
     SET.get_or_init(|| PathSet::of_fields(STRIPPED))
-}
-
-/// What a change takes from others.
-fn taken_by(comparison: &Comparison, ignored: &PathSet) -> PathSet {
-    comparison.changed.union(&comparison.removed).into_difference(ignored, &PathSet::default())
 }
 
 /// What a change takes from the managers of each version, found when the first of them is met.

@@ -63,7 +63,11 @@ impl OwnedFields {
 
     /// Adds paths. A text that has them stays as it is.
     pub(super) fn give(&mut self, given: &PathSet) {
-        if !given.is_within(self.set()) {
+        let has_them = match (self.text(), self.set.get()) {
+            (Some(text), None) => given.is_within_text(text),
+            _ => false,
+        };
+        if !has_them && !given.is_within(self.set()) {
             *self = self.set().union(given).into();
         }
     }

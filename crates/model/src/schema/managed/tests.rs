@@ -188,8 +188,8 @@ fn owners() {
     use Operation::{Apply, Update};
     let check = |before: &[Entry], [changed, removed]: [&str; 2], ignored: &str, expected: &[Entry]| {
         let comparison = Comparison { changed: set(changed), removed: set(removed) };
-        let ignored = set(ignored);
-        let change = Change { manager: manager("me"), comparison, ignored: &ignored, now: Some(9) };
+        let ignored = Unwritten::from(set(ignored));
+        let change = Change { manager: manager("me"), comparison, unwritten: &ignored, now: Some(9) };
         let mut managers = Managers { entries: before.to_vec() };
         managers.update(change, &mut |_| None);
         assert_eq!(managers.entries, expected);
@@ -238,11 +238,36 @@ fn the_oldest_updates_are_put_together() {
     for number in 0..13 {
         let comparison = Comparison { changed: set(&field(number)), ..Comparison::default() };
         let name = format!("m{number:02}");
-        let change = Change { manager: manager(&name), comparison, ignored: &PathSet::default(), now: Some(number) };
+        let change =
+            Change { manager: manager(&name), comparison, unwritten: &Unwritten::default(), now: Some(number) };
         managers.update(change, &mut |_| None);
     }
     assert_eq!(managers.entries.len(), UPDATE_MANAGERS_MAX);
     let bucket = managers.entries.iter().find(|entry| entry.manager.name == OLD_UPDATES_MANAGER).unwrap();
     assert_eq!(*bucket.fields.set(), (0..4).fold(PathSet::default(), |all, number| all.union(&set(&field(number)))));
     assert_eq!(bucket.time, Some(3));
+}
+
+#[test]
+fn more_updates_than_there_may_be_are_put_together_whoever_sent_them() {
+    let sent =
+        (0..12).map(|at| entry(&format!("m{at:02}"), Operation::Update, at, &format!(r#"{{"f:x{at:02}":{{}}}}"#)));
+    let mut managers = Managers { entries: sent.collect() };
+    let nothing = Unwritten::default();
+    let change =
+        Change { manager: manager("me"), comparison: Comparison::default(), unwritten: &nothing, now: Some(99) };
+    managers.update(change, &mut |_| None);
+    assert_eq!(managers.entries.len(), UPDATE_MANAGERS_MAX);
+}
+
+#[test]
+fn identifiers() {
+    let check = |name: &str, operation, version: &str, subresource: &str, expected: &str| {
+        let manager =
+            Manager { name: name.into(), operation, api_version: version.into(), subresource: subresource.into() };
+        assert_eq!(manager.identifier(), expected);
+    };
+    check("a\"<", Operation::Update, "v1", "", r#"{"manager":"a\"\u003c","operation":"Update","apiVersion":"v1"}"#);
+    check("a", Operation::Apply, "v1", "status", r#"{"manager":"a","operation":"Apply","subresource":"status"}"#);
+    check("", Operation::Update, "v1", "", r#"{"operation":"Update","apiVersion":"v1"}"#);
 }

@@ -73,22 +73,22 @@ impl Object {
 
     /// Applies, and says whether anything changed.
     pub fn try_apply(&mut self, version: &str, name: &str, text: &str, force: bool) -> Result<bool, ApplyError> {
-        self.apply_without(&PathSet::default(), version, name, text, force)
+        self.apply_without(&Unwritten::default(), version, name, text, force)
     }
 
     fn apply_without(
         &mut self,
-        ignored: &PathSet,
+        unwritten: &Unwritten,
         version: &str,
         name: &str,
         text: &str,
         force: bool,
     ) -> Result<bool, ApplyError> {
         self.now += 1;
-        let (wanted, given) = (self.types.read(version, text), self.types.read_as_given(version, text));
+        let given = self.types.read_as_given(version, text);
         let manager = Self::manager(name, Operation::Apply, version);
         let live = self.types.convert(&self.tree, "v1", version).unwrap_or_else(|| self.tree.clone());
-        let application = Application { manager, wanted: &wanted, given: &given, ignored, force, now: self.now };
+        let application = Application { manager, given: &given, unwritten, force, now: self.now };
         let outcome = self.managers.apply(&self.types, &live, application)?;
         if let Some(tree) = &outcome {
             self.tree = self.types.convert(tree, version, "v1").unwrap();
@@ -106,8 +106,8 @@ impl Object {
         let new = self.types.read("v1", text);
         let comparison = compare(&self.types.0, &self.tree, &new).unwrap();
         let manager = Self::manager(name, Operation::Update, "v1");
-        let nothing = PathSet::default();
-        let change = Change { manager, comparison, ignored: &nothing, now: Some(self.now) };
+        let nothing = Unwritten::default();
+        let change = Change { manager, comparison, unwritten: &nothing, now: Some(self.now) };
         let (types, old) = (&self.types, &self.tree);
         self.managers.update(change, &mut |version| {
             let (old, new) = (types.convert(old, "v1", version)?, types.convert(&new, "v1", version)?);
@@ -168,6 +168,10 @@ fn what_an_object_becomes() {
     check(r#"{"plain":["a","b"]}"#, r#"{"plain":["b"]}"#, r#"{"plain":["b"]}"#);
     check(r#"{"ref":{"name":"x"}}"#, r#"{"ref":{}}"#, r#"{"ref":{}}"#);
     check(r#"{"plain":["a"]}"#, r#"{"plain":null}"#, "{}");
+    check(r#"{"plain":["a"]}"#, r#"{"plain":[]}"#, "{}");
+    check(r#"{"ref":{"name":"a"}}"#, r#"{"ref":null}"#, "{}");
+    check(r#"{"whole":{"a":"1"}}"#, r#"{"whole":{}}"#, "{}");
+    check(r#"{"whole_share":{"name":"a"}}"#, r#"{"whole_share":{}}"#, "{}");
     check(r#"{"share":{"name":"x"}}"#, r#"{"share":{"name":""}}"#, "{}");
     // Elements stand as they are applied; those that only the object has keep their place between them, as far as the others let them.
     check(r#"{"tags":["a","b","c"]}"#, r#"{"tags":["c","x","a"]}"#, r#"{"tags":["b","c","x","a"]}"#);
@@ -246,16 +250,14 @@ fn conflicts() {
     let before = (object.text(), object.owners());
     let wanted = r#"{"labels":{"x":"2","y":"1","u":"2"},"plain":["b"],"ports":[{"port":1,"name":"m"}]}"#;
     let Err(ApplyError::Conflicts(found)) = object.try_apply("v1", "c", wanted, false) else { panic!("no conflict") };
-    let shown: Vec<_> =
-        found.iter().map(|conflict| (&*conflict.manager.name, conflict.since, conflict.fields.paths())).collect();
+    let shown: Vec<_> = found.iter().map(|conflict| (&*conflict.manager.name, conflict.fields.paths())).collect();
     let port = r#".ports[port=1,protocol="TCP"].name"#.to_owned();
     assert_eq!(
         shown,
         [
-            ("a", Some(1), vec![".labels.x".to_owned(), ".plain".to_owned(), port]),
-            // It gave nothing another value, so it has no time.
-            ("b", None, vec![".labels.x".to_owned()]),
-            ("u", Some(3), vec![".labels.u".to_owned()]),
+            ("a", vec![".plain".to_owned(), ".labels.x".to_owned(), port]),
+            ("b", vec![".labels.x".to_owned()]),
+            ("u", vec![".labels.u".to_owned()]),
         ]
     );
     assert_eq!((object.text(), object.owners()), before);
@@ -343,7 +345,7 @@ fn versions() {
 #[test]
 fn what_a_door_does_not_write_is_nobodys() {
     let mut object = Object::new();
-    let ignored = PathSet::of_fields(&[&["labels"]]);
+    let ignored = Unwritten::from(PathSet::of_fields(&[&["labels"]]));
     object.put("u", r#"{"labels":{"x":"1"}}"#);
     object.apply_without(&ignored, "v1", "a", r#"{"labels":{"x":"2"},"plain":["p"]}"#, false).unwrap();
     assert_eq!(object.owners(), [r#"a {"f:plain":{}} 2"#, r#"u {"f:labels":{".":{},"f:x":{}}} 1"#]);
@@ -355,6 +357,15 @@ fn elements_that_are_there_twice() {
     for applied in [r#"{"tags":["a","a"]}"#, r#"{"ports":[{"port":1},{"port":1,"protocol":"TCP"}]}"#] {
         object.put("u", r#"{"tags":["b"],"ports":[{"port":2}]}"#);
         let refused = object.try_apply("v1", "a", applied, false);
+        assert!(matches!(refused, Err(ApplyError::NoPaths(CompareError::Duplicate(_)))), "{applied}: {refused:?}");
+    }
+    // So it is where the object has none, and inside of one value.
+    for applied in [
+        r#"{"tags":["a","a"]}"#,
+        r#"{"pairs":[{"names":["a","a"]}]}"#,
+        r#"{"pairs":[{"ports":[{"port":1},{"port":1}]}]}"#,
+    ] {
+        let refused = Object::new().try_apply("v1", "a", applied, false);
         assert!(matches!(refused, Err(ApplyError::NoPaths(CompareError::Duplicate(_)))), "{applied}: {refused:?}");
     }
     // The object may have them: one that is applied takes their place.
@@ -376,4 +387,74 @@ fn a_long_map_is_replaced() {
     assert!(object.apply("a", &labels('b')));
     let text = object.types.text(&object.tree);
     assert_eq!((text.matches("\"z").count(), text.matches("\"b").count()), (0, KEYS));
+}
+
+/// A path of a container is given up with it, not when it loses its last member: as upstream, which has a null there then.
+#[test]
+fn who_owns_that_a_container_is_there_keeps_it() {
+    let mut object = Object::new();
+    object.put("u", r#"{"labels":{"x":"1"},"tags":["s"],"empty":{"kind":"x"}}"#);
+    object.put("u", r#"{"labels":{"y":"1"},"tags":["t"],"empty":{}}"#);
+    let taken = r#"{"labels":{"y":"2"},"tags":["t"],"empty":{"kind":"y"}}"#;
+    object.try_apply("v1", "a", taken, true).unwrap();
+    object.put("w", r#"{"labels":{"y":"2"},"tags":["t"],"empty":{"kind":"y"},"plain":["p"]}"#);
+    object.put("u", r#"{"labels":{"y":"2"},"empty":{"kind":"y"},"plain":["p"]}"#);
+    object.apply("a", "{}");
+    assert_eq!(object.text(), r#"{"plain":["p"]}"#);
+    assert_eq!(object.owners(), [r#"u {"f:empty":{},"f:labels":{}} 2"#, r#"w {"f:plain":{}} 4"#]);
+}
+
+/// What is one value and leaves out what is always written is never what is stored: others who say the same conflict.
+#[test]
+fn half_of_one_value_is_another_value() {
+    let mut object = Object::new();
+    object.apply("a", r#"{"whole_share":{"name":"x"},"labels":{"l":"1"}}"#);
+    let said = |object: &mut Object, text: &str| object.try_apply("v1", "b", text, false).is_err();
+    assert!(said(&mut object, r#"{"whole_share":{"name":"x"}}"#));
+    assert!(!said(&mut object, r#"{"labels":{"l":"1"}}"#));
+    // Taken apart, it is compared field by field.
+    object.apply("a", r#"{"share":{"name":"x"}}"#);
+    assert!(!said(&mut object, r#"{"share":{"name":"x"}}"#));
+}
+
+#[test]
+fn the_order_of_elements_that_are_there_twice() {
+    let check = |live: &str, applied: &str, expected: &str| {
+        let mut object = Object::new();
+        object.put("u", live);
+        object.try_apply("v1", "a", applied, true).unwrap();
+        assert_eq!(object.text(), expected, "{live} {applied}");
+    };
+    check(r#"{"tags":["a","b","a"]}"#, r#"{"tags":["b","c"]}"#, r#"{"tags":["a","b","a","c"]}"#);
+    check(r#"{"tags":["a","a","b"]}"#, r#"{"tags":["a","c","d"]}"#, r#"{"tags":["a","c","b","d"]}"#);
+    check(r#"{"tags":["a","b","a","b"]}"#, r#"{"tags":["b","a","x"]}"#, r#"{"tags":["b","a","x"]}"#);
+}
+
+/// A client may send managers whose paths lead into what is one value.
+#[test]
+fn paths_into_one_value_become_its_path() {
+    let check = |fields: &str, expected: &str| {
+        let mut object = Object::new();
+        let manager = Object::manager("u", Operation::Update, "v1");
+        let set = PathSet::read(fields).unwrap();
+        object.managers.entries.push(Entry { manager, time: Some(0), fields: set.into() });
+        object.managers.reconcile(&object.types);
+        assert_eq!(object.managers.entries[0].fields.to_json(), expected, "{fields}");
+    };
+    check(r#"{"f:whole":{"f:a":{}}}"#, r#"{"f:whole":{}}"#);
+    check(r#"{"f:ref":{".":{},"f:name":{}},"f:spec":{"f:name":{}}}"#, r#"{"f:ref":{},"f:spec":{"f:name":{}}}"#);
+    check(r#"{"f:plain":{"i:0":{}},"f:whole":{}}"#, r#"{"f:plain":{},"f:whole":{}}"#);
+    for kept in [
+        r#"{"f:labels":{".":{},"f:a":{}}}"#,
+        r#"{"f:ports":{"k:{\"port\":1}":{".":{},"f:port":{}}}}"#,
+        r#"{"f:nothing":{"f:a":{"f:b":{}}}}"#,
+        r#"{"f:tags":{"v:\"a\"":{}},"f:whole":{}}"#,
+    ] {
+        check(kept, kept);
+    }
+    let mut gone = Object::new();
+    let manager = Object::manager("u", Operation::Update, "v0");
+    gone.managers.entries.push(Entry { manager, time: None, fields: PathSet::of_fields(&[&["spec"]]).into() });
+    gone.managers.reconcile(&gone.types);
+    assert!(gone.managers.entries.is_empty());
 }
