@@ -28,11 +28,17 @@ pub fn program() -> &'static Path {
     })
 }
 
-/// Builds the program and says where it is; cargo itself knows best.
+/// Builds the program and says where it is.
 pub fn build(profile: Profile) -> Result<PathBuf> {
+    programs(&["portcullis"], profile)?.pop().context("cargo named no program")
+}
+
+/// Builds the programs of packages, each called as its package, in one go, and says where they are; cargo itself knows best.
+pub fn programs(packages: &[&str], profile: Profile) -> Result<Vec<PathBuf>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--package", "portcullis", "--message-format", "json-render-diagnostics"]);
+    command.args(["build", "--message-format", "json-render-diagnostics"]);
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
     if profile == Profile::Release {
         command.arg("--release");
     }
@@ -44,14 +50,15 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     }
     let output = command.current_dir(workspace()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("cargo build --package portcullis failed");
+        bail!("cargo does not build {}", packages.join(" and "));
     }
     let messages = String::from_utf8(output.stdout).context("cargo wrote something that is not text")?;
-    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut found = artifacts.filter_map(|message| {
-        (message["target"]["name"] == "portcullis").then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    let artifacts: Vec<Value> = messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let built = packages.iter().map(|package| {
+        let mut named = artifacts.iter().filter(|message| message["target"]["name"] == *package);
+        named.find_map(|message| message["executable"].as_str()).with_context(|| format!("cargo named no {package}"))
     });
-    found.next_back().context("cargo named no program")
+    built.map(|built| built.map(PathBuf::from)).collect()
 }
 
 /// The root of the workspace.

@@ -11,7 +11,7 @@
 
 mod cluster;
 #[allow(dead_code, unused_imports)] // Shared with the load client of xtask: both measure the same objects.
-#[path = "../../../../xtask/src/bench/objects.rs"]
+#[path = "../../src/bench/objects.rs"]
 mod objects;
 mod paths;
 
@@ -28,8 +28,10 @@ fn main() {
         ["list"] => list(),
         ["fill", directory] => block_on(paths::fill(&Cluster::open(Path::new(directory)))),
         ["run", directory, units, name] => run(Path::new(directory), units.parse().unwrap(), name),
-        // `cargo bench` of all there is.
-        _ => println!("{USAGE}"),
+        _ => {
+            eprintln!("{USAGE}");
+            std::process::exit(2);
+        }
     }
 }
 
