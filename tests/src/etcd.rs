@@ -348,6 +348,11 @@ impl Etcd {
     pub fn put(&self, key: &str, value: &[u8]) {
         self.ask("put", &json!({"key": STANDARD.encode(key), "value": STANDARD.encode(value)}));
     }
+
+    /// Removes a key.
+    pub fn delete(&self, key: &str) {
+        self.ask("deleterange", &json!({"key": STANDARD.encode(key)}));
+    }
 }
 
 /// Whether there is an etcd; if not, says so, and fails in CI.

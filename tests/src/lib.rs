@@ -5,6 +5,7 @@
 pub mod build;
 pub mod canary;
 pub mod client;
+pub mod clock;
 pub mod cluster;
 pub mod credentials;
 pub mod etcd;

@@ -261,6 +261,44 @@ fn an_etcd_that_dies_comes_back_with_everything() {
     }
 }
 
+/// It cannot be started again: the server lives on and says so, tries it ever more seldom, and goes on when it can.
+#[test]
+fn an_etcd_that_cannot_be_started_again_is_told_and_tried() {
+    if !etcd::is_here() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let [copy, away, broken, tries] = ["etcd", "away", "broken", "tries"].map(|name| place.path().join(name));
+    let path = std::env::var_os("PATH").unwrap();
+    let mut found = std::env::split_paths(&path).map(|directory| directory.join("etcd"));
+    std::fs::copy(found.find(|file| file.is_file()).unwrap(), &copy).unwrap();
+    let Some(local) = Local::start(&["--etcd-program", copy.to_str().unwrap()]) else { return };
+    let admin = local.server.admin();
+    assert_eq!(make(&admin, "before"), 201);
+    let script = format!("#!/bin/sh\necho try >> {}\necho it is broken >&2\nexit 1\n", tries.display());
+    std::fs::write(&broken, script).unwrap();
+    std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(&copy, &away).unwrap();
+    std::fs::rename(&broken, &copy).unwrap();
+    kill(Pid::from_raw(local.etcd()), Signal::SIGKILL).unwrap();
+    let ready = || admin.get("/readyz");
+    assert!((0..TRIES_MAX).any(|_| ready().status != 200), "it says that it is not ready");
+    let said = ready().text();
+    assert!(said.contains("[-]etcd failed") && !said.contains("[+]etcd ok"), "{said}");
+    let refused = admin.post(CONFIG_MAPS, &json!({"metadata": {"name": "meanwhile"}}));
+    assert!(refused.status >= 500, "{}", refused.text());
+    let tried = || std::fs::read_to_string(&tries).map_or(0, |tries| tries.lines().count());
+    assert!((0..TRIES_MAX).any(|_| ready().status != 200 && tried() >= 3), "it is tried again");
+    std::fs::rename(&away, &copy).unwrap();
+    assert!((0..TRIES_MAX).any(|_| ready().status == 200), "it comes back");
+    assert_eq!(make(&admin, "after"), 201);
+    assert!(["before", "after"].iter().all(|name| names(&admin).contains(*name)));
+    let log = local.server.stop();
+    for part in ["etcd ended by itself and is started again", "it is broken", "pause=100ms", "pause=200ms"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+}
+
 /// The server is killed: no etcd is left, and the next server has everything.
 #[test]
 fn no_etcd_outlives_its_server() {
@@ -300,7 +338,9 @@ fn what_cannot_be_started_is_refused_by_name() {
     let refused = |arguments: &[String]| start(program(), &elsewhere.path().join("data"), arguments).err().unwrap();
     // The ports of another etcd, and of anything else.
     let error = refused(&arguments(local.ports));
-    assert!(error.contains("--etcd-client-port") && error.contains(&local.ports[0].to_string()), "{error}");
+    for (flag, port) in ["--etcd-client-port", "--etcd-peer-port", "--etcd-metrics-port"].iter().zip(local.ports) {
+        assert!(error.contains(&format!("{flag} {port}")), "{error}");
+    }
     let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let [client, peer, _] = ports();
     let error = refused(&arguments([client, peer, held.local_addr().unwrap().port()]));

@@ -34,6 +34,8 @@ mod secrets_in_logs;
 mod servers;
 mod services;
 mod store_checks;
+mod store_kills;
+mod store_moves;
 mod tracing;
 mod watches;
 mod websocket;

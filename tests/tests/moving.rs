@@ -24,7 +24,7 @@ const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const CANARY: &str = "canary7k3-that-is-moved";
 
-fn store(arguments: &[&str]) -> Output {
+pub(crate) fn store(arguments: &[&str]) -> Output {
     Command::new(program()).arg("store").args(arguments).env_remove("RUST_LOG").stdin(Stdio::null()).output().unwrap()
 }
 
@@ -32,7 +32,7 @@ fn store(arguments: &[&str]) -> Output {
 const ATTEMPTS: usize = 100;
 
 /// Runs a command that has to work, and returns what it says.
-fn done(arguments: &[&str]) -> String {
+pub(crate) fn done(arguments: &[&str]) -> String {
     let output = store(arguments);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
@@ -40,7 +40,7 @@ fn done(arguments: &[&str]) -> String {
 }
 
 /// Runs a command that has to be refused, and returns what it says.
-fn refused(arguments: &[&str], parts: &[&str]) {
+pub(crate) fn refused(arguments: &[&str], parts: &[&str]) {
     let output = store(arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
@@ -54,7 +54,7 @@ fn line<'a>(said: &'a str, name: &str) -> &'a str {
 }
 
 /// The flags of one side of a copy that is an etcd.
-fn side(etcd: &Etcd, side: &str) -> Vec<String> {
+pub(crate) fn side(etcd: &Etcd, side: &str) -> Vec<String> {
     let flag = |name: &str, value: String| [format!("--{side}{name}"), value];
     [
         flag("", etcd.endpoints().join(",")),
@@ -65,7 +65,7 @@ fn side(etcd: &Etcd, side: &str) -> Vec<String> {
     .concat()
 }
 
-fn copy(parts: &[Vec<String>]) -> Vec<String> {
+pub(crate) fn copy(parts: &[Vec<String>]) -> Vec<String> {
     [&["copy".to_owned()], &parts.concat()[..]].concat()
 }
 
@@ -73,23 +73,23 @@ fn strs(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
 
-fn path(flag: &str, path: &Path) -> Vec<String> {
+pub(crate) fn path(flag: &str, path: &Path) -> Vec<String> {
     vec![flag.to_owned(), path.display().to_string()]
 }
 
-fn end(server: Server) {
+pub(crate) fn end(server: Server) {
     server.signal(Signal::SIGTERM);
     let (status, _, log) = server.ended();
     assert!(status.success(), "{log}");
 }
 
-fn made(admin: &Client, path: &str, object: Value) -> Value {
+pub(crate) fn made(admin: &Client, path: &str, object: Value) -> Value {
     let answer = admin.post(path, &object);
     assert_eq!(answer.status, 201, "{path}: {}", answer.text());
     answer.json()
 }
 
-fn config_map(name: &str, value: &str) -> Value {
+pub(crate) fn config_map(name: &str, value: &str) -> Value {
     json!({"metadata": {"name": name}, "data": {"a": value}})
 }
 

@@ -1,7 +1,11 @@
 //! Where things are in the text of a stored object: its members, and the ends of its values. Nothing is decoded and nothing recurses; a
 //! text that is no JSON ends the search.
 
+mod block;
+
 use std::ops::Range;
+
+use self::block::{BLOCK_BYTES, Block};
 
 /// How every stored object begins: `metadata` is the first field of every kind once its type head is gone.
 pub(crate) const BEGIN: &[u8] = br#"{"metadata":{"#;
@@ -117,8 +121,6 @@ pub(crate) fn container_end(text: &[u8], mut at: usize) -> Option<usize> {
 
 /// What is shorter is looked at byte by byte.
 const SHORT_BYTES: usize = 32;
-/// Bytes of a longer text that are looked at together: as many as a word has bits.
-const BLOCK_BYTES: usize = 64;
 
 /// The length of the rest of an object or list in which `depth` ones are open. It begins outside of strings.
 fn long_container_end(text: &[u8], mut depth: u32) -> Option<usize> {
@@ -127,9 +129,12 @@ fn long_container_end(text: &[u8], mut depth: u32) -> Option<usize> {
     let mut last = [b' '; BLOCK_BYTES];
     last.get_mut(..rest.len())?.copy_from_slice(rest);
     for (number, block) in blocks.iter().chain([&last]).enumerate() {
-        let outside = !strings.within(block);
-        let mut opened = marks(block, |byte| byte | 0x20 == b'{') & outside;
-        let mut closed = marks(block, |byte| byte | 0x20 == b'}') & outside;
+        let block = Block::new(block);
+        let outside = !strings.within(&block);
+        // A bracket becomes a brace.
+        let braces = block.with(b'{' ^ b'[');
+        let mut opened = braces.equal(b'{') & outside;
+        let mut closed = braces.equal(b'}') & outside;
         let after = depth + opened.count_ones();
         if closed.count_ones() < depth {
             depth = after - closed.count_ones();
@@ -162,9 +167,9 @@ struct Strings {
 
 impl Strings {
     /// The bytes of the next block that are in strings, the quotes at their beginnings included.
-    fn within(&mut self, block: &[u8; BLOCK_BYTES]) -> u64 {
-        let mut quotes = marks(block, |byte| byte == b'"');
-        let backslashes = marks(block, |byte| byte == b'\\');
+    fn within(&mut self, block: &Block) -> u64 {
+        let mut quotes = block.equal(b'"');
+        let backslashes = block.equal(b'\\');
         if backslashes | self.escaping != 0 {
             quotes &= !self.escaped(backslashes);
         }
@@ -192,19 +197,6 @@ impl Strings {
         }
         escaped
     }
-}
-
-/// The bytes of a block that are of a kind, a bit each.
-#[inline(always)]
-fn marks(block: &[u8; BLOCK_BYTES], is: impl Fn(u8) -> bool) -> u64 {
-    /// Brings the lowest bits of eight bytes together in the highest byte.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let mut of_bytes = [0; BLOCK_BYTES];
-    for (mark, byte) in of_bytes.iter_mut().zip(block) {
-        *mark = u8::from(is(*byte));
-    }
-    let words = of_bytes.as_chunks::<WORD_BYTES>().0;
-    words.iter().rev().fold(0, |all, word| all << 8 | u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 use std::fs::{File, Permissions};
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,15 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after the system could not give a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long whoever asks is waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    line: Duration,
+    chunk: Duration,
+}
+
+const PATIENCE: Patience = Patience { line: LINE_TIMEOUT, chunk: CHUNK_TIMEOUT };
+
 /// The socket, for as long as its server runs.
 pub(crate) struct Socket {
     listener: UnixListener,
@@ -43,13 +52,16 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket. Whatever is in its place is of a server that is gone: this one has the directory.
+    /// Makes the socket. One that is in its place is of a server that is gone: this one has the directory. Anything else somebody has put
+    /// there, and is not removed.
     pub(crate) fn bind(store: Arc<Embedded>) -> Result<Self> {
         let path = store.directory().join(NAME);
         let bind = || -> std::io::Result<UnixListener> {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            match std::fs::symlink_metadata(&path) {
+                Ok(found) if found.file_type().is_socket() => std::fs::remove_file(&path)?,
+                Ok(_) => return Err(std::io::Error::other("something else is in its place: move it away")),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
             let listener = Short::of(store.directory())?.with(|path| UnixListener::bind(path))?;
             std::fs::set_permissions(&path, Permissions::from_mode(SOCKET_MODE))?;
@@ -70,7 +82,7 @@ impl Socket {
                     // There is room for so little, or whoever is there does not read: then being closed says it, too.
                     let _ = stream.try_write(b"error it is asked by too many at once\n");
                 }
-                Ok((stream, _)) => drop(connections.spawn(answer(stream, Arc::clone(&self.store)))),
+                Ok((stream, _)) => drop(connections.spawn(answer(stream, Arc::clone(&self.store), PATIENCE))),
                 Err(error) => {
                     tracing::warn!(%error, "the control socket takes no connections");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -88,7 +100,7 @@ impl Drop for Socket {
     }
 }
 
-async fn answer(mut stream: UnixStream, store: Arc<Embedded>) {
+async fn answer(mut stream: UnixStream, store: Arc<Embedded>, patience: Patience) {
     let own = nix::unistd::geteuid().as_raw();
     match stream.peer_cred() {
         Ok(peer) if is_let_in(peer.uid(), own) => {}
@@ -96,13 +108,13 @@ async fn answer(mut stream: UnixStream, store: Arc<Embedded>) {
     }
     let mut line = String::new();
     let mut question = tokio::io::BufReader::new(&mut stream).take(LINE_BYTES_MAX);
-    let Ok(Ok(_)) = timeout(LINE_TIMEOUT, question.read_line(&mut line)).await else { return };
+    let Ok(Ok(_)) = timeout(patience.line, question.read_line(&mut line)).await else { return };
     let answered = match line.trim_end() {
         BACKUP => match store.freeze().await {
-            Ok(frozen) => send(&mut stream, frozen).await,
-            Err(error) => say(&mut stream, &format!("error {error}\n")).await,
+            Ok(frozen) => send(&mut stream, frozen, patience).await,
+            Err(error) => say(&mut stream, &format!("error {error}\n"), patience).await,
         },
-        _ => say(&mut stream, "error this server does not know the question\n").await,
+        _ => say(&mut stream, "error this server does not know the question\n", patience).await,
     };
     match answered {
         Ok(()) => tracing::info!(question = line.trim_end(), "answered at the control socket"),
@@ -115,8 +127,8 @@ fn is_let_in(peer: u32, own: u32) -> bool {
     peer == own || peer == 0
 }
 
-async fn send(stream: &mut UnixStream, mut frozen: Frozen) -> std::io::Result<()> {
-    say(stream, &format!("frozen {}\n", frozen.size())).await?;
+async fn send(stream: &mut UnixStream, mut frozen: Frozen, patience: Patience) -> std::io::Result<()> {
+    say(stream, &format!("frozen {}\n", frozen.size()), patience).await?;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         // Reading from a disk may take a while.
@@ -130,13 +142,13 @@ async fn send(stream: &mut UnixStream, mut frozen: Frozen) -> std::io::Result<()
         if bytes.is_empty() {
             break;
         }
-        timeout(CHUNK_TIMEOUT, stream.write_all(bytes)).await??;
+        timeout(patience.chunk, stream.write_all(bytes)).await??;
     }
-    say(stream, if frozen.is_whole() { "whole\n" } else { "changed\n" }).await
+    say(stream, if frozen.is_whole() { "whole\n" } else { "changed\n" }, patience).await
 }
 
-async fn say(stream: &mut UnixStream, line: &str) -> std::io::Result<()> {
-    timeout(LINE_TIMEOUT, stream.write_all(line.as_bytes())).await?
+async fn say(stream: &mut UnixStream, line: &str, patience: Patience) -> std::io::Result<()> {
+    timeout(patience.line, stream.write_all(line.as_bytes())).await?
 }
 
 /// A directory under a name that is short: the path of a socket may have 107 bytes.
@@ -219,7 +231,82 @@ impl Read for Backup {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::symlink;
+
+    use portcullis_store::embedded::Options;
+    use portcullis_store::{Change, Condition, Engine as _, Operation};
+
     use super::*;
+
+    /// More than sockets hold.
+    const LARGE: usize = 1 << 20;
+
+    async fn large_store(directory: &Path) -> Arc<Embedded> {
+        let store = Embedded::open(Options::new(directory)).unwrap();
+        let change = Change::Put(vec![b'x'; LARGE].into());
+        let put = Operation { key: "/registry/a".into(), condition: Condition::Absent, change };
+        store.commit(vec![put].into()).await.unwrap();
+        Arc::new(store)
+    }
+
+    #[tokio::test]
+    async fn whoever_says_nothing_or_reads_nothing_is_let_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = large_store(directory.path()).await;
+        let check = async |question: &[u8], patience: Patience, answer: &[u8]| {
+            let (mut client, server) = UnixStream::pair().unwrap();
+            client.write_all(question).await.unwrap();
+            // It comes back although the client neither goes on nor goes.
+            super::answer(server, Arc::clone(&store), patience).await;
+            let mut said = Vec::new();
+            // What was not taken is gone with the connection.
+            let _ = client.read_to_end(&mut said).await;
+            assert!(
+                said.starts_with(answer) && said.is_empty() == answer.is_empty(),
+                "{question:?}: {} bytes",
+                said.len()
+            );
+            assert!(said.len() < LARGE, "{question:?}: {} bytes", said.len());
+        };
+        let short = Duration::from_millis(10);
+        check(b"", Patience { line: short, ..PATIENCE }, b"").await;
+        check(b"back", Patience { line: short, ..PATIENCE }, b"").await;
+        check(b"backup\n", Patience { chunk: short, ..PATIENCE }, b"frozen ").await;
+        check(b"other\n", PATIENCE, b"error ").await;
+        // Nothing is held for those who have gone.
+        let mut frozen = store.freeze().await.unwrap();
+        assert!(frozen.read_to_end(&mut Vec::new()).unwrap() > LARGE && frozen.is_whole());
+    }
+
+    #[tokio::test]
+    async fn only_a_socket_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(Embedded::open(Options::new(directory.path().join("store"))).unwrap());
+        let (place, other) = (store.directory().join(NAME), directory.path().join("other"));
+        std::fs::write(&other, "kept").unwrap();
+        let refused = |what: &str| {
+            let error = format!("{:#}", Socket::bind(Arc::clone(&store)).err().unwrap());
+            assert!(error.contains(NAME) && error.contains("something else is in its place"), "{what}: {error}");
+        };
+        std::fs::write(&place, "kept").unwrap();
+        refused("a file");
+        std::fs::remove_file(&place).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        refused("a directory");
+        std::fs::remove_dir(&place).unwrap();
+        for target in [other.as_path(), Path::new("/nowhere")] {
+            symlink(target, &place).unwrap();
+            refused("a link");
+            std::fs::remove_file(&place).unwrap();
+        }
+        assert_eq!(std::fs::read(&other).unwrap(), b"kept");
+        drop(std::os::unix::net::UnixListener::bind(&place).unwrap());
+        let socket = Socket::bind(Arc::clone(&store)).unwrap();
+        assert_eq!(place.metadata().unwrap().permissions().mode() & 0o777, SOCKET_MODE);
+        drop(socket);
+        assert!(!place.exists());
+    }
 
     #[test]
     fn who_is_let_in() {

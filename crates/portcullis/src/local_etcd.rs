@@ -9,6 +9,7 @@
 pub(crate) mod program;
 mod supervisor;
 
+use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,8 +34,11 @@ const READY_PAUSE: Duration = Duration::from_millis(20);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Octets of its answer.
 const HEALTH_LEN_MAX: u64 = 4096;
-/// How long a predecessor that is just ending may keep its ports.
-const PORTS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a predecessor that is just ending may keep its ports while it still holds its data, and how long once it does not.
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(5);
+const PORTS_TIMEOUT: Duration = Duration::from_millis(500);
+/// What an etcd that runs has locked in its directory.
+const LOCKED: &str = "member/snap/db";
 
 /// An etcd of the cluster's own.
 #[derive(Debug, clap::Args)]
@@ -109,7 +113,7 @@ impl LocalEtcdArguments {
             peer: on_loopback(self.etcd_peer_port),
             metrics: on_loopback(self.etcd_metrics_port),
         };
-        ports.wait_until_free(PORTS_TIMEOUT).await?;
+        ports.wait_until_free(if is_held(&etcd_dir) { PREDECESSOR_TIMEOUT } else { PORTS_TIMEOUT }).await?;
         let arguments = program::arguments(&etcd_dir, &files, &ports);
         let supervisor = Supervisor::start(program, arguments)?;
         wait_until_healthy(&supervisor, ports.metrics).await?;
@@ -145,20 +149,29 @@ impl Ports {
             ("--etcd-metrics-port", self.metrics),
         ];
         let deadline = Instant::now() + patience;
-        for (flag, address) in ports {
-            while let Err(error) = TcpListener::bind(address) {
-                if Instant::now() >= deadline {
-                    bail!(
-                        "{flag} {}: {address} cannot be listened on ({error}): end what listens there, which may be an etcd that \
-                         something else has started, or choose another port",
-                        address.port()
-                    );
-                }
-                sleep(READY_PAUSE).await;
+        loop {
+            let taken = ports.map(|(flag, address)| Some((flag, address, TcpListener::bind(address).err()?)));
+            let taken: Vec<_> = taken.into_iter().flatten().collect();
+            let Some((_, _, error)) = taken.first() else { return Ok(()) };
+            if Instant::now() >= deadline {
+                let named: Vec<_> =
+                    taken.iter().map(|(flag, address, _)| format!("{flag} {}", address.port())).collect();
+                bail!(
+                    "{} on {} cannot be listened on ({error}): choose other ports, or end what listens there, which may be the etcd of \
+                     another `portcullis up --etcd`",
+                    named.join(", "),
+                    Ipv4Addr::LOCALHOST
+                );
             }
+            sleep(READY_PAUSE).await;
         }
-        Ok(())
     }
+}
+
+/// Whether an etcd still has this directory: that of a server that was killed a moment ago.
+fn is_held(etcd_dir: &Path) -> bool {
+    let Ok(file) = File::open(etcd_dir.join(LOCKED)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 /// Returns when etcd says that it can take requests, or with why it ended.
@@ -219,6 +232,20 @@ mod tests {
         check("--etcd --etcd-metrics-port 2380", "--etcd-metrics-port and --etcd-peer-port are both 2380");
     }
 
+    #[test]
+    fn a_directory_is_held_while_its_etcd_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(!is_held(directory.path()));
+        let file = directory.path().join(LOCKED);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let held = File::create(&file).unwrap();
+        assert!(!is_held(directory.path()));
+        held.lock().unwrap();
+        assert!(is_held(directory.path()));
+        drop(held);
+        assert!(!is_held(directory.path()));
+    }
+
     #[tokio::test]
     async fn a_port_that_is_taken_is_named_with_its_flag() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
@@ -226,7 +253,13 @@ mod tests {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let ports = Ports { client: free, peer: taken, metrics: free };
         let error = ports.wait_until_free(Duration::ZERO).await.unwrap_err().to_string();
-        assert!(error.starts_with(&format!("--etcd-peer-port {}", taken.port())), "{error}");
+        assert!(error.starts_with(&format!("--etcd-peer-port {} on", taken.port())), "{error}");
+        let both = Ports { client: taken, ..ports };
+        let error = both.wait_until_free(Duration::ZERO).await.unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("--etcd-client-port {0}, --etcd-peer-port {0} on", taken.port())),
+            "{error}"
+        );
         drop(held);
         ports.wait_until_free(Duration::ZERO).await.unwrap();
     }

@@ -22,7 +22,7 @@ use portcullis_store::Catalog;
 
 use crate::configuration::Defaults;
 
-pub(crate) use key_path::SealKey;
+pub(crate) use key_path::{SealKey, refuse_in_data_directory};
 pub(crate) use metrics::register as register_metrics;
 pub(crate) use store::StoreSealing;
 
@@ -102,6 +102,7 @@ impl SealingArguments {
         } else if let Some(key_file) = &key_file {
             Arc::new(StoreSealing::new(catalog, Some(Seals::by_default(Arc::clone(key_file)))))
         } else {
+            refuse_in_data_directory("--seal-key", &path)?;
             to_be_made = Some((path, data_dir.to_owned()));
             Arc::new(StoreSealing::new(catalog, None))
         };

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -394,4 +395,35 @@ async fn the_kms_in_force_are_looked_after() {
     assert_eq!(next(&other), "status key-1");
     tending.abort();
     assert!(tending.await.unwrap_err().is_cancelled());
+}
+
+/// Whatever answers there, or does not, is named, and nobody waits for it longer than the timeout.
+#[tokio::test]
+async fn a_socket_that_does_not_speak_grpc_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = async |name: &str, said: Option<&'static [u8]>, expected: &str| {
+        let socket = directory.path().join(name);
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let Some(said) = said else { continue };
+                // It may be gone already.
+                let _ = stream.write_all(said);
+                held.push(stream);
+            }
+        });
+        let endpoint = socket.display().to_string().replace(' ', "%20");
+        let provider =
+            format!("{{kms: {{apiVersion: v2, name: cloud, endpoint: 'unix://{endpoint}', timeout: 300ms}}}}");
+        let seals = Seals::configured(&configuration(&[&provider]), None).unwrap();
+        seals.check_kms().await;
+        let refused = refusal(&seals).to_string();
+        assert!(refused.contains(expected), "{name}: {refused}");
+    };
+    let no_grpc = "the connection broke, or what listens there does not speak gRPC: ";
+    check("silent", Some(b""), "no answer within 300ms").await;
+    check("closed", None, no_grpc).await;
+    check("http 1", Some(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), no_grpc).await;
+    check("other", Some(b"SSH-2.0-OpenSSH_9.2p1\r\n"), no_grpc).await;
 }

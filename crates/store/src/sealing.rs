@@ -5,7 +5,8 @@ use bytes::Bytes;
 
 use crate::engine::{BoxFuture, Source};
 
-/// Keys that could not be fetched until no more are asked for: who does not answer is not waited for again and again.
+/// Keys that could not be fetched until no more are asked for: who does not answer is not waited for again and again. Whoever goes on later
+/// begins where this one gave up, so that everything has its turn.
 const FETCHES_FAILED_MAX: usize = 16;
 /// Errors behind an error that are told.
 const CAUSES_MAX: usize = 16;
@@ -34,19 +35,34 @@ pub trait Sealing: Send + Sync + 'static {
 }
 
 /// Opens values one after the other, and has what is missing fetched.
-#[derive(Default)]
 pub(crate) struct Opening {
-    fetches_failed: usize,
+    failures_left: usize,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self { failures_left: FETCHES_FAILED_MAX }
+    }
 }
 
 impl Opening {
+    /// For those who need each value now or never: never gives up.
+    pub(crate) fn of_all() -> Self {
+        Self { failures_left: usize::MAX }
+    }
+
+    /// Whether so much failed that no more is fetched.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.failures_left == 0
+    }
+
     pub(crate) async fn open(&mut self, sealing: &dyn Sealing, key: &str, kept: &Bytes) -> Result<Opened, Source> {
         let mut opened = sealing.open(key, kept);
-        if opened.is_err() && self.fetches_failed < FETCHES_FAILED_MAX {
+        if opened.is_err() && !self.has_given_up() {
             if sealing.fetch(key, kept).await {
                 opened = sealing.open(key, kept);
             }
-            self.fetches_failed += usize::from(opened.is_err());
+            self.failures_left -= usize::from(opened.is_err());
         }
         opened
     }
@@ -63,7 +79,7 @@ pub(crate) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
 pub struct Resealed {
     /// Values that were written anew.
     pub rewritten: usize,
-    /// Values that can be neither opened nor written anew.
+    /// Values that can be neither opened nor written anew; those in rows that cannot be read are among them.
     pub unopened: usize,
 }
 

@@ -94,7 +94,7 @@ impl Raw {
     pub async fn open(self, catalog: &dyn Catalog, sealing: &dyn Sealing) -> Content {
         let Raw { revision, entries, unreadable } = self;
         let mut content = Content { revision, items: Vec::with_capacity(entries.len()), unreadable };
-        let mut opening = Opening::default();
+        let mut opening = Opening::of_all();
         for kept in entries {
             let name = String::from_utf8_lossy(&kept.key).into_owned();
             match open(kept, catalog, sealing, &mut opening).await {

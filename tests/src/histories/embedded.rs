@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -12,8 +11,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::fault::{FAKETIME, Fault, Scene, pass};
+use super::fault::{Fault, Scene, pass};
 use crate::client::Client;
+use crate::clock::Clock;
 use crate::program::{Server, port_to_keep};
 use crate::random::Random;
 
@@ -38,6 +38,7 @@ pub struct Embedded {
     fault: Fault,
     port: String,
     program: PathBuf,
+    clock: Option<Clock>,
     server: Option<Server>,
     disk: Option<Disk>,
     directory: TempDir,
@@ -55,11 +56,9 @@ impl Embedded {
             _ => None,
         };
         let port = port_to_keep().to_string();
-        let mut embedded = Self { fault, port, program: program.to_owned(), server: None, disk, directory };
-        if fault == Fault::Clock {
-            embedded.program = embedded.with_clock(program)?;
-            embedded.tell_time(TIMES_TOLD[0])?;
-        }
+        let clock = (fault == Fault::Clock).then(|| Clock::new(directory.path(), TIMES_TOLD[0])).transpose()?;
+        let program = clock.as_ref().map_or_else(|| Ok(program.to_owned()), |clock| clock.around(program))?;
+        let mut embedded = Self { fault, port, program, clock, server: None, disk, directory };
         embedded.start_server()?;
         Ok(embedded)
     }
@@ -127,26 +126,8 @@ impl Embedded {
         Ok(())
     }
 
-    /// The program with a clock of its own.
-    fn with_clock(&self, program: &Path) -> Result<PathBuf> {
-        let (script, file) = (self.directory.path().join("with-clock"), self.clock_file());
-        let environment = format!(
-            "LD_PRELOAD={FAKETIME} FAKETIME_TIMESTAMP_FILE={} FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1",
-            file.display()
-        );
-        fs::write(&script, format!("#!/bin/sh\nexec env {environment} {} \"$@\"\n", program.display()))?;
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o700))?;
-        Ok(script)
-    }
-
-    fn clock_file(&self) -> PathBuf {
-        self.directory.path().join("clock")
-    }
-
     fn tell_time(&self, time: &str) -> Result<()> {
-        let new = self.directory.path().join("clock.new");
-        fs::write(&new, format!("{time}\n"))?;
-        Ok(fs::rename(&new, self.clock_file())?)
+        self.clock.as_ref().context("no clock")?.set(time)
     }
 
     /// Makes sure that the server believes it: by when something was created.

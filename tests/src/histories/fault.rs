@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::client::Client;
+use crate::clock::FAKETIME;
 use crate::random::Random;
 
-/// The library of Debian's package faketime.
-pub(super) const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 const ETCD: &str = "/usr/bin/etcd";
 const IP: &str = "/usr/sbin/ip";
 const NFT: &str = "/usr/sbin/nft";

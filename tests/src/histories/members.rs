@@ -272,6 +272,9 @@ struct Network {
     names: Vec<String>,
 }
 
+/// Where the system keeps the names of networks, and how ours begin: the process that made them follows.
+const NAMES: &str = "/run/netns";
+const NAME: &str = "pc";
 const BRIDGE: &str = "hub";
 /// A range of addresses for documentation, which are nobody's.
 const NET: [u8; 3] = [192, 0, 2];
@@ -280,13 +283,14 @@ const HUB: u8 = 254;
 impl Network {
     fn new() -> Result<Self> {
         let own = std::process::id();
+        leftovers(own).iter().for_each(|name| drop(run(&format!("ip netns delete {name}"))));
         let mut network = Self { names: Vec::new() };
         let [a, b, c] = NET;
         run(&format!("ip link add {BRIDGE} type bridge"))?;
         run(&format!("ip address add {a}.{b}.{c}.{HUB}/24 dev {BRIDGE}"))?;
         run(&format!("ip link set {BRIDGE} up"))?;
         for member in 0..MEMBERS {
-            let name = format!("pc{own}m{member}");
+            let name = format!("{NAME}{own}m{member}");
             run(&format!("ip netns add {name}"))?;
             network.names.push(name.clone());
             run(&format!("ip link add member{member} type veth peer name eth0 netns {name}"))?;
@@ -335,6 +339,21 @@ impl Drop for Network {
     fn drop(&mut self) {
         self.names.iter().for_each(|name| drop(run(&format!("ip netns delete {name}"))));
     }
+}
+
+/// Networks of rounds that were killed: whoever made them is gone, or was an earlier process of our own number.
+fn leftovers(own: u32) -> Vec<String> {
+    let names = std::fs::read_dir(NAMES).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_left = |process: u32| process == own || !Path::new(&format!("/proc/{process}")).exists();
+    names.filter(|name| maker(name).is_some_and(is_left)).collect()
+}
+
+/// The process that made a network of this name, if one of ours did.
+fn maker(name: &str) -> Option<u32> {
+    let (process, member) = name.strip_prefix(NAME)?.split_once('m')?;
+    member.parse::<usize>().ok().filter(|member| *member < MEMBERS)?;
+    process.parse().ok()
 }
 
 fn address(member: usize) -> Ipv4Addr {

@@ -127,7 +127,7 @@ fn signal(state: &State, signal: Signal) {
 }
 
 fn supervise(shared: &Shared, program: &Program, arguments: &[OsString]) {
-    let mut pause = RESTART_PAUSE_MIN;
+    let mut before = None;
     loop {
         let begun = Instant::now();
         let end = match run(shared, program, arguments) {
@@ -144,16 +144,20 @@ fn supervise(shared: &Shared, program: &Program, arguments: &[OsString]) {
             state.ended = Some(said);
             return;
         }
-        if begun.elapsed() >= SOUND_AFTER {
-            pause = RESTART_PAUSE_MIN;
-        }
+        let pause = next_pause(before, begun.elapsed());
+        before = Some(pause);
         tracing::error!(end, last_words = state.last_words, ?pause, "etcd ended by itself and is started again");
         let stopping = shared.changed.wait_timeout_while(state, pause, |state| !state.is_stopping);
         if stopping.unwrap_or_else(PoisonError::into_inner).0.is_stopping {
             return;
         }
-        pause = (pause * 2).min(RESTART_PAUSE_MAX);
     }
+}
+
+/// How long it is waited before it is started again: the pause before, and how long it then ran.
+fn next_pause(before: Option<Duration>, ran_for: Duration) -> Duration {
+    let again = before.filter(|_| ran_for < SOUND_AFTER);
+    again.map_or(RESTART_PAUSE_MIN, |before| (before * 2).min(RESTART_PAUSE_MAX))
 }
 
 /// Runs it to its end. None if it was not started, because it is time to stop.
@@ -261,6 +265,21 @@ fn level(given: &str) -> Option<Level> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_started_again_ever_more_seldom_until_it_runs() {
+        let check = |before: Option<u64>, ran_for: u64, expected: u64| {
+            let pause = next_pause(before.map(Duration::from_millis), Duration::from_secs(ran_for));
+            assert_eq!(pause, Duration::from_millis(expected), "{before:?} {ran_for}");
+        };
+        check(None, 0, 100);
+        check(None, 3600, 100);
+        check(Some(100), 0, 200);
+        check(Some(200), 59, 400);
+        check(Some(6400), 1, 10_000);
+        check(Some(10_000), 1, 10_000);
+        check(Some(10_000), 60, 100);
+    }
 
     #[test]
     fn lines() {

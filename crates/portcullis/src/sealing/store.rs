@@ -9,7 +9,7 @@ use bytes::Bytes;
 use portcullis_seal::{OpenError, Resource, SEALED_PREFIX, Seals};
 use portcullis_store::engine::{BoxFuture, Source};
 use portcullis_store::{Catalog, Engine, Opened, Sealing};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::metrics::Metrics;
 
@@ -29,8 +29,10 @@ pub(crate) struct StoreSealing {
     /// A value was met that is sealed, and nobody could open it.
     met_sealed: AtomicBool,
     metrics: Arc<Metrics>,
-    /// Told when values may have to be opened or written anew.
-    changed: Notify,
+    /// Told when keys are others: values may have to be opened or written anew, and there may be a KMS where there was none.
+    changed: watch::Sender<()>,
+    /// Has seen nothing of that: what changes before [`StoreSealing::tend`] begins is not lost.
+    unseen: watch::Receiver<()>,
 }
 
 impl StoreSealing {
@@ -38,7 +40,8 @@ impl StoreSealing {
         let decided = OnceLock::new();
         seals.into_iter().for_each(|seals| drop(decided.set(seals)));
         let metrics = Metrics::new(Arc::clone(&catalog));
-        Self { catalog, seals: decided, metrics, met_sealed: AtomicBool::new(false), changed: Notify::new() }
+        let (changed, unseen) = watch::channel(());
+        Self { catalog, seals: decided, metrics, met_sealed: AtomicBool::new(false), changed, unseen }
     }
 
     /// What seals, once that is decided.
@@ -66,7 +69,7 @@ impl StoreSealing {
     }
 
     pub(super) fn keys_changed(&self) {
-        self.changed.notify_one();
+        self.changed.send_replace(());
     }
 
     /// Whether all KMS are well, for readyz.
@@ -95,15 +98,16 @@ impl StoreSealing {
     /// for as long as it is polled. `at_once` has that done at the start, too.
     pub(crate) async fn tend(self: Arc<Self>, store: Arc<dyn Engine>, at_once: bool) {
         let Some(seals) = self.seals() else { return };
+        let (mut keys, kms) = (self.unseen.clone(), self.unseen.clone());
         if at_once {
-            self.keys_changed();
+            keys.mark_changed();
         }
-        tokio::join!(seals.tend(), self.follow_keys(&*store), self.follow_kms(&*store, seals));
+        tokio::join!(seals.tend(), self.follow_keys(&*store, keys), self.follow_kms(&*store, seals, kms));
     }
 
-    async fn follow_keys(&self, store: &dyn Engine) {
-        loop {
-            self.changed.notified().await;
+    async fn follow_keys(&self, store: &dyn Engine, mut changed: watch::Receiver<()>) {
+        // The other end is in `self`.
+        while changed.changed().await.is_ok() {
             let unopened = store.reopen().await;
             match store.reseal().await {
                 Ok(resealed) if resealed.rewritten > 0 || resealed.unopened > 0 => {
@@ -116,13 +120,16 @@ impl StoreSealing {
         }
     }
 
-    async fn follow_kms(&self, store: &dyn Engine, seals: &Seals) {
+    async fn follow_kms(&self, store: &dyn Engine, seals: &Seals, mut changed: watch::Receiver<()>) {
         // As if it had not been well: a key may have been refused at the start.
         let mut looks_since = LOOKS_BETWEEN_TRIES;
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
+            changed.mark_unchanged();
             let health = seals.kms_health();
             if health.is_empty() {
+                // The other end is in `self`.
+                let _ = changed.changed().await;
                 continue;
             }
             let are_well = health.iter().all(|kms| kms.failure.is_none());

@@ -13,6 +13,9 @@ use super::{STORE, data_dir, explained, name_faults};
 use crate::arguments::DataDir;
 use crate::control;
 
+/// The store's file, and what SQLite calls the log beside it.
+const FILE: &str = "store.db";
+const LOG: &str = "-wal";
 const FILE_MODE: u32 = 0o600;
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -50,7 +53,7 @@ pub(super) fn run(arguments: &Backup) -> Result<()> {
 }
 
 /// Copies the file of the store in a data directory, as it is, damage and all. Returns its SHA-256.
-pub(super) fn copy_store(data_dir: &Path, to: &Partial) -> Result<String> {
+fn copy_store(data_dir: &Path, to: &Partial) -> Result<String> {
     let store = data_dir.join(STORE);
     match embedded::freeze(&store) {
         Ok(mut frozen) => to.write(&mut frozen),
@@ -64,15 +67,42 @@ pub(super) fn copy_store(data_dir: &Path, to: &Partial) -> Result<String> {
     }
 }
 
+/// Keeps the store of a data directory as it is, which nobody has open. Where its log is so damaged that it cannot be moved into the file,
+/// that is a file of its own, `FILE-wal`. Returns what was written.
+pub(super) fn keep_store(data_dir: &Path, out: &Path) -> Result<Vec<PathBuf>> {
+    let file = Partial::begin(out, data_dir)?;
+    match copy_store(data_dir, &file) {
+        Err(error) if matches!(error.downcast_ref(), Some(OpenError::Damaged { .. })) => {}
+        copied => {
+            copied?;
+            file.finish()?;
+            return Ok(vec![out.to_owned()]);
+        }
+    }
+    let store = data_dir.join(STORE);
+    let mut log_out = out.as_os_str().to_owned();
+    log_out.push(LOG);
+    let (log_out, _lock) = (PathBuf::from(log_out), embedded::Lock::acquire(&store)?);
+    let log = Partial::begin(&log_out, data_dir)?;
+    for (partial, name) in [(&file, FILE.to_owned()), (&log, format!("{FILE}{LOG}"))] {
+        let from = store.join(name);
+        let mut from = File::open(&from).with_context(|| format!("cannot read {}", from.display()))?;
+        partial.write(&mut from)?;
+    }
+    log.finish()?;
+    file.finish()?;
+    Ok(vec![out.to_owned(), log_out])
+}
+
 /// A file that has not got its name yet. Dropping it removes it.
-pub(super) struct Partial {
+struct Partial {
     out: PathBuf,
-    pub(super) path: PathBuf,
+    path: PathBuf,
 }
 
 impl Partial {
     /// Of the store in a data directory, to a file elsewhere.
-    pub(super) fn begin(out: &Path, data_dir: &Path) -> Result<Self> {
+    fn begin(out: &Path, data_dir: &Path) -> Result<Self> {
         let out = std::path::absolute(out).with_context(|| out.display().to_string())?;
         let store = data_dir.join(STORE);
         if let (Some(Ok(beside)), Ok(store)) = (out.parent().map(Path::canonicalize), store.canonicalize())
@@ -112,7 +142,7 @@ impl Partial {
     }
 
     /// Gives it its name, durably.
-    pub(super) fn finish(self) -> Result<()> {
+    fn finish(self) -> Result<()> {
         let named = || -> std::io::Result<()> {
             // A link, unlike a rename, never takes the place of a file.
             fs::hard_link(&self.path, &self.out)?;

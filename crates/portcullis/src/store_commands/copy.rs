@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use portcullis_apiserver::registry::Registry;
 use portcullis_store::embedded;
-use portcullis_store::etcd::{ConnectError, Progress};
+use portcullis_store::etcd::{Changes, ConnectError, Progress};
 use portcullis_store::transfer::Content;
 use portcullis_store::{Catalog, Digested};
 
@@ -15,14 +15,14 @@ use super::place::{From, Place, Side, To};
 use super::{STORE, name_each};
 use crate::configuration::default_data_dir;
 use crate::pki::files::make_private_directory;
-use crate::sealing::Prepared;
+use crate::sealing::{Prepared, refuse_in_data_directory};
 
 /// Copy a cluster to where there is none
 ///
 /// From and to data directories and etcds, and from backups; an etcd may be that of another API server. Every value is opened with
 /// the keys of the one place and sealed with those of the other. Versions of objects never go back: clients that watch go on, or are
-/// told to list again. Stop the servers first: what is written to an etcd while it is read is not copied. At the end everything is
-/// read again on both sides and compared. A copy that is broken off can be begun again; what it left is not served.
+/// told to list again. Stop the servers first: what is written to an etcd after it was read is not copied, which is said. At the end
+/// everything is read again on both sides and compared. A copy that is broken off can be begun again; what it left is not served.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CopyStore {
     #[command(flatten)]
@@ -71,6 +71,7 @@ pub(super) async fn run(arguments: &CopyStore) -> Result<()> {
         Target::Directory(path) => into_directory(path, &source, &*catalog, seals).await?,
         Target::Etcd(endpoints) => into_etcd(&to, endpoints, &source, &*catalog, seals).await?,
     };
+    source.tell_changes().await;
     let Source { content, digest, .. } = source;
     match copied.compared {
         Compared::BothSides => println!("copied    {} entries, the same on both sides", content.items.len()),
@@ -99,6 +100,7 @@ impl Target<'_> {
     fn of(place: &Place) -> Result<Target<'_>> {
         match place {
             Place::DataDir(path) => {
+                refuse_in_data_directory("the target", path)?;
                 embedded::require_none(&path.join(STORE))?;
                 Ok(Target::Directory(path))
             }
@@ -146,9 +148,12 @@ async fn into_directory(
     let prepared = embedded::prepare(&store, &source.content, &*seals.sealing).context("--to")?;
     let written = prepared.read()?.open(catalog, &*seals.sealing).await;
     require_same(source, &written, catalog, &store.display().to_string())?;
+    let revision = written.revision;
+    // The source is about to be in memory twice; with this it would be three times.
+    drop(written);
     let compared = source.compare_again(catalog).await?;
     prepared.finish()?;
-    Ok(Copied { revision_before: None, revision: written.revision, made, compared })
+    Ok(Copied { revision_before: None, revision, made, compared })
 }
 
 async fn into_etcd(
@@ -165,8 +170,9 @@ async fn into_etcd(
     copy.write(&source.content, catalog, &*seals.sealing, &mut say).await.context("--to")?;
     let written = copy.read().await.context("--to")?.open(catalog, &*seals.sealing).await;
     require_same(source, &written, catalog, "the etcd")?;
-    let compared = source.compare_again(catalog).await?;
     let (revision_before, revision) = (Some(copy.revision_before), written.revision);
+    drop(written);
+    let compared = source.compare_again(catalog).await?;
     copy.finish().await.context("--to")?;
     Ok(Copied { revision_before, revision, made, compared })
 }
@@ -216,6 +222,28 @@ impl Source<'_> {
             );
         }
         Ok(Compared::BothSides)
+    }
+
+    /// Warns of what was written to an etcd after it was read; a data directory is the same, or there is no copy.
+    async fn tell_changes(&self) {
+        let Source { side, content, .. } = self;
+        let Place::Etcd(endpoints) = &side.place else { return };
+        let read = match side.etcd(endpoints).await {
+            Ok(etcd) => etcd.changes_since(content).await.map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        };
+        let (flag, read_at) = (side.flag, content.revision);
+        match read {
+            Ok(None) => {}
+            Ok(Some(Changes { written, removed, first, revision })) => eprintln!(
+                "warning: {flag} was written to after it was read at revision {read_at}, and the copy has none of that. Keys written up to \
+                 revision {revision}: {written}, removed: {removed}, the first of all: {first:?}. To have it all, stop what writes there \
+                 and copy again"
+            ),
+            Err(error) => eprintln!(
+                "warning: it cannot be told whether {flag} was written to after revision {read_at}, which is what was copied: {error:#}"
+            ),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use portcullis_store::embedded::{self, LogRepaired};
 
-use super::backup::{Partial, copy_store};
+use super::backup::keep_store;
 use super::{STORE, data_dir, explained, name_each};
 use crate::arguments::DataDir;
 
@@ -25,7 +25,7 @@ pub(crate) struct Repair {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Before {
-    /// Copy the file there first, as it is
+    /// Copy the file there first, as it is; if its log is damaged, that to FILE-wal
     #[arg(long, value_name = "FILE")]
     backup: Option<PathBuf>,
     /// Copy nothing: what is removed is gone
@@ -39,10 +39,9 @@ pub(super) fn run(arguments: &Repair) -> Result<()> {
     // Nobody may have it open, which is found out before anything is written.
     embedded::check(&store).map_err(|error| explained(error, &data_dir))?;
     if let Some(out) = &arguments.before.backup {
-        let partial = Partial::begin(out, &data_dir)?;
-        copy_store(&data_dir, &partial)?;
-        partial.finish()?;
-        println!("backup    {}, as it was", out.display());
+        for kept in keep_store(&data_dir, out)? {
+            println!("backup    {}, as it was", kept.display());
+        }
     }
     let repaired = embedded::repair(&store).map_err(|error| explained(error, &data_dir))?;
     name_each("removed", &repaired.removed);

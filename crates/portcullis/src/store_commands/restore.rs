@@ -8,6 +8,7 @@ use portcullis_store::embedded::{self, Restored};
 use super::{STORE, data_dir, name_each, name_faults};
 use crate::arguments::DataDir;
 use crate::pki::files::make_private_directory;
+use crate::sealing::refuse_in_data_directory;
 
 /// Make a store of a backup
 ///
@@ -30,6 +31,7 @@ pub(crate) struct Restore {
 
 pub(super) fn run(arguments: &Restore) -> Result<()> {
     let data_dir = data_dir(&arguments.data_dir)?;
+    refuse_in_data_directory("--data-dir", &data_dir)?;
     let report = embedded::check_file(&arguments.from).context("--from")?;
     if !report.is_sound() {
         name_faults(&report);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::validation::socket_of;
 use super::*;
 
 const HEAD: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n";
@@ -143,6 +144,18 @@ fn a_kms_is_of_version_2_on_a_unix_socket() {
     }
     for endpoint in ["unix://", "unix:///", "unix:a", "unix:///@"] {
         let words = format!("PATH.endpoint: Invalid value: {endpoint:?}: invalid endpoint for kms provider, error: …");
+        check(&format!("apiVersion: v2, name: a, endpoint: {endpoint:?}"), &words);
+    }
+    let long = format!("unix:///{}", "a".repeat(107));
+    for (endpoint, detail) in [
+        (long.as_str(), "its path has 108 bytes, and that of a unix socket may have 107"),
+        ("unix:///a%2", "a % in it is not followed by two hexadecimal digits"),
+        ("unix:///a%+1b", "a % in it is not followed by two hexadecimal digits"),
+        ("unix:///a%ff", "its path is not UTF-8"),
+        ("unix:///a%00", "it names no socket, as unix:///run/kms.sock does"),
+    ] {
+        let words =
+            format!("PATH.endpoint: Invalid value: {endpoint:?}: invalid endpoint for kms provider, error: {detail}");
         check(&format!("apiVersion: v2, name: a, endpoint: {endpoint:?}"), &words);
     }
     for (timeout, shown) in [("0s", "0s"), ("-1m", "-1m0s")] {
@@ -308,4 +321,20 @@ fn no_error_repeats_a_key() {
         let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         assert!(!said.contains(&secret[..12]), "{text}\n{said}");
     }
+}
+
+/// As upstream reads them.
+#[test]
+fn sockets_of_endpoints() {
+    let check = |endpoint: &str, expected: &str| assert_eq!(socket_of(endpoint).unwrap(), expected, "{endpoint}");
+    check("unix:///run/a.sock", "/run/a.sock");
+    check("unix:////run/a.sock", "//run/a.sock");
+    check("unix://host/run/a.sock?b#c", "/run/a.sock");
+    check("unix:///@a", "@a");
+    check("unix:///%40a", "@a");
+    check("unix:///run/a%20b%2Fc%C3%A4", "/run/a b/c\u{e4}");
+    check("unix:///run/a%3Fb", "/run/a?b");
+    let longest = format!("/{}", "a".repeat(106));
+    check(&format!("unix://{longest}"), &longest);
+    check(&format!("unix://{}", longest.replace('a', "%61")), &longest);
 }

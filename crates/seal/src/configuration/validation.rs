@@ -10,6 +10,8 @@ use portcullis_model::time::push_duration;
 
 use super::{KMS_VERSION, Rule, Written, WrittenKey, WrittenKms, WrittenProvider};
 
+/// What the system takes: 108 bytes, one of which ends or begins it.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 const AES_KEY_LENS: &[usize] = &[16, 24, 32];
 const SECRETBOX_KEY_LENS: &[usize] = &[32];
 /// What is stored and has no API.
@@ -222,17 +224,40 @@ fn check_endpoint(errors: &mut Vec<FieldError>, endpoint: &str, path: String) {
     if scheme != "unix" {
         let detail = format!("unsupported scheme \"{scheme}\" for KMS provider, only unix is supported");
         errors.push(FieldError::invalid(path, endpoint, detail));
-    } else if socket_of(endpoint).is_none() {
-        let detail = "invalid endpoint for kms provider, error: it names no socket, as unix:///run/kms.sock does";
+    } else if let Err(detail) = socket_of(endpoint) {
+        let detail = format!("invalid endpoint for kms provider, error: {detail}");
         errors.push(FieldError::invalid(path, endpoint, detail));
     }
 }
 
-/// The path of an endpoint's socket. Behind `/@` stands the name of one that has no file.
-pub(super) fn socket_of(endpoint: &str) -> Option<String> {
-    let (_, rest) = endpoint.split_once("://")?;
-    let path = rest.get(rest.find('/')?..)?;
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let socket = if path.starts_with("/@") { path.trim_start_matches('/') } else { path };
-    (socket.len() > 1 && !socket.contains('\0')).then(|| socket.to_owned())
+/// The path of an endpoint's socket, or what is wrong with it. Behind `/@` stands the name of one that has no file. As in each URL, a byte
+/// may be given by `%` and two digits, and what follows a `?` or `#` is no part of the path.
+pub(super) fn socket_of(endpoint: &str) -> Result<String, String> {
+    let nothing = || "it names no socket, as unix:///run/kms.sock does".to_owned();
+    let path = endpoint.split_once("://").and_then(|(_, rest)| rest.get(rest.find('/')?..)).ok_or_else(nothing)?;
+    let path = unescaped(path.split(['?', '#']).next().unwrap_or_default())?;
+    let socket = if path.starts_with("/@") { path.trim_start_matches('/') } else { path.as_str() };
+    if socket.len() <= 1 || socket.contains('\0') {
+        return Err(nothing());
+    }
+    if socket.len() > SOCKET_PATH_BYTES_MAX {
+        return Err(format!(
+            "its path has {} bytes, and that of a unix socket may have {SOCKET_PATH_BYTES_MAX}",
+            socket.len()
+        ));
+    }
+    Ok(socket.to_owned())
+}
+
+fn unescaped(path: &str) -> Result<String, String> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path);
+    while let Some((before, behind)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        let digits = behind.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.ok_or("a % in it is not followed by two hexadecimal digits")?);
+        rest = behind.get(2..).unwrap_or_default();
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).map_err(|_| "its path is not UTF-8".to_owned())
 }

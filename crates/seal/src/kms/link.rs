@@ -36,7 +36,7 @@ impl Link {
             Some(name) => format!("\0{name}"),
             None => socket,
         };
-        let channel = Endpoint::from_shared(format!("unix:{path}"))?.connect_timeout(timeout).connect_lazy();
+        let channel = Endpoint::from_shared(format!("unix://{path}"))?.connect_timeout(timeout).connect_lazy();
         let grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
         Ok(Self { grpc, timeout, provider, observer })
     }
@@ -90,7 +90,11 @@ async fn within<T>(timeout: Duration, called: impl Future<Output = Result<T, Sta
 
 /// What it said, or what kept it from saying anything.
 fn said(status: &Status) -> String {
-    let causes = std::iter::successors(std::error::Error::source(status), |error| error.source());
-    let text = causes.last().map_or_else(|| status.message().to_owned(), ToString::to_string);
+    let causes = || std::iter::successors(std::error::Error::source(status), |error| error.source());
+    let text = match causes().last() {
+        None => status.message().to_owned(),
+        Some(cause) if causes().any(|error| error.is::<tonic::ConnectError>()) => cause.to_string(),
+        Some(cause) => format!("the connection broke, or what listens there does not speak gRPC: {cause}"),
+    };
     text.chars().take(SAID_LEN_MAX).collect()
 }

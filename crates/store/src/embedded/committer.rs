@@ -4,26 +4,20 @@
 //! the same batch. While one batch is synced the next one gathers, so the more writers there are, the more share a
 //! sync.
 
-use std::{
-    io,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::{
-    BATCH_BYTES_MAX, BATCH_COMMITS_MAX, EXPIRED_AGAIN, FailureHook, FreezeError, Frozen,
+    BATCH_BYTES_MAX, BATCH_COMMITS_MAX, EXPIRED_AGAIN, EXPIRED_AT_ONCE, FailureHook, FreezeError, Frozen,
     clock::{Clock, Deadlines},
-    journal::{Journal, JournalError, Rows, Slice},
+    journal::{Journal, JournalError},
     load::Unopened,
-    row::Row,
+    part::{Decided, Part},
+    reseal::Slice,
     verify::{Compared, Known, Step},
 };
-use crate::{
-    Catalog, Change, Commit, CommitError, Committed, Entry, Index, Key, Opened, ReadError, Sealing,
-    memory::{Draft, Memory},
-};
+use crate::{Commit, CommitError, Committed, Index, Opened, ReadError, Sealing, memory::Memory};
 
 /// Where the outcome goes.
 pub(super) type Answer = oneshot::Sender<Result<Committed, CommitError>>;
@@ -61,8 +55,6 @@ pub(super) struct Committer<J> {
     pub(super) sealing: Arc<dyn Sealing>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) deadlines: Deadlines,
-    /// How many entries are removed in one commit: one, after that has failed for more.
-    pub(super) expired_at_once: usize,
     pub(super) journal: J,
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) on_failure: FailureHook,
@@ -85,7 +77,19 @@ enum Next {
     End,
 }
 
-/// What goes into a batch beside commits.
+/// What became of a batch.
+#[derive(PartialEq)]
+enum Written {
+    /// Everything is durable or was refused, each for a reason of its own.
+    All,
+    /// There was no room for some of it.
+    NoRoom,
+    /// Nobody knows.
+    Lost,
+}
+
+/// What time it is for all of a batch.
+#[derive(Clone, Copy)]
 struct Now {
     wall: Duration,
     elapsed: Duration,
@@ -149,9 +153,9 @@ impl<J: Journal> Committer<J> {
         let Batch { commits, others } = batch;
         let is_idle = commits.is_empty();
         let is_full = match self.write(commits) {
-            Ok(()) => false,
-            Err(JournalError::Full(_) | JournalError::Unreadable(_)) => true,
-            Err(JournalError::Lost(_)) => return Next::End,
+            Written::All => false,
+            Written::NoRoom => true,
+            Written::Lost => return Next::End,
         };
         for message in others {
             match message {
@@ -193,63 +197,60 @@ impl<J: Journal> Committer<J> {
         }
     }
 
-    /// Decides commits, makes them durable, publishes and answers. What is due goes with them.
-    fn write(&mut self, batch: Vec<Queued>) -> Result<(), JournalError> {
+    /// Decides commits, makes them durable, publishes and answers. What is due goes with them. Where a page cannot be read the halves are
+    /// decided and written one after the other, and the halves of these: only what meets that page is refused.
+    fn write(&mut self, commits: Vec<Queued>) -> Written {
+        let memory = Arc::clone(&self.memory);
         let now = Now { wall: self.clock.wall(), elapsed: self.clock.elapsed() };
-        let mut draft = self.memory.draft();
-        let mut rows = Rows::new();
-        let before = draft.revision();
-        let expired = self.deadlines.due(now.elapsed, self.expired_at_once);
-        remove(&mut draft, &mut rows, &expired);
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for Queued { commit, indexes, answer, _room } in batch {
-            let outcome = apply(&mut draft, &mut rows, commit, indexes, &self.memory, &*self.sealing, now.wall);
-            outcomes.push((answer, outcome, _room));
-        }
-        let mut news = None;
-        // Commits that change nothing need no sync: what they saw is durable.
-        if draft.revision() > before {
-            match self.journal.write(&rows, draft.revision()) {
-                Ok(()) => news = Some(self.memory.publish(draft)),
+        let expired = self.deadlines.due(now.elapsed, EXPIRED_AT_ONCE);
+        // What is still to be written, the last of it first.
+        let mut parts = vec![Part { expired, commits }];
+        let mut written = Written::All;
+        while let Some(mut part) = parts.pop() {
+            let decided = part.decide(&memory, &*self.sealing, now.wall);
+            // Commits that change nothing need no sync: what they saw is durable.
+            let done = match decided.is_change() {
+                true => self.journal.write(&decided.rows, decided.draft.revision()),
+                false => Ok(()),
+            };
+            match done {
+                Ok(()) => self.publish(part, decided, &memory, now),
+                Err(JournalError::Unreadable(error)) => match part.halve() {
+                    Some(later) => parts.extend([later, part]),
+                    None => self.refuse_unreadable(part, error, now),
+                },
                 Err(JournalError::Full(full)) => {
                     tracing::error!(error = %full, "no room to write, commits are refused");
                     let full = Arc::new(full);
-                    for (answer, ..) in outcomes {
-                        let _ = answer.send(Err(CommitError::StorageFull { source: Box::new(full.clone()) }));
-                    }
-                    return Err(JournalError::Full(rusqlite::Error::QueryReturnedNoRows));
-                }
-                Err(JournalError::Unreadable(error)) => {
-                    tracing::error!(%error, "a page of the store cannot be read, commits are refused");
-                    let error = Arc::new(JournalError::Unreadable(error));
-                    for (answer, ..) in outcomes {
-                        let _ = answer.send(Err(CommitError::Rejected { source: Box::new(error.clone()) }));
-                    }
-                    // If it is what is due that cannot be read, it must not be in every commit's way.
-                    self.expired_at_once = 1;
-                    for key in &expired {
-                        self.deadlines.set(key, Some(now.elapsed + EXPIRED_AGAIN));
-                    }
-                    return Err(JournalError::Unreadable(rusqlite::Error::QueryReturnedNoRows));
+                    part.refuse(|| CommitError::StorageFull { source: Box::new(Arc::clone(&full)) });
+                    written = Written::NoRoom;
                 }
                 Err(lost @ JournalError::Lost(_)) => {
                     (self.on_failure)(&lost.to_string());
                     let lost = Arc::new(lost);
-                    for (answer, ..) in outcomes {
-                        let _ = answer.send(Err(CommitError::OutcomeUnknown { source: Box::new(lost.clone()) }));
+                    for part in std::iter::once(part).chain(parts) {
+                        part.refuse(|| CommitError::OutcomeUnknown { source: Box::new(Arc::clone(&lost)) });
                     }
-                    return Err(JournalError::Lost(lost.into()));
+                    return Written::Lost;
                 }
             }
         }
-        for (answer, outcome, _room) in outcomes {
+        written
+    }
+
+    /// Shows what is durable, and answers.
+    fn publish(&mut self, part: Part, decided: Decided<'_>, memory: &Memory, now: Now) {
+        let is_change = decided.is_change();
+        let Decided { draft, rows, outcomes, .. } = decided;
+        let news = is_change.then(|| memory.publish(draft));
+        for (Queued { answer, .. }, outcome) in part.commits.into_iter().zip(outcomes) {
             // A caller that went away does not need the answer.
             let _ = answer.send(outcome);
         }
         if let Some(news) = news {
-            self.memory.wake(news);
+            memory.wake(news);
         }
-        for key in &expired {
+        for key in &part.expired {
             self.deadlines.set(key, None);
         }
         for (key, row) in &rows {
@@ -257,7 +258,17 @@ impl<J: Journal> Committer<J> {
             let left = expires.map(|expires| Duration::from_secs(expires).saturating_sub(now.wall));
             self.deadlines.set(key, left.map(|left| now.elapsed + left));
         }
-        Ok(())
+    }
+
+    /// Refuses the one thing that met a page that cannot be read. An entry that is due stays, and must not be in every commit's way.
+    fn refuse_unreadable(&mut self, part: Part, error: rusqlite::Error, now: Now) {
+        let keys = part.named();
+        tracing::error!(?keys, %error, "a page of the store cannot be read, what is to be written there is refused");
+        for key in &part.expired {
+            self.deadlines.set(key, Some(now.elapsed + EXPIRED_AGAIN));
+        }
+        let error = Arc::new(JournalError::Unreadable(error));
+        part.refuse(|| CommitError::Rejected { source: Box::new(Arc::clone(&error)) });
     }
 
     /// Opens what could not be opened before, if it is still there. Nobody is told: nobody could have read it.
@@ -336,72 +347,6 @@ impl<J: Journal> Committer<J> {
     }
 }
 
-/// Removes what has expired, as one commit.
-fn remove(draft: &mut Draft<'_>, rows: &mut Rows, expired: &[Key]) {
-    let gone: Vec<&Key> = expired.iter().filter(|key| draft.get(key).is_some()).collect();
-    let Some(revision) = draft.revision().checked_add(1).filter(|_| !gone.is_empty()) else { return };
-    rows.extend(gone.iter().map(|key| (Key::clone(key), None)));
-    draft.advance(revision, gone.into_iter().map(|key| (key.clone(), None)).collect());
-}
-
-/// When what is written now expires, in seconds since 1970.
-fn expiry(catalog: &dyn Catalog, key: &str, wall: Duration) -> Option<u64> {
-    catalog.lifetime(key).map(|lifetime| (wall + lifetime).as_secs())
-}
-
-/// Checks a commit against the newest state and applies it there. Rows gather what must become durable.
-fn apply(
-    draft: &mut Draft<'_>,
-    rows: &mut Rows,
-    commit: Commit,
-    indexes: Vec<Index>,
-    memory: &Memory,
-    sealing: &dyn Sealing,
-    wall: Duration,
-) -> Result<Committed, CommitError> {
-    let (catalog, budget) = (&**memory.catalog(), memory.budget());
-    let mut grown = 0usize;
-    for operation in &commit.operations {
-        let current = draft.get(&operation.key);
-        if !operation.condition.holds(current) {
-            return Err(CommitError::Conflict { key: operation.key.clone(), current: current.cloned() });
-        }
-        if let Change::Put(value) = &operation.change {
-            grown += value.len().saturating_sub(current.map_or(0, |entry| entry.value.len()));
-        }
-    }
-    // Step three of the budget: the state itself is too large for what may be held. What does not grow it may pass.
-    if grown > 0 && draft.bytes() + grown > budget.limit() {
-        budget.counters.writes_refused.fetch_add(1, Ordering::Relaxed);
-        return Err(CommitError::MemoryFull { limit: budget.limit() });
-    }
-    let Some(revision) = draft.revision().checked_add(1) else {
-        return Err(CommitError::Rejected { source: io::Error::other("no revisions are left").into() });
-    };
-    let mut changes = Vec::with_capacity(commit.operations.len());
-    for (operation, index) in commit.operations.into_iter().zip(indexes) {
-        let current = draft.get(&operation.key);
-        match operation.change {
-            Change::Put(value) => {
-                let create_revision = current.map_or(revision, |entry| entry.create_revision);
-                let kept = sealing.seal(&operation.key, &value).map_err(|source| CommitError::Rejected { source })?;
-                let entry = Entry::new(revision, create_revision, value, index, budget);
-                let expires = expiry(catalog, &operation.key, wall);
-                changes.push((operation.key, Some(Row { entry, kept, expires })));
-            }
-            Change::Delete if current.is_some() => changes.push((operation.key, None)),
-            Change::Delete | Change::Check => {}
-        }
-    }
-    if changes.is_empty() {
-        return Ok(Committed { revision: draft.revision() });
-    }
-    let entry = |(key, row): &(Key, Option<Row>)| (key.clone(), row.as_ref().map(|row| row.entry.clone()));
-    draft.advance(revision, changes.iter().map(entry).collect());
-    rows.extend(changes);
-    Ok(Committed { revision })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -417,9 +362,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        Budget, Engine, Opaque, Operation, Snapshot, SubscriptionError,
+        Budget, Catalog, Engine, Opaque, Operation, Snapshot, SubscriptionError,
         budget::LIMIT_BYTES_DEFAULT,
-        embedded::{Embedded, Options, QUEUE_BYTES_MAX, QUEUE_COMMITS_MAX, VALUE_BYTES_MAX},
+        embedded::{Embedded, Options, QUEUE_BYTES_MAX, QUEUE_COMMITS_MAX, VALUE_BYTES_MAX, journal::Rows},
         engine::BoxFuture,
         memory::RING_LIMITS,
     };
@@ -464,8 +409,21 @@ mod tests {
         pending: VecDeque<Outcome>,
     }
 
+    /// Values that say nothing; what is under `/registry/events/` is due at once.
+    struct Fleeting;
+
+    impl Catalog for Fleeting {
+        fn lifetime(&self, key: &str) -> Option<Duration> {
+            key.starts_with("/registry/events/").then_some(Duration::ZERO)
+        }
+    }
+
     impl Bench {
         fn new() -> Self {
+            Bench::with(Arc::new(Opaque))
+        }
+
+        fn with(catalog: Arc<dyn Catalog>) -> Self {
             let (begun_sender, begun) = channel::channel();
             let (results, result_receiver) = channel::channel();
             let failures = Arc::new(Mutex::new(Vec::new()));
@@ -473,16 +431,16 @@ mod tests {
             let on_failure: FailureHook = Box::new(move |reason| noted.lock().unwrap().push(reason.to_string()));
             let options = Options { on_failure, ..Options::new("unused") };
             let budget = Arc::new(Budget::new(LIMIT_BYTES_DEFAULT));
-            let memory = Memory::new(Snapshot::empty(1), RING_LIMITS, Arc::new(Opaque), budget);
+            let memory = Memory::new(Snapshot::empty(1), RING_LIMITS, catalog, budget);
             let journal = Held { begun: begun_sender, results: result_receiver };
             let engine = Arc::new(Embedded::start(options, memory, journal, Deadlines::default()).unwrap());
             Bench { results, begun, engine, failures, pending: VecDeque::new() }
         }
 
         /// Queues a commit now, from this thread; what it answers at once is given.
-        fn queue(&mut self, operation: Operation) -> Option<Result<Committed, CommitError>> {
-            let engine = self.engine.clone();
-            let mut outcome: Outcome = Box::pin(async move { engine.commit(operation.into()).await });
+        fn queue(&mut self, commit: impl Into<Commit>) -> Option<Result<Committed, CommitError>> {
+            let (engine, commit) = (self.engine.clone(), commit.into());
+            let mut outcome: Outcome = Box::pin(async move { engine.commit(commit).await });
             if let std::task::Poll::Ready(answer) = poll(&mut outcome) {
                 return Some(answer);
             }
@@ -515,6 +473,10 @@ mod tests {
 
     fn full() -> JournalError {
         JournalError::Full(rusqlite::Error::QueryReturnedNoRows)
+    }
+
+    fn unreadable() -> JournalError {
+        JournalError::Unreadable(rusqlite::Error::QueryReturnedNoRows)
     }
 
     #[tokio::test]
@@ -571,6 +533,107 @@ mod tests {
         bench.results.send(Ok(())).unwrap();
         assert_eq!(bench.answer().await.unwrap(), 2);
         assert!(bench.failures.lock().unwrap().is_empty());
+    }
+
+    /// Only what meets a page that cannot be read is refused. What is beside it is decided anew, in its order, and answered once it is durable.
+    #[tokio::test]
+    async fn a_bad_page_refuses_what_meets_it() {
+        let mut bench = Bench::new();
+        bench.put("first");
+        bench.begun();
+        let create = |name: &str| Operation::create(format!("/registry/{name}"), Bytes::new());
+        bench.put("a");
+        assert!(bench.queue(vec![create("b"), create("bad")]).is_none());
+        // Refused for what is not there in the end.
+        bench.put("b");
+        bench.put("c");
+        bench.put("c");
+        bench.results.send(Ok(())).unwrap();
+        bench.answer().await.unwrap();
+        let check = |begun: &[&str], result: Result<(), JournalError>, shown: usize| {
+            let begun: Vec<String> = begun.iter().map(|name| format!("/registry/{name}")).collect();
+            assert_eq!(bench.begun(), begun);
+            assert_eq!(bench.names().len(), shown, "{begun:?}");
+            bench.results.send(result).unwrap();
+        };
+        check(&["a", "b", "bad", "c"], Err(unreadable()), 1);
+        check(&["a", "b", "bad"], Err(unreadable()), 1);
+        check(&["a"], Ok(()), 1);
+        check(&["b", "bad"], Err(unreadable()), 2);
+        assert_eq!(bench.begun(), ["/registry/b", "/registry/c"]);
+        assert_eq!(bench.answer().await.unwrap(), 3);
+        assert!(matches!(bench.answer().await, Err(CommitError::Rejected { .. })));
+        assert!(bench.pending.iter_mut().all(|outcome| poll(outcome).is_pending()), "answered before it was durable");
+        bench.results.send(Ok(())).unwrap();
+        assert_eq!((bench.answer().await.unwrap(), bench.answer().await.unwrap()), (4, 5));
+        assert!(matches!(bench.answer().await, Err(CommitError::Conflict { .. })));
+        assert_eq!(bench.names(), ["a", "b", "c", "first"].map(|name| format!("/registry/{name}")));
+        assert!(bench.failures.lock().unwrap().is_empty());
+    }
+
+    /// A file of which nothing can be read takes two tries a commit at most.
+    #[tokio::test]
+    async fn a_bad_file_is_tried_so_often() {
+        const COMMITS: usize = 37;
+        let mut bench = Bench::new();
+        bench.put("first");
+        bench.begun();
+        (0..COMMITS).for_each(|number| bench.put(&number.to_string()));
+        for _ in 0..2 * COMMITS {
+            bench.results.send(Err(unreadable())).unwrap();
+        }
+        for _ in 0..=COMMITS {
+            assert!(matches!(bench.answer().await, Err(CommitError::Rejected { .. })));
+        }
+        assert_eq!((bench.begun.try_iter().count(), bench.engine.snapshot().revision()), (2 * COMMITS - 1, 1));
+    }
+
+    /// After a part was refused the others may meet something worse.
+    #[tokio::test]
+    async fn parts_fail_on_their_own() {
+        let check = async |result: Result<(), JournalError>, expected: [&str; 2]| {
+            let mut bench = Bench::new();
+            bench.put("first");
+            bench.begun();
+            bench.put("a");
+            bench.put("b");
+            for result in [Ok(()), Err(unreadable()), result, Ok(())] {
+                bench.results.send(result).unwrap();
+            }
+            bench.answer().await.unwrap();
+            for expected in expected {
+                let outcome = bench.answer().await.map_err(|error| error.to_string());
+                assert_eq!(outcome.map_or_else(|error| error, |revision| revision.to_string()), expected);
+            }
+        };
+        check(Ok(()), ["3", "4"]).await;
+        check(Err(full()), ["the store has no room left", "3"]).await;
+        let unknown = "the outcome of the commit is unknown";
+        check(Err(JournalError::Lost("fsync: input/output error".into())), [unknown, unknown]).await;
+    }
+
+    /// What is due on a page that cannot be read stays, and is in nobody's way.
+    #[tokio::test]
+    async fn what_is_due_and_meets_a_bad_page_stays() {
+        let mut bench = Bench::with(Arc::new(Fleeting));
+        let check = |bench: &Bench, begun: &[&str], result: Result<(), JournalError>| {
+            assert_eq!(bench.begun(), begun.iter().map(|name| format!("/registry/events/{name}")).collect::<Vec<_>>());
+            bench.results.send(result).unwrap();
+        };
+        let create = |name: &str| Operation::create(format!("/registry/events/{name}"), Bytes::new());
+        assert!(bench.queue(vec![create("a"), create("bad"), create("c"), create("d")]).is_none());
+        check(&bench, &["a", "bad", "c", "d"], Ok(()));
+        bench.answer().await.unwrap();
+        check(&bench, &["a", "bad", "c", "d"], Err(unreadable()));
+        check(&bench, &["a", "bad"], Err(unreadable()));
+        check(&bench, &["a"], Ok(()));
+        check(&bench, &["bad"], Err(unreadable()));
+        check(&bench, &["c", "d"], Ok(()));
+        bench.put("pods");
+        assert_eq!(bench.begun(), ["/registry/pods"]);
+        bench.results.send(Ok(())).unwrap();
+        assert_eq!(bench.answer().await.unwrap(), 5);
+        assert_eq!(bench.names(), ["/registry/events/bad", "/registry/pods"]);
     }
 
     #[tokio::test]

@@ -20,11 +20,12 @@ use super::{
     directory::Directory,
     file::{self, PUT, Upgrade, failed, number, write_revision},
     load::{Loaded, load},
-    row::{COLUMNS, Found, Head, Row, State, row_bytes, time},
+    reseal::Slice,
+    row::{COLUMNS, Found, Head, Row, row_bytes, time},
     space::{Space, Wipe},
     verify::{Compared, Known, Step, Walk},
 };
-use crate::{Budget, Catalog, Key, Opened, Sealing, engine::Source};
+use crate::{Budget, Catalog, Key, Sealing, engine::Source};
 
 /// Bytes of rows in the WAL before it is moved into the database.
 const CHECKPOINT_BYTES: usize = 16 << 20;
@@ -32,9 +33,8 @@ const CHECKPOINT_BYTES: usize = 16 << 20;
 const ROW_OVERHEAD_BYTES: usize = 4 << 10;
 /// What a batch costs in the WAL beside its rows: the page of `meta`, and one of the table that is not full.
 const BATCH_OVERHEAD_BYTES: usize = 8 << 10;
-/// Rows and bytes that are looked at in one go, between batches.
-const SLICE_ROWS_MAX: usize = 256;
-const SLICE_BYTES_MAX: usize = 1 << 20;
+/// Rows that are looked at in one go, between batches.
+pub(super) const SLICE_ROWS_MAX: usize = 256;
 
 /// What must become durable together: for each key its row, or nothing when it is removed.
 pub(super) type Rows = BTreeMap<Key, Option<Row>>;
@@ -55,15 +55,6 @@ pub(super) trait Journal: Send + 'static {
 
     /// Compares some rows with memory.
     fn verify(&mut self, step: Step, known: &Known<'_>) -> Result<Compared, JournalError>;
-}
-
-/// What was done to some rows.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Slice {
-    /// The last of them; none when there were none, and so all are done.
-    pub(super) last: Option<i64>,
-    pub(super) rewritten: usize,
-    pub(super) unopened: usize,
 }
 
 /// Why rows did not become durable.
@@ -88,6 +79,26 @@ pub(super) struct Place {
     pub(super) bytes: u32,
 }
 
+/// Some rows, in their order.
+#[derive(Default)]
+pub(super) struct Stretch {
+    pub(super) rows: Vec<Found>,
+    pub(super) unread: Vec<Unread>,
+    /// The last that was looked at; none when there are no more.
+    pub(super) last: Option<i64>,
+    /// Why nothing can be read behind the last row that a key leads to.
+    pub(super) end: Option<rusqlite::Error>,
+}
+
+/// A row that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("row {id} of {key:?} cannot be read: {error}")]
+pub(super) struct Unread {
+    id: i64,
+    key: Key,
+    error: rusqlite::Error,
+}
+
 /// The open file and the lock on its directory, which is let go of after the file is closed.
 pub(super) struct Sqlite {
     pub(super) connection: Connection,
@@ -105,8 +116,8 @@ pub(super) struct Sqlite {
     pub(super) wipe: Wipe,
     unchecked_bytes: usize,
     /// Something that was sealed anew may still be readable in the WAL.
-    is_wal_stale: bool,
-    freeze: Freeze,
+    pub(super) is_wal_stale: bool,
+    pub(super) freeze: Freeze,
     // Fields are dropped in order: the lock last.
     directory: Directory,
 }
@@ -257,32 +268,123 @@ impl Sqlite {
         self.unchecked_bytes = self.unchecked_bytes.saturating_add(written);
     }
 
-    /// The next rows after this one, and what of them is still to be done.
-    fn slice(&self, after: i64) -> rusqlite::Result<Vec<Found>> {
+    /// The next rows behind this one, until their bytes are enough. Where a page cannot be read they end, and what keys lead to behind that
+    /// is read row by row: so each row is read that can be, and each that cannot is named.
+    pub(super) fn next_rows(&self, after: i64, mut is_enough: impl FnMut(usize) -> bool) -> rusqlite::Result<Stretch> {
         let select = format!("SELECT {COLUMNS} FROM objects WHERE id > ?1 ORDER BY id LIMIT {SLICE_ROWS_MAX}");
         let mut statement = self.connection.prepare_cached(&select)?;
         let mut rows = statement.query([after])?;
-        let (mut found, mut bytes) = (Vec::new(), 0);
-        while let Some(row) = rows.next()? {
-            let row = Found::read(row)?;
-            bytes += row.bytes();
-            found.push(row);
-            if bytes > SLICE_BYTES_MAX {
+        let mut stretch = Stretch::default();
+        loop {
+            let row = match rows.next().and_then(|row| row.map(Found::read).transpose()) {
+                // A damaged page may say any number: a walk that follows it back has no end.
+                Ok(Some(row)) if row.id <= stretch.last.unwrap_or(after) => {
+                    Err(corrupt(format!("row {} is not in order", row.id)))
+                }
+                row => row,
+            };
+            let row = match row {
+                Ok(Some(row)) => row,
+                Err(error) if is_unreadable(&error) && stretch.last.is_none() => {
+                    return self.known_rows(after, error, is_enough);
+                }
+                Err(error) if !is_unreadable(&error) => return Err(error),
+                Ok(None) | Err(_) => return Ok(stretch),
+            };
+            stretch.last = Some(row.id);
+            let is_last = is_enough(row.bytes());
+            stretch.rows.push(row);
+            if is_last {
+                return Ok(stretch);
+            }
+        }
+    }
+
+    /// The same of those that keys lead to, each by its number. This error is why there are no more when there are none.
+    fn known_rows(
+        &self,
+        after: i64,
+        error: rusqlite::Error,
+        mut is_enough: impl FnMut(usize) -> bool,
+    ) -> rusqlite::Result<Stretch> {
+        let known = self.places.iter().filter(|(_, place)| place.id > after);
+        let mut known: Vec<(i64, &Key)> = known.map(|(key, place)| (place.id, key)).collect();
+        if known.is_empty() {
+            return Ok(Stretch { end: Some(error), ..Stretch::default() });
+        }
+        if known.len() > SLICE_ROWS_MAX {
+            known.select_nth_unstable(SLICE_ROWS_MAX);
+            known.truncate(SLICE_ROWS_MAX);
+        }
+        known.sort_unstable();
+        let mut select = self.connection.prepare_cached(&format!("SELECT {COLUMNS} FROM objects WHERE id = ?1"))?;
+        let mut stretch = Stretch::default();
+        for (id, key) in known {
+            stretch.last = Some(id);
+            let mut bytes = 0;
+            match select.query_row([id], Found::read) {
+                Ok(row) => {
+                    bytes = row.bytes();
+                    stretch.rows.push(row);
+                }
+                // Whoever counts rows misses it.
+                Err(rusqlite::Error::QueryReturnedNoRows) => {}
+                Err(error) if is_unreadable(&error) => stretch.unread.push(Unread { id, key: key.clone(), error }),
+                Err(error) => return Err(error),
+            }
+            if is_enough(bytes) {
                 break;
             }
         }
-        Ok(found)
+        Ok(stretch)
+    }
+
+    /// Does work on all of these in one transaction; where a page cannot be read in halves, and in halves of these. Gives what is left out,
+    /// because it meets that page itself. With another error the first of these may be done.
+    pub(super) fn transact_each<'a, T>(
+        &mut self,
+        all: &'a [T],
+        mut work: impl FnMut(&Self, &T) -> rusqlite::Result<()>,
+    ) -> Result<Vec<&'a T>, JournalError> {
+        let (mut parts, mut left) = (vec![all], Vec::new());
+        while let Some(part) = parts.pop() {
+            match self.transact(|journal| part.iter().try_for_each(|one| work(journal, one))) {
+                Ok(()) => {}
+                Err(JournalError::Unreadable(_)) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(JournalError::Unreadable(error)) => {
+                    tracing::error!(%error, "a page of the store cannot be read, what is there cannot be written anew");
+                    left.extend(part);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(left)
+    }
+
+    /// Notes what a row takes that was written anew in its place.
+    pub(super) fn took(&mut self, key: &str, id: i64, kept: &[u8]) {
+        if let Some(place) = self.places.get_mut(key).filter(|held| held.id == id) {
+            let bytes = u32::try_from(row_bytes(key.as_bytes(), kept)).unwrap_or(u32::MAX);
+            self.live_bytes = self.live_bytes + u64::from(bytes) - u64::from(place.bytes);
+            place.bytes = bytes;
+        }
     }
 }
 
 /// A row is not where it was put.
 fn missing(id: i64) -> rusqlite::Error {
-    let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    rusqlite::Error::SqliteFailure(corrupt, Some(format!("row {id} is not there")))
+    corrupt(format!("row {id} is not there"))
+}
+
+fn corrupt(detail: String) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(detail))
 }
 
 /// Whether the file could not be read, or not be understood.
-fn is_unreadable(error: &rusqlite::Error) -> bool {
+pub(super) fn is_unreadable(error: &rusqlite::Error) -> bool {
     use rusqlite::ffi::{SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ};
     let extended = error.sqlite_error().map(|error| error.extended_code);
     error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
@@ -320,39 +422,7 @@ impl Journal for Sqlite {
     }
 
     fn reseal(&mut self, after: i64) -> Result<Slice, JournalError> {
-        let found = self.slice(after).map_err(|error| self.failed(error))?;
-        let mut slice = Slice { last: found.last().map(|row| row.id), ..Slice::default() };
-        let mut anew = Vec::new();
-        for row in &found {
-            // A checksum made anew would hide the damage.
-            let (State::Whole, Some(key)) = (row.state, row.name()) else { continue };
-            match self.sealing.open(&key, &row.value) {
-                Ok(Opened { is_stale: false, .. }) => {}
-                Ok(Opened { plain, .. }) => match self.sealing.seal(&key, &plain) {
-                    Ok(kept) => anew.push((row, kept)),
-                    Err(error) => {
-                        tracing::warn!(%key, %error, "a value cannot be sealed anew");
-                        slice.unopened += 1;
-                    }
-                },
-                Err(_) => slice.unopened += 1,
-            }
-        }
-        if !anew.is_empty() {
-            if self.wipe_free_pages()? {
-                return Ok(Slice { last: Some(after), ..Slice::default() });
-            }
-            self.replace_values(&anew)?;
-            slice.rewritten = anew.len();
-        }
-        if slice.last.is_none() {
-            self.end_wipe().map_err(|error| self.failed(error))?;
-            self.is_wal_stale = true;
-            if !self.freeze.is_on() {
-                self.empty_wal()?;
-            }
-        }
-        Ok(slice)
+        self.seal_anew(after)
     }
 
     fn freeze(&mut self) -> Result<Result<Frozen, FreezeError>, JournalError> {
@@ -372,33 +442,12 @@ impl Journal for Sqlite {
 
 impl Sqlite {
     /// Moves the WAL into the file and cuts it to nothing.
-    fn empty_wal(&mut self) -> Result<(), JournalError> {
+    pub(super) fn empty_wal(&mut self) -> Result<(), JournalError> {
         self.unchecked_bytes = 0;
         self.connection
             .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
             .map_err(|error| self.checkpoint_failed(error))?;
         self.is_wal_stale = false;
-        Ok(())
-    }
-
-    /// Writes values anew in their rows. What was there is overwritten too ([`Wipe`]), for it was readable with fewer or older keys.
-    fn replace_values(&mut self, anew: &[(&Found, bytes::Bytes)]) -> Result<(), JournalError> {
-        self.transact(|journal| {
-            let mut update =
-                journal.connection.prepare_cached("UPDATE objects SET checksum = ?2, value = ?3 WHERE id = ?1")?;
-            for (row, kept) in anew {
-                update.execute(params![row.id, row.head().checksum(kept), &**kept])?;
-            }
-            Ok(())
-        })?;
-        for (row, kept) in anew {
-            if let Some(place) = row.name().and_then(|key| self.places.get_mut(&key)).filter(|held| held.id == row.id) {
-                let bytes = u32::try_from(row_bytes(&row.key, kept)).unwrap_or(u32::MAX);
-                self.live_bytes = self.live_bytes + u64::from(bytes) - u64::from(place.bytes);
-                place.bytes = bytes;
-            }
-        }
-        self.wrote(anew.len(), anew.iter().map(|(_, kept)| kept.len()).sum());
         Ok(())
     }
 }

@@ -13,6 +13,8 @@
 //! - `check`: looks at a store that nobody has open, and removes damaged rows from it.
 //! - `verify`: compares the file with memory while it is served, and heals rows.
 //! - `clock`: what time it is, and which entries have lived long enough.
+//! - `reseal`: seals values anew, row by row, while the store is in use.
+//! - `part`: what is written at once, decided against the newest state.
 //! - `committer`: one thread orders commits, checks them against memory, gives each its revision, makes a batch
 //!   durable with one sync, publishes it, and only then answers. A failed sync ends the process, because nobody can
 //!   tell what the disk holds afterwards.
@@ -31,6 +33,8 @@ mod file;
 mod import;
 mod journal;
 mod load;
+mod part;
+mod reseal;
 mod row;
 mod space;
 mod verify;
@@ -76,6 +80,7 @@ use crate::{
     budget::LIMIT_BYTES_DEFAULT,
     engine::{BoxFuture, OPERATIONS_MAX, Source},
     memory::{Memory, RING_LIMITS},
+    sealing::Opening,
 };
 
 /// Format of the file; a release that changes it migrates older ones and refuses newer ones.
@@ -329,11 +334,13 @@ impl Embedded {
         }
         let memory = Memory::new(snapshot, RING_LIMITS, catalog, budget);
         let free_bytes = Arc::clone(&journal.space.free_bytes);
+        let is_ticking = options.clock.is_ticking();
         let mut engine = Embedded::start(options, memory, journal, deadlines)?;
         engine.free_bytes = free_bytes;
         engine.unopened = Mutex::new(unopened);
         engine.damaged = damaged;
-        engine.ticker = engine.queue.as_ref().map(|queue| Ticker::start(queue.downgrade())).transpose()?;
+        let ticked = engine.queue.as_ref().filter(|_| is_ticking);
+        engine.ticker = ticked.map(|queue| Ticker::start(queue.downgrade())).transpose()?;
         Ok(engine)
     }
 
@@ -351,7 +358,6 @@ impl Embedded {
             sealing: sealing_of_committer,
             clock,
             deadlines,
-            expired_at_once: EXPIRED_AT_ONCE,
             journal,
             queue: queued,
             on_failure,
@@ -413,44 +419,33 @@ impl Embedded {
     async fn reopen_all(&self) -> Result<usize, ReadError> {
         // A wait that is given up must lose nothing.
         let before = self.unopened().clone();
-        let mut still = Vec::new();
+        let (mut opening, mut untried, mut still) = (Opening::default(), Vec::new(), Vec::new());
         for some in before.chunks(REOPENED_AT_ONCE) {
             let mut worth_it = Vec::new();
             let snapshot = self.memory.snapshot();
             for one in some {
-                match snapshot.get(&one.key).filter(|entry| entry.version == one.version) {
-                    Some(entry) if self.can_be_opened(&one.key, &entry.value).await => worth_it.push(one.clone()),
-                    Some(_) => still.push(one.clone()),
-                    None => {}
-                }
+                let Some(entry) = snapshot.get(&one.key).filter(|entry| entry.version == one.version) else { continue };
+                let has_given_up = opening.has_given_up();
+                // What it needs is fetched here, where nobody waits for it.
+                let opened = opening.open(&*self.sealing, &one.key, &entry.value).await;
+                let worth = if opened.is_ok() {
+                    &mut worth_it
+                } else if has_given_up {
+                    &mut untried
+                } else {
+                    &mut still
+                };
+                worth.push(one.clone());
             }
             let (answer, left) = oneshot::channel();
             self.tell(Message::Reopen(worth_it, answer)).await?;
             still.append(&mut left.await.map_err(|_| ReadError::Closed)?);
         }
-        let count = still.len();
-        *self.unopened() = still;
+        // What was not tried is the first the next time.
+        untried.append(&mut still);
+        let count = untried.len();
+        *self.unopened() = untried;
         Ok(count)
-    }
-
-    /// Whether opening is worth a try; what it needs is fetched here, where nobody waits for it.
-    async fn can_be_opened(&self, key: &str, kept: &bytes::Bytes) -> bool {
-        self.sealing.open(key, kept).is_ok() || self.sealing.fetch(key, kept).await
-    }
-
-    async fn reseal_all(&self) -> Result<Resealed, ReadError> {
-        let (mut after, mut resealed) = (i64::MIN, Resealed::default());
-        loop {
-            let (answer, slice) = oneshot::channel();
-            self.tell(Message::Reseal(after, answer)).await?;
-            let slice = slice.await.map_err(|_| ReadError::Closed)??;
-            resealed.rewritten += slice.rewritten;
-            resealed.unopened += slice.unopened;
-            match slice.last {
-                Some(last) => after = last,
-                None => return Ok(resealed),
-            }
-        }
     }
 
     async fn commit_queued(&self, commit: Commit) -> Result<Committed, CommitError> {

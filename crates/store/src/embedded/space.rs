@@ -157,7 +157,13 @@ impl Sqlite {
         self.wipe.slices += 1;
         // Whoever frees pages all the time must not keep it from its end.
         let is_last = free <= VACUUM_PAGES || self.wipe.slices > WIPE_SLICES_MAX;
-        self.vacuum(if is_last { free } else { VACUUM_PAGES })?;
+        let is_last = match self.vacuum(if is_last { free } else { VACUUM_PAGES }) {
+            Err(JournalError::Unreadable(error)) => {
+                tracing::error!(%error, "a page of the store cannot be read, free pages of the file stay as they are");
+                true
+            }
+            done => done.map(|()| is_last)?,
+        };
         self.wipe.is_done = is_last;
         Ok(true)
     }

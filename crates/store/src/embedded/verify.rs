@@ -5,14 +5,14 @@
 //! is whole and says something else than memory is told and left alone: nobody knows which of them is right. Entries whose rows are gone
 //! are found by counting: what was met, without what was removed or moved behind the walk, must be everything in the end.
 //!
-//! A page that SQLite cannot read ends the walk and nothing else: memory still has everything.
+//! Rows on a page that SQLite cannot read are named, and those behind it are looked at: memory still has everything.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
 use super::{
@@ -20,16 +20,14 @@ use super::{
     clock::{Clock, Deadlines},
     committer::Message,
     file::{PUT, number},
-    journal::{JournalError, Sqlite},
+    journal::{JournalError, Sqlite, Stretch, is_unreadable},
     load::{Damage, Damaged},
-    row::{COLUMNS, Found, Head, State, row_bytes, time},
+    row::{Found, Head, State, time},
 };
 use crate::{Difference, Digest, Entry, Key, ReadError, Snapshot, Verified};
 
 /// How long rows are looked at in one slice; the one that is being looked at then is the last.
 const SLICE_TIME: Duration = Duration::from_micros(500);
-/// Rows in a slice, at most: those that are not read again while the clock is asked.
-const SLICE_ROWS_MAX: usize = 256;
 /// Pause behind a slice. With it a walk takes a tenth of the committer's time at most.
 const SLICE_PAUSE: Duration = Duration::from_micros(4500);
 /// Slices of one walk. Rows that are written while it goes on are put before it.
@@ -88,6 +86,14 @@ enum Fate {
     Damaged(Damaged),
 }
 
+/// A damaged row as memory has it.
+struct Anew {
+    key: Key,
+    entry: Entry,
+    kept: bytes::Bytes,
+    damaged: Damaged,
+}
+
 impl Sqlite {
     /// Takes a step of a walk. What cannot be read is told, and only a failed write is an error.
     pub(super) fn compare(&mut self, step: Step, known: &Known<'_>) -> Result<Compared, JournalError> {
@@ -100,24 +106,26 @@ impl Sqlite {
                         tracing::warn!(%error, "pages of the store file stay in memory");
                     }
                 }
-                match self.next_rows(after.unwrap_or(i64::MIN)) {
-                    Ok(rows) if rows.is_empty() => self.compare_all(known),
-                    Ok(rows) => return self.compare_rows(rows, known),
+                let begun = Instant::now();
+                // Comparing them takes as long again.
+                match self.next_rows(after.unwrap_or(i64::MIN), |_| begun.elapsed() >= SLICE_TIME / 2) {
+                    Ok(stretch) => return self.compare_rows(stretch, known),
                     Err(error) => Err(error),
                 }
             }
             Step::Present(keys) => self.find_rows(&keys, known),
         };
-        Ok(read.unwrap_or_else(|error| {
-            let unread = Some(format!("{error}: memory still has everything, so make a backup while it is served"));
-            Compared { found: Verified { unread, ..Verified::default() }, ..Compared::default() }
-        }))
+        Ok(read.unwrap_or_else(|error| Compared { found: unread(&error), ..Compared::default() }))
     }
 
-    fn compare_rows(&mut self, rows: Vec<Found>, known: &Known<'_>) -> Result<Compared, JournalError> {
-        let last = rows.last().map(|row| row.id);
+    fn compare_rows(&mut self, stretch: Stretch, known: &Known<'_>) -> Result<Compared, JournalError> {
+        let Stretch { rows, unread: unread_rows, last, end } = stretch;
         let mut compared = Compared { last, ..Compared::default() };
-        let (mut met, mut broken) = (0, Vec::new());
+        let (mut met, mut broken) = (unread_rows.len() as u64, Vec::new());
+        for row in &unread_rows {
+            tracing::error!(unread = %row, "memory and the store file cannot be compared");
+            compared.found.append(unread(row));
+        }
         for row in rows {
             match row.name() {
                 Some(key) if row.state == State::Whole => {
@@ -132,24 +140,12 @@ impl Sqlite {
         }
         self.walk.position = last;
         self.walk.met += met;
-        Ok(compared)
-    }
-
-    /// The next rows, as many as there is time for.
-    fn next_rows(&self, after: i64) -> rusqlite::Result<Vec<Found>> {
-        let begun = Instant::now();
-        let select = format!("SELECT {COLUMNS} FROM objects WHERE id > ?1 ORDER BY id LIMIT {SLICE_ROWS_MAX}");
-        let mut statement = self.connection.prepare_cached(&select)?;
-        let mut rows = statement.query([after])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(Found::read(row)?);
-            // Comparing them takes as long again.
-            if begun.elapsed() >= SLICE_TIME / 2 {
-                break;
-            }
+        if last.is_none() {
+            compared.found.append(end.map_or_else(Verified::default, |error| unread(&error)));
+            compared.is_short = self.walk.met != known.snapshot.len() as u64;
+            compared.found.append(self.compare_all(known).unwrap_or_else(|error| unread(&error)));
         }
-        Ok(found)
+        Ok(compared)
     }
 
     /// Compares a row that is as it was written.
@@ -193,80 +189,61 @@ impl Sqlite {
             met += u64::from(key.is_some());
             let what = if row.state == State::Malformed { Damage::Malformed } else { Damage::Changed };
             let damaged = Damaged { id: row.id, key: key.clone().or_else(|| row.name()), what };
-            match key.and_then(|key| known.snapshot.get(&key).map(|entry| (key, entry.clone()))) {
-                Some((key, entry)) if !entry.index.is_unreadable() => match self.sealing.seal(&key, &entry.value) {
-                    Ok(kept) => anew.push((row.id, key, entry, kept, damaged)),
-                    Err(_) => found.damaged.add(damaged.to_string()),
-                },
-                _ => found.damaged.add(damaged.to_string()),
+            let entry = key.and_then(|key| known.snapshot.get(&key).map(|entry| (key, entry.clone())));
+            let Some((key, entry)) = entry.filter(|(_, entry)| !entry.index.is_unreadable()) else {
+                found.damaged.add(damaged.to_string());
+                continue;
+            };
+            match self.sealing.seal(&key, &entry.value) {
+                Ok(kept) => anew.push(Anew { key, entry, kept, damaged }),
+                Err(_) => found.damaged.add(damaged.to_string()),
             }
         }
-        self.write_anew(anew, known, found)?;
+        self.write_anew(&anew, known, found)?;
         Ok(met)
     }
 
-    fn write_anew(
-        &mut self,
-        anew: Vec<(i64, Key, Entry, bytes::Bytes, Damaged)>,
-        known: &Known<'_>,
-        found: &mut Verified,
-    ) -> Result<(), JournalError> {
-        if anew.is_empty() {
-            return Ok(());
-        }
-        let (wall, elapsed) = (known.clock.wall(), known.clock.elapsed());
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| self.failed(error))?;
-        let mut written = Ok(());
-        for (id, key, entry, kept, _) in &anew {
-            let left = known.deadlines.get(key).map(|at| at.saturating_sub(elapsed));
-            let expires = left.map(|left| (wall + left).as_secs());
-            written = written.and_then(|()| self.put_anew(*id, key, entry, kept, expires));
-        }
-        let ended = match &written {
-            Ok(()) => self.connection.execute_batch("COMMIT"),
-            Err(_) if self.connection.is_autocommit() => Ok(()),
-            Err(_) => self.connection.execute_batch("ROLLBACK"),
+    /// What cannot be written, for want of room or because of a page around it that cannot be read, stays as it is.
+    fn write_anew(&mut self, anew: &[Anew], known: &Known<'_>, found: &mut Verified) -> Result<(), JournalError> {
+        let left: Vec<&Anew> = match self.transact_each(anew, |journal, one| journal.put_anew(one, known)) {
+            Err(JournalError::Full(error)) => {
+                tracing::error!(%error, rows = anew.len(), "no room to write damaged rows of the store anew");
+                anew.iter().collect()
+            }
+            left => left?,
         };
-        let ended = ended.map_err(|error| self.failed(error));
-        match (written, ended) {
-            (Ok(()), Ok(())) => {}
-            (_, Err(lost @ JournalError::Lost(_))) => return Err(lost),
-            (written, _) => {
-                // What the structure around them does not let be written stays as it is, and so does what there is no room for.
-                match written.map_err(|error| (error.sqlite_error_code(), error)) {
-                    Ok(()) | Err((Some(ErrorCode::DatabaseCorrupt | ErrorCode::DiskFull), _)) => {}
-                    Err((_, error)) => return Err(JournalError::Lost(error.into())),
-                }
-                tracing::error!(rows = anew.len(), "damaged rows of the store cannot be written anew");
-                found.damaged.extend(anew.into_iter().map(|(.., damaged)| damaged.to_string()));
-                return Ok(());
+        found.damaged.extend(left.iter().map(|one| one.damaged.to_string()));
+        let (mut rows, mut bytes) = (0, 0);
+        for Anew { key, kept, damaged, .. } in anew {
+            if left.iter().any(|one| one.damaged.id == damaged.id) {
+                continue;
             }
-        }
-        self.wrote(anew.len(), anew.iter().map(|(.., kept, _)| kept.len()).sum());
-        for (id, key, _, kept, damaged) in anew {
             tracing::error!(%damaged, "a row of the store was damaged, and was written anew from memory: look after the disk");
-            let bytes = u32::try_from(row_bytes(key.as_bytes(), &kept)).unwrap_or(u32::MAX);
-            if let Some(place) = self.places.get_mut(&key).filter(|place| place.id == id) {
-                self.live_bytes = self.live_bytes + u64::from(bytes) - u64::from(place.bytes);
-                place.bytes = bytes;
-            }
-            found.healed.add(key);
+            (rows, bytes) = (rows + 1, bytes + kept.len());
+            self.took(key, damaged.id, kept);
+            found.healed.add(key.clone());
+        }
+        if rows > 0 {
+            self.wrote(rows, bytes);
         }
         Ok(())
     }
 
-    fn put_anew(&self, id: i64, key: &Key, entry: &Entry, kept: &[u8], expires: Option<u64>) -> rusqlite::Result<()> {
+    fn put_anew(&self, anew: &Anew, known: &Known<'_>) -> rusqlite::Result<()> {
+        let Anew { key, entry, kept, damaged } = anew;
+        let left = known.deadlines.get(key).map(|at| at.saturating_sub(known.clock.elapsed()));
+        let expires = left.map(|left| (known.clock.wall() + left).as_secs());
         let (version, create_revision, epoch) = (entry.version, entry.create_revision, self.catalog.epoch(key));
         let head = Head { key: key.as_bytes(), version, create_revision, epoch, expires };
         let checksum = head.checksum(kept);
         let (version, created) = (number(version)?, number(create_revision)?);
         let mut put = self.connection.prepare_cached(PUT)?;
-        put.execute(params![id, &**key, version, created, epoch, time(expires), checksum, kept])?;
+        put.execute(params![damaged.id, &**key, version, created, epoch, time(expires), checksum, &**kept])?;
         Ok(())
     }
 
     /// What is said of all rows, when each was looked at.
-    fn compare_all(&mut self, known: &Known<'_>) -> rusqlite::Result<Compared> {
+    fn compare_all(&self, known: &Known<'_>) -> rusqlite::Result<Verified> {
         let mut found = Verified { revision: known.snapshot.revision(), ..Verified::default() };
         let (revision, rows) = (meta(&self.connection, "revision")?, meta(&self.connection, "rows")?);
         if revision != found.revision {
@@ -275,9 +252,7 @@ impl Sqlite {
         if rows != self.rows {
             found.differences.add(Difference::Rows { memory: self.rows, stored: rows });
         }
-        let is_short = self.walk.met != known.snapshot.len() as u64;
-        self.walk.position = None;
-        Ok(Compared { last: None, is_short, found })
+        Ok(found)
     }
 
     /// Names what has no row.
@@ -286,13 +261,20 @@ impl Sqlite {
         let mut count = self.connection.prepare_cached("SELECT count(*) FROM objects WHERE id = ?1")?;
         for key in keys.iter().filter(|key| known.snapshot.get(key).is_some()) {
             let place = self.places.get(key).map(|place| place.id);
-            let rows: i64 = count.query_row([place], |row| row.get(0))?;
-            if rows == 0 {
-                found.differences.add(Difference::NotStored { key: key.clone() });
+            match count.query_row([place], |row| row.get::<_, i64>(0)) {
+                Ok(0) => found.differences.add(Difference::NotStored { key: key.clone() }),
+                Err(error) if is_unreadable(&error) => found.append(unread(&error)),
+                other => drop(other?),
             }
         }
         Ok(Compared { found, ..Compared::default() })
     }
+}
+
+/// What is said of something that could not be read.
+fn unread(error: &dyn std::error::Error) -> Verified {
+    let why = format!("{error}: memory still has everything, so make a backup while it is served");
+    Verified { unread: Some(why), ..Verified::default() }
 }
 
 impl Verified {

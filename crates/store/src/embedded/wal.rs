@@ -64,7 +64,7 @@ impl fmt::Display for Broken {
         if let Some(found) = self.found {
             write!(out, ", revision {found} was reached")?;
         }
-        out.write_str("; restore a backup, or copy the directory and repair the store to go on with what is whole")
+        out.write_str("; restore a backup, or go on with what is whole: `portcullis store repair --backup FILE` keeps all of it first")
     }
 }
 

@@ -97,9 +97,21 @@ pub(super) async fn follow(
 /// What somebody wants of the one who writes memory.
 pub(super) enum Asked {
     /// To open what could not be opened, and to know how many entries still are not.
-    Reopen(oneshot::Sender<usize>),
+    Reopen {
+        /// Where to begin; everything has its turn nevertheless.
+        from: Option<Key>,
+        told: oneshot::Sender<Reopened>,
+    },
     /// To list again: memory is not what etcd holds.
     List,
+}
+
+/// What came of opening again.
+pub(super) struct Reopened {
+    /// Entries that still cannot be read.
+    pub(super) left: usize,
+    /// The first one whose key was not asked for any more.
+    pub(super) next: Option<Key>,
 }
 
 /// Why one watch ended.
@@ -149,9 +161,9 @@ async fn follow_stream(
         let response = tokio::select! {
             response = watch.next() => response?,
             Some(asked) = asked.recv() => match asked {
-                Asked::Reopen(told) => {
+                Asked::Reopen { from, told } => {
                     // Who asked may have gone.
-                    told.send(reopen(memory, reading).await).ok();
+                    told.send(reopen(memory, reading, from.as_ref()).await).ok();
                     continue;
                 }
                 Asked::List => return Err(FollowEnd::ToList),
@@ -232,13 +244,19 @@ impl Pending {
     }
 }
 
-/// Opens what could not be opened before; tells how many entries still are not.
-async fn reopen(memory: &Memory, reading: &Reading) -> usize {
+/// Opens what could not be opened before, from a key on and round to it.
+async fn reopen(memory: &Memory, reading: &Reading, from: Option<&Key>) -> Reopened {
     let snapshot = memory.snapshot();
     let mut draft = memory.draft();
-    let (mut opened, mut left) = (0, 0);
+    let (mut opened, mut left, mut next) = (0, 0, None);
     let mut opening = Opening::default();
-    for (key, entry) in snapshot.range("", None).filter(|(_, entry)| entry.index.is_unreadable()) {
+    let unreadable: Vec<_> = snapshot.range("", None).filter(|(_, entry)| entry.index.is_unreadable()).collect();
+    let (last, first) =
+        unreadable.split_at(unreadable.partition_point(|(key, _)| from.is_some_and(|from| *key < from)));
+    for (key, entry) in first.iter().chain(last) {
+        if opening.has_given_up() && next.is_none() {
+            next = Some(Key::clone(key));
+        }
         match reading.reopened(key, entry, &mut opening).await {
             Some(readable) => {
                 draft.reopen(key, &readable);
@@ -251,7 +269,7 @@ async fn reopen(memory: &Memory, reading: &Reading) -> usize {
         memory.wake(memory.publish(draft));
         tracing::info!(opened, left, "values in etcd were opened");
     }
-    left
+    Reopened { left, next }
 }
 
 /// Revisions are signed in etcd's messages and never negative.

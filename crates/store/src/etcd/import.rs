@@ -129,7 +129,7 @@ pub enum Progress {
 
 /// An etcd that is read or filled as a whole.
 pub struct Remote {
-    link: Link,
+    pub(super) link: Link,
 }
 
 impl Remote {

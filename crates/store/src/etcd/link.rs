@@ -175,7 +175,7 @@ impl Link {
     pub(super) async fn revision(&self) -> Result<u64, Status> {
         // The one key that cannot exist: only the header of the answer is wanted.
         let nothing = Bytes::from_static(ALL_KEYS);
-        let request = RangeRequest { key: nothing, range_end: Bytes::new(), limit: 1, revision: 0, count_only: true };
+        let request = RangeRequest { key: nothing, limit: 1, count_only: true, ..RangeRequest::default() };
         let response = self.range(request).await?;
         Ok(response.header.map_or(0, |header| u64::try_from(header.revision).unwrap_or_default()))
     }

@@ -9,9 +9,11 @@
 //! - What is sealed is so in upstream's formats, too (`reading`, `resealing`; [`crate::Sealing`]).
 //! - What memory holds is compared with what etcd holds (`verify`).
 //! - All of it is read at one revision, or filled in, from the outside (`import`; [`Remote`]).
+//! - What was written after it was read is told (`changes`).
 //! - What lives for a while only is under a lease (`leases`); history is compacted as upstream does it (`compactor`).
 //! - How large it is there is asked now and then (`footprint`).
 
+mod changes;
 mod compactor;
 mod follower;
 mod footprint;
@@ -38,8 +40,13 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
+pub use self::{
+    changes::Changes,
+    import::{CopyError, Progress, REVISIONS_RAISED_MAX, Remote},
+    link::{ConnectError, MutualTls, PlainLoopback, Security},
+};
 use self::{
-    follower::{Asked, number, signed},
+    follower::{Asked, Reopened, number, signed},
     footprint::Known,
     leases::Leases,
     link::Link,
@@ -50,13 +57,10 @@ use self::{
         TargetUnion, TxnRequest, TxnResponse,
     },
 };
-pub use self::{
-    import::{CopyError, Progress, REVISIONS_RAISED_MAX, Remote},
-    link::{ConnectError, MutualTls, PlainLoopback, Security},
-};
 use crate::{
-    Budget, Catalog, Change, Commit, CommitError, Committed, Condition, Engine, Footprint, Interest, Limits, Newest,
-    Operation, ReadError, Refusal, Resealed, Sealing, Snapshot, Stats, SubscribeError, Subscription, Verified, Volume,
+    Budget, Catalog, Change, Commit, CommitError, Committed, Condition, Engine, Footprint, Interest, Key, Limits,
+    Newest, Operation, ReadError, Refusal, Resealed, Sealing, Snapshot, Stats, SubscribeError, Subscription, Verified,
+    Volume,
     engine::{BoxFuture, KEY_BYTES_MAX, OPERATIONS_MAX},
     memory::{Memory, RING_LIMITS},
 };
@@ -110,6 +114,8 @@ pub struct Etcd {
     verifying: Mutex<()>,
     /// Whether the last one found that memory differed.
     has_differed: AtomicBool,
+    /// Where opening again goes on, one at a time.
+    reopened_to: Mutex<Option<Key>>,
     stop: watch::Sender<bool>,
     follower: Mutex<Option<JoinHandle<()>>>,
 }
@@ -139,7 +145,21 @@ impl Etcd {
         tokio::spawn(footprint::keep(Arc::clone(&known), link.clone(), stop.subscribe()));
         let reached = Reached::new(link.clone());
         let (leases, verifying, has_differed) = (Leases::default(), Mutex::default(), AtomicBool::default());
-        Ok(Etcd { link, memory, reached, leases, reading, known, asked, verifying, has_differed, stop, follower })
+        let reopened_to = Mutex::default();
+        Ok(Etcd {
+            link,
+            memory,
+            reached,
+            leases,
+            reading,
+            known,
+            asked,
+            verifying,
+            has_differed,
+            reopened_to,
+            stop,
+            follower,
+        })
     }
 
     async fn commit_txn(&self, commit: Commit) -> Result<Committed, CommitError> {
@@ -207,9 +227,12 @@ impl Etcd {
     }
 
     async fn reopen_all(&self) -> Result<usize, ReadError> {
-        let (told, left) = oneshot::channel();
-        self.asked.send(Asked::Reopen(told)).await.map_err(|_| ReadError::Closed)?;
-        left.await.map_err(|_| ReadError::Closed)
+        let mut from = self.reopened_to.lock().await;
+        let (told, reopened) = oneshot::channel();
+        self.asked.send(Asked::Reopen { from: from.clone(), told }).await.map_err(|_| ReadError::Closed)?;
+        let Reopened { left, next } = reopened.await.map_err(|_| ReadError::Closed)?;
+        *from = next;
+        Ok(left)
     }
 
     async fn stop_following(&self) {

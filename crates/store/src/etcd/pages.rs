@@ -17,6 +17,7 @@ pub(super) struct Pages {
     /// The revision, once the first page has come; 0 when each page has its own.
     pub(super) revision: i64,
     is_pinned: bool,
+    keys_only: bool,
     limit: i64,
     /// Where the next page begins; nothing when there is none.
     start: Option<Bytes>,
@@ -26,7 +27,7 @@ impl Pages {
     /// At a revision, or at the present one for 0.
     pub(super) fn at(revision: i64) -> Pages {
         let start = Some(Bytes::from_static(KEY_PREFIX.as_bytes()));
-        Pages { revision, is_pinned: true, limit: PAGE_ENTRIES, start }
+        Pages { revision, is_pinned: true, keys_only: false, limit: PAGE_ENTRIES, start }
     }
 
     /// Each page at what is new then.
@@ -34,12 +35,18 @@ impl Pages {
         Pages { is_pinned: false, ..Pages::at(0) }
     }
 
+    /// At the present revision, without values.
+    pub(super) fn keys() -> Pages {
+        Pages { keys_only: true, ..Pages::at(0) }
+    }
+
     /// The next of them; nothing behind the last one.
     pub(super) async fn next(&mut self, link: &Link) -> Result<Option<RangeResponse>, Status> {
         let Some(start) = self.start.take() else { return Ok(None) };
         let page = loop {
-            let (limit, revision) = (self.limit, self.revision);
-            let request = RangeRequest { key: start.clone(), range_end: end(), limit, revision, count_only: false };
+            let Pages { limit, revision, keys_only, .. } = *self;
+            let key = start.clone();
+            let request = RangeRequest { key, range_end: end(), limit, revision, keys_only, count_only: false };
             match link.range(request).await {
                 Err(status) if status.code() == Code::OutOfRange && self.limit > 1 && !is_compacted(&status) => {
                     self.limit /= 2;

@@ -7,9 +7,10 @@ use portcullis_store::{
     Change, Condition, Engine, Operation,
     embedded::{self, Damage, Embedded, OpenError, Options},
 };
+use tokio::sync::OnceCell;
 
 pub use super::random::Dice;
-use super::random::{key, value};
+use super::random::{key, store_file, value};
 
 const ROWS: usize = 400;
 const ROUNDS: u64 = 25;
@@ -23,11 +24,8 @@ fn open(directory: &Path) -> Result<Embedded, OpenError> {
 
 /// A store whose rows are in pages of the table, each of them whole in one.
 async fn make(directory: &Path) {
-    let engine = open(directory).unwrap();
-    for number in 0..ROWS {
-        engine.commit(Operation::create(key(number), value(number)).into()).await.unwrap();
-    }
-    engine.close().await;
+    static MADE: OnceCell<Vec<u8>> = OnceCell::const_new();
+    std::fs::write(directory.join("store.db"), MADE.get_or_init(|| store_file(ROWS)).await).unwrap();
 }
 
 /// Where the key and the value of a row are in the file, beside one another.

@@ -3,10 +3,13 @@
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use portcullis_store::{
-    Change, Condition, Engine, Operation,
-    embedded::{self, Embedded, FORMAT, OpenError, Options},
+    Change, CommitError, Condition, Engine, Operation, Refusal,
+    embedded::{self, Embedded, FORMAT, OpenError, Options, VALUE_BYTES_MAX},
+    engine::OPERATIONS_MAX,
     suite,
 };
+
+use crate::vfs::SimulatedDisk;
 
 fn open(directory: &Path) -> Result<Embedded, OpenError> {
     Embedded::open(Options::new(directory))
@@ -216,6 +219,34 @@ async fn older_formats_are_upgraded() {
     };
     check(FORMAT_1, 1).await;
     check(&[FORMAT_1, FORMAT_2].concat(), 2).await;
+}
+
+/// What is taken at the limits of a commit is there after a restart, among as many rows as a large cluster has. What is beyond them is
+/// refused.
+#[tokio::test]
+async fn the_limits_outlive_a_restart() {
+    const ROWS: usize = 200_000;
+    let disk = SimulatedDisk::new();
+    let open = || Embedded::open(Options { disk: disk.clone(), ..Options::new(disk.store()) }).unwrap();
+    let create = |key: String, bytes: usize| Operation::create(key, vec![b'x'; bytes].into());
+    let key = |number: usize| format!("/registry/events/{number:06}");
+    let large = |bytes: usize| vec![create("/registry/configmaps/large".to_owned(), bytes)];
+    let many = |first: usize, count: usize| (first..first + count).map(|n| create(key(n), n % 7)).collect::<Vec<_>>();
+    let engine = open();
+    for first in (0..ROWS).step_by(OPERATIONS_MAX) {
+        engine.commit(many(first, OPERATIONS_MAX.min(ROWS - first)).into()).await.unwrap();
+    }
+    engine.commit(large(VALUE_BYTES_MAX).into()).await.unwrap();
+    let refused = engine.commit(many(ROWS, OPERATIONS_MAX + 1).into()).await;
+    assert!(matches!(refused, Err(CommitError::Refused(Refusal::TooManyOperations { .. }))), "{refused:?}");
+    let refused = engine.commit(large(VALUE_BYTES_MAX + 1).into()).await;
+    assert!(matches!(refused, Err(CommitError::Refused(Refusal::ValueTooLarge { .. }))), "{refused:?}");
+    engine.close().await;
+    drop(engine);
+    let snapshot = open().snapshot();
+    assert_eq!(snapshot.len(), ROWS + 1);
+    assert!((0..ROWS).all(|n| snapshot.get(&key(n)).is_some_and(|entry| entry.value.len() == n % 7)));
+    assert!(snapshot.get("/registry/configmaps/large").unwrap().value == vec![b'x'; VALUE_BYTES_MAX]);
 }
 
 /// Step three of the memory budget: the state itself fills it. What does not make it larger still passes.

@@ -27,7 +27,7 @@ use portcullis_store::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use tokio::sync::watch;
 
-use super::Events;
+use super::{Events, seals::Elsewhere};
 
 /// Another program may take a port between our choice and etcd's start.
 const START_ATTEMPTS: usize = 5;
@@ -553,7 +553,18 @@ impl Sealing for Toy {
     }
 }
 
-async fn connect_sealing(server: &Server, sealing: Arc<Toy>) -> Etcd {
+/// More than are tried at once cannot be opened: nothing else has to wait for them for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_opened_keeps_nothing_else_from_being_opened() {
+    let data = directory();
+    let Some(server) = start_plain(&data) else { return };
+    Elsewhere::fill(&connect(&server.endpoint).await).await;
+    let sealing = Arc::new(Elsewhere::default());
+    let engine = connect_sealing(&server, sealing.clone()).await;
+    sealing.check(&engine).await;
+}
+
+async fn connect_sealing(server: &Server, sealing: Arc<impl Sealing>) -> Etcd {
     let plain = Security::PlainLoopback(PlainLoopback::for_tests());
     Etcd::connect(Options { sealing, ..options(std::slice::from_ref(&server.endpoint), plain) }).await.unwrap()
 }

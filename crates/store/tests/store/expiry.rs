@@ -47,6 +47,10 @@ impl Clock for Clocks {
     fn elapsed(&self) -> Duration {
         self.0.lock().unwrap().1
     }
+
+    fn is_ticking(&self) -> bool {
+        false
+    }
 }
 
 pub fn open(directory: &Path, clocks: &Arc<Clocks>) -> Embedded {
@@ -96,6 +100,18 @@ async fn events_live_for_an_hour() {
     let created = engine.commit(Operation::create("/registry/events/again", "new".into()).into()).await.unwrap();
     assert_eq!(left(&engine).await, ["events/again", "pods/a"]);
     assert_eq!(engine.snapshot().get("/registry/events/again").unwrap().create_revision, created.revision);
+}
+
+/// With the system's clocks, when nobody writes and nobody asks for it.
+#[tokio::test]
+async fn what_is_due_goes_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = Arc::new(Events(Duration::from_millis(1500)));
+    let engine = Embedded::open(Options { catalog, ..Options::new(directory.path()) }).unwrap();
+    let put = put(&engine, "/registry/events/a").await;
+    let mut events = engine.subscribe("/registry/".into(), put).await.unwrap();
+    let batch = events.next().await.unwrap();
+    assert!(batch.revision == put + 1 && batch.events[0].current.is_none());
 }
 
 /// What is left of a life after a restart: also when the clock was set, in either direction.

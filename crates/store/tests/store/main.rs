@@ -14,6 +14,7 @@ mod moving;
 mod random;
 mod seals;
 mod space;
+mod unreadable;
 mod verify;
 mod vfs;
 

@@ -1,6 +1,12 @@
 //! Rows that tests make, and dice.
 
 use bytes::Bytes;
+use portcullis_store::{
+    Engine, Operation,
+    embedded::{Embedded, Options},
+};
+
+use crate::vfs::SimulatedDisk;
 
 /// splitmix64: the same numbers for the same seed.
 pub struct Dice(pub u64);
@@ -23,4 +29,16 @@ pub fn key(number: usize) -> String {
 /// Its value; no two are alike.
 pub fn value(number: usize) -> Bytes {
     format!("{number:06}").repeat(10 + number % 100).into()
+}
+
+/// The file of a store that has so many of them, in their order: made where a sync costs nothing.
+pub async fn store_file(rows: usize) -> Vec<u8> {
+    let disk = SimulatedDisk::new();
+    let engine = Embedded::open(Options { disk: disk.clone(), ..Options::new(disk.store()) }).unwrap();
+    for number in 0..rows {
+        engine.commit(Operation::create(key(number), value(number)).into()).await.unwrap();
+    }
+    engine.close().await;
+    drop(engine);
+    disk.live().file("store.db").unwrap().clone()
 }

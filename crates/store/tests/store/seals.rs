@@ -1,21 +1,22 @@
 //! The embedded engine keeps values as [`Sealing`] says, whatever becomes of keys.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
 use portcullis_store::{
-    Change, CommitError, Condition, Engine, Opened, Operation, Sealing,
+    Change, CommitError, Condition, Engine, Opened, Operation, Sealing, Unsealed,
     embedded::{self, Embedded, Options},
-    engine::Source,
+    engine::{BoxFuture, Source},
 };
 
-use super::random::Dice;
+use super::{random::Dice, vfs::SimulatedDisk};
 
 const CANARY: &[u8] = b"canary-in-a-coal-mine";
 
@@ -34,8 +35,7 @@ impl Sealing for Turning {
         if self.is_away.load(Ordering::Relaxed) {
             return Err("the key is away".into());
         }
-        let turned: Vec<u8> = plain.iter().map(|byte| !byte).collect();
-        Ok([&[b'0' + self.key.load(Ordering::Relaxed)], key.as_bytes(), &turned].concat().into())
+        Ok([&[b'0' + self.key.load(Ordering::Relaxed)], key.as_bytes(), &turn(plain)].concat().into())
     }
 
     fn open(&self, key: &str, kept: &Bytes) -> Result<Opened, Source> {
@@ -49,8 +49,92 @@ impl Sealing for Turning {
             return Err("the key is away".into());
         }
         let is_stale = kept.first() != Some(&(b'0' + self.key.load(Ordering::Relaxed)));
-        Ok(Opened { plain: turned.iter().map(|byte| !byte).collect(), is_stale })
+        Ok(Opened { plain: turn(turned).into(), is_stale })
     }
+}
+
+/// Turns all bits, many at a time: tests open the same store again and again.
+fn turn(bytes: &[u8]) -> Vec<u8> {
+    let (many, rest) = bytes.as_chunks();
+    let mut turned = Vec::with_capacity(bytes.len());
+    many.iter().for_each(|some| turned.extend_from_slice(&(!u128::from_ne_bytes(*some)).to_ne_bytes()));
+    turned.extend(rest.iter().map(|byte| !byte));
+    turned
+}
+
+/// Each value has a key of its own, somewhere else: one that can be fetched (`/registry/near-`), or that cannot.
+#[derive(Default)]
+pub struct Elsewhere {
+    here: Mutex<BTreeSet<String>>,
+    fetches: AtomicUsize,
+}
+
+impl Sealing for Elsewhere {
+    fn seal(&self, _key: &str, plain: &Bytes) -> Result<Bytes, Source> {
+        Ok(plain.clone())
+    }
+
+    fn open(&self, key: &str, kept: &Bytes) -> Result<Opened, Source> {
+        match self.here.lock().unwrap().contains(key) {
+            true => Ok(Opened { plain: kept.clone(), is_stale: false }),
+            false => Err("its key is not here".into()),
+        }
+    }
+
+    fn fetch<'a>(&'a self, key: &'a str, _kept: &'a Bytes) -> BoxFuture<'a, bool> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        let is_near = key.starts_with("/registry/near-");
+        if is_near {
+            self.here.lock().unwrap().insert(key.to_owned());
+        }
+        Box::pin(std::future::ready(is_near))
+    }
+}
+
+impl Elsewhere {
+    /// A store with more values that cannot be opened than are tried at once, before, between and behind those that can.
+    pub async fn fill(engine: &dyn Engine) {
+        for number in 0..20 {
+            for name in ["a-lost", "near", "z-lost"] {
+                engine.commit(put(&format!("/registry/{name}-{number:02}"), CANARY).into()).await.unwrap();
+            }
+        }
+    }
+
+    /// Everything has its turn, and at one time only so much is asked for in vain.
+    pub async fn check(&self, engine: &dyn Engine) {
+        const LOST: usize = 40;
+        let mut rounds = 0;
+        loop {
+            let before = self.fetches.swap(0, Ordering::Relaxed);
+            let here = || self.here.lock().unwrap().len();
+            let (were_here, left) = (here(), engine.reopen().await.unwrap());
+            let in_vain = self.fetches.load(Ordering::Relaxed) - (here() - were_here);
+            assert!(in_vain <= 16, "{in_vain} fetches in vain, {before} before");
+            if left == LOST {
+                break;
+            }
+            rounds += 1;
+            assert!(rounds <= 3, "{left} are left");
+        }
+        let snapshot = engine.newest().await.unwrap();
+        let unreadable = snapshot.range("/registry/", None).filter(|(_, entry)| entry.index.is_unreadable());
+        assert!(unreadable.map(|(key, _)| key).all(|key| key.contains("-lost-")));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_keeps_nothing_else_from_being_opened() {
+    let (directory, sealing) = (tempfile::tempdir().unwrap(), Arc::new(Elsewhere::default()));
+    let engine = || {
+        let sealing: Arc<dyn Sealing> = sealing.clone();
+        Embedded::open(Options { sealing, ..Options::new(directory.path()) }).unwrap()
+    };
+    let filled = engine();
+    Elsewhere::fill(&filled).await;
+    filled.close().await;
+    drop(filled);
+    sealing.check(&engine()).await;
 }
 
 fn open(directory: &Path, sealing: &Arc<Turning>) -> Embedded {
@@ -65,7 +149,11 @@ fn put(key: &str, value: &'static [u8]) -> Operation {
 /// Whether anything in the directory has the canary.
 fn is_readable(directory: &Path) -> bool {
     let files = std::fs::read_dir(directory).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
-    files.into_iter().any(|content| content.windows(CANARY.len()).any(|window| window == CANARY))
+    files.into_iter().any(|content| has_canary(&content))
+}
+
+fn has_canary(content: &[u8]) -> bool {
+    String::from_utf8_lossy(content).contains(std::str::from_utf8(CANARY).unwrap())
 }
 
 #[tokio::test]
@@ -176,9 +264,15 @@ async fn values_are_sealed_anew() {
 #[tokio::test]
 async fn what_was_plain_before_leaves_no_trace() {
     for seed in 0..6 {
-        let mut dice = Dice(seed);
-        let directory = tempfile::tempdir().unwrap();
-        let engine = Embedded::open(Options::new(directory.path())).unwrap();
+        let (mut dice, disk) = (Dice(seed), SimulatedDisk::new());
+        let open = |sealing: Arc<dyn Sealing>| {
+            Embedded::open(Options { sealing, disk: disk.clone(), ..Options::new(disk.store()) }).unwrap()
+        };
+        let is_readable = || {
+            let mut image = disk.live();
+            ["store.db", "store.db-wal"].into_iter().any(|name| image.file(name).is_some_and(|file| has_canary(file)))
+        };
+        let engine = open(Arc::new(Unsealed));
         let secret = |number: usize| format!("/registry/secrets/{number:04}");
         let value = |bytes: usize| -> Bytes { CANARY.iter().copied().cycle().take(bytes.max(CANARY.len())).collect() };
         let put = |key: String, value: Bytes| Operation {
@@ -202,11 +296,11 @@ async fn what_was_plain_before_leaves_no_trace() {
         engine.maintain().await.unwrap();
         engine.close().await;
         drop(engine);
-        assert!(is_readable(directory.path()));
-        let engine = open(directory.path(), &Arc::new(Turning::default()));
+        assert!(is_readable());
+        let engine = open(Arc::new(Turning::default()));
         let rewritten = engine.reseal().await.unwrap().rewritten;
         assert!(rewritten > 50, "seed {seed}");
-        assert!(!is_readable(directory.path()), "seed {seed}: what was plain can still be read");
+        assert!(!is_readable(), "seed {seed}: what was plain can still be read");
         assert!(engine.verify().await.unwrap().is_sound(), "seed {seed}");
     }
 }

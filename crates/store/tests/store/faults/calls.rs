@@ -19,6 +19,9 @@ use crate::{
     vfs::{Call, Crash, Durable, Failure, Fault, Image, SimulatedDisk},
 };
 
+/// Reads at the end of a run that another run may not need; each can fail once, or from then on.
+const READS_VARY: usize = 2 * 16;
+
 /// What is done while a call fails, and what there is before.
 struct Scenario {
     name: &'static str,
@@ -73,7 +76,9 @@ impl Scenario {
         let disk = SimulatedDisk::new();
 
         let (mut client, done) = self.run(&disk, Some(fault), seed).await;
-        // The engine looks what time it is by itself, so the last calls of a run may be others than those that were counted.
+        // Several threads read the file at a start, each as many rows as it comes to: so a run may have fewer reads than the one that was
+        // counted. Everything else is asked for as often each time.
+        assert!(disk.hits() > 0 || fault.call == Call::Read, "{at}: it was never asked for");
         outcomes.unasked += usize::from(disk.hits() == 0);
         disk.set_fault(None);
         client.engine = None;
@@ -119,9 +124,10 @@ fn is_clear(error: &OpenError, fault: Fault) -> bool {
 
 /// Every call of a scenario fails in every way, or one in so many of these.
 async fn each(scenario: &Scenario, seed: u64, every: usize) {
-    let mut dice = Dice(seed);
     let (mut outcomes, mut count) = (Outcomes::default(), 0);
     for (call, calls) in scenario.calls(seed).await {
+        // Of each kind its own, so that one more read does not change which writes fail.
+        let mut dice = Dice((seed << 8) | call as u64);
         for number in 0..calls {
             for failure in call.failures() {
                 for times in [1, usize::MAX] {
@@ -136,7 +142,7 @@ async fn each(scenario: &Scenario, seed: u64, every: usize) {
         }
     }
     println!("{} with seed {seed}: {count} faults, {outcomes:?}", scenario.name);
-    assert!(outcomes.unasked < count / 4, "most of what should fail was never asked for: {outcomes:?}");
+    assert!(outcomes.unasked <= READS_VARY, "what should fail was never asked for: {outcomes:?}");
 }
 
 #[tokio::test]

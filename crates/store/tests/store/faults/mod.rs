@@ -7,6 +7,8 @@ mod log;
 mod power;
 mod workload;
 
+pub use workload::all;
+
 /// How many seeds each test takes: more in a long run, by this variable.
 const SEEDS_VARIABLE: &str = "PORTCULLIS_STORE_FAULT_SEEDS";
 

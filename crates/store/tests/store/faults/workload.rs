@@ -168,7 +168,7 @@ impl Client {
         is_last
     }
 
-    /// Whether some of what is due is gone, and nothing else: after a page could not be read it goes one by one.
+    /// Whether some of what is due is gone, and nothing else: where a page cannot be read it goes in parts.
     fn is_partly_expired(&self, found: &State, before: &State) -> bool {
         let now = self.clocks.elapsed();
         let is_due = |key: &Key| self.due.get(key).is_some_and(|at| *at <= now);
@@ -292,7 +292,7 @@ impl Client {
 }
 
 /// Looks at all of them at once, in their order, and gives their outcomes.
-async fn all<T>(waiting: Vec<impl Future<Output = T>>) -> Vec<T> {
+pub async fn all<T>(waiting: Vec<impl Future<Output = T>>) -> Vec<T> {
     let mut waiting: Vec<_> = waiting.into_iter().map(Box::pin).collect();
     let mut outcomes: Vec<Option<T>> = waiting.iter().map(|_| None).collect();
     std::future::poll_fn(move |context| {
