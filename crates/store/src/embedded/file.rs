@@ -178,7 +178,8 @@ fn end_wal(connection: &Connection, directory: &Directory) -> Result<(), Source>
     Ok(directory.sync()?)
 }
 
-/// Brings rows of a file without checksums over. What should be sealed is sealed on the way.
+/// Brings rows of a file without checksums over. What should be sealed is sealed on the way, once it is decided how; otherwise the server
+/// does that when it is up.
 fn copy(old: &Connection, new: &Connection, format: u64, revision: u64, upgrade: &Upgrade<'_>) -> Result<(), Source> {
     let epoch = if format < FORMAT_WITH_EPOCHS { "0" } else { "epoch" };
     let mut rows = old.prepare(&format!(
