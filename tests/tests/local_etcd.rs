@@ -214,6 +214,21 @@ fn l5_the_metrics_port_tells_health_and_metrics_and_nothing_else() {
     others.split_whitespace().for_each(|path| check(path, " 404 "));
 }
 
+/// The server does without huge pages (docs/decisions/0011); what it starts is given what the system gives to everybody.
+#[test]
+fn huge_pages_are_not_asked_for_and_not_forbidden_to_etcd() {
+    let Some(local) = Local::start(&[]) else { return };
+    let is_given = |id: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let given = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
+        given.map(|given| given.trim() == "1")
+    };
+    // A kernel without them says nothing, or no.
+    let own = is_given(std::process::id());
+    assert_eq!(is_given(local.server.id()), own.map(|_| false));
+    assert_eq!(is_given(u32::try_from(local.etcd()).unwrap()), own);
+}
+
 #[test]
 fn a10_keys_and_data_are_their_owners_alone() {
     let Some(local) = Local::start(&[]) else { return };

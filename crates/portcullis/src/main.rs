@@ -50,6 +50,7 @@ use time::OffsetDateTime;
 use arguments::{Arguments, Issue, Pki, Rbac, Subcommands};
 
 fn main() -> ExitCode {
+    memory::allow_huge_pages(false);
     let done = match Arguments::parse().command {
         Subcommands::Up(arguments) => up::run(&arguments),
         Subcommands::Pki(Pki::Issue(arguments)) => issue(&arguments),

@@ -1,4 +1,4 @@
-//! How much memory the store may take when nobody says: half of what this process may have at all.
+//! How much memory the store may take when nobody says: half of what this process may have at all; and in which pages it comes.
 
 use std::fs;
 
@@ -18,6 +18,12 @@ pub(crate) fn budget(given: Option<u32>) -> usize {
         Some(bytes) => bytes / 2,
         None => portcullis_store::budget::LIMIT_BYTES_DEFAULT,
     }
+}
+
+/// Whether this process, and what it becomes, may be given huge pages where the system gives them to everybody (docs/decisions/0011). A kernel
+/// that does not know the question goes on as it did.
+pub(crate) fn allow_huge_pages(are_allowed: bool) {
+    let _ = nix::sys::prctl::set_thp_disable(!are_allowed);
 }
 
 /// The total of the machine, in bytes.

@@ -99,6 +99,8 @@ impl EtcdChild {
             bail!("the server that started this is gone");
         }
         let (program, arguments) = self.command.split_first().context("no program")?;
+        // What was good for this program would stay over the exec.
+        crate::memory::allow_huge_pages(true);
         Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot run {program:?}"))
     }
 }
