@@ -85,13 +85,13 @@ fn a_data_directory_in_another_is_refused() {
     let before = listed(&at("first"));
     for inside in ["first/inside", "first/not/there", "first/store", "link/inside"] {
         let to = at(inside).display().to_string();
-        let parts = [to.as_str(), "is in the data directory"];
+        let parts = [to.as_str(), "is inside the data directory"];
         refused(&["copy", "--from", &backup, "--to", &to], &parts);
         refused(&["restore", "--from", &backup, "--data-dir", &to], &parts);
     }
     assert_eq!(listed(&at("first")), before, "nothing is left");
     let error = start(&at("first/inside"), &[]).err().unwrap();
-    assert!(error.contains("--seal-key") && error.contains("is in the data directory"), "{error}");
+    assert!(error.contains("--seal-key") && error.contains("is inside the data directory"), "{error}");
     assert!(!at("first/inside.seal").exists());
     let server = start(&at("first"), &[]).unwrap();
     assert_eq!(server.admin().post(CONFIG_MAPS, &json!({"metadata": {"name": "c"}})).status, 201);

@@ -28,6 +28,8 @@ pub(super) const CANARY: &str = "canary4q8-in-a-secret;";
 const OURS: &str = "ours-";
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+/// Work changes files one change after the other: when there was none for so long, it is done or waits for somebody.
+const QUIET: Duration = Duration::from_secs(2);
 /// Between two looks at the files.
 const PAUSE: Duration = Duration::from_micros(500);
 /// Between two questions whether the work is done.
@@ -282,16 +284,20 @@ impl Running {
         self.0.try_wait().unwrap().is_some()
     }
 
-    /// Kills it after some changes in a directory, or lets it end; says whether it was killed.
+    /// Kills it after some changes in a directory or behind the last one, or lets it end; says whether it was killed.
     pub(super) fn kill_after(mut self, changes: u64, directory: &Path) -> bool {
         let mut watched = Watched::new(directory);
         let begun = Instant::now();
+        let mut last = None;
         let mut left = changes;
-        while left > 0 {
+        while left > 0 && last.is_none_or(|last: Instant| last.elapsed() < QUIET) {
             if self.is_over() {
                 return false;
             }
-            left -= u64::from(watched.is_changed());
+            if watched.is_changed() {
+                left -= 1;
+                last = Some(Instant::now());
+            }
             assert!(begun.elapsed() < PATIENCE, "it does nothing");
         }
         !self.is_over()

@@ -63,7 +63,7 @@ pub(crate) fn refuse_in_data_directory(what: &str, path: &Path) -> Result<()> {
     let is_data_directory = |directory: &&Path| OF_DATA_DIRECTORY.iter().any(|part| directory.join(part).exists());
     match around.ancestors().find(is_data_directory) {
         Some(other) => {
-            bail!("{what} {} is in the data directory {}: choose a place outside", path.display(), other.display())
+            bail!("{what} {} is inside the data directory {}: choose a place outside", path.display(), other.display())
         }
         None => Ok(()),
     }
@@ -87,7 +87,7 @@ mod tests {
         let check = |path: &str, expected: Option<&str>| {
             let said = refuse_in_data_directory("--to", &root.join(path)).map_err(|error| error.to_string());
             let part = expected.map(|other| {
-                format!("is in the data directory {}:", root.canonicalize().unwrap().join(other).display())
+                format!("is inside the data directory {}:", root.canonicalize().unwrap().join(other).display())
             });
             assert_eq!(said.is_err(), part.is_some(), "{path}: {said:?}");
             assert!(part.is_none_or(|part| said.unwrap_err().contains(&part)), "{path}");
