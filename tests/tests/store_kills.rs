@@ -9,7 +9,6 @@ mod commands;
 mod place;
 
 use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -41,7 +40,6 @@ fn random(chooser: u64) -> Random {
 
 /// Some work that is to be met in the middle.
 struct Work<'a> {
-    program: &'a Path,
     /// Changes of the files before a kill, at most.
     changes_max: u64,
     /// Whether a server has done it, by what is seen from outside.
@@ -57,7 +55,7 @@ impl Place {
         let mut midway = 0;
         for kill in 0.. {
             assert!(kill < KILLS_MAX, "never met in the middle: {midway} of {MIDWAY} times");
-            let server = self.start(work.program, &[]);
+            let server = self.start(program(), &[]);
             self.kill_after(server, 1 + random.below(work.changes_max), work, random);
             self.check_file();
             let left = (work.left)(&self.look());
@@ -95,7 +93,7 @@ impl Place {
 
     /// Lets a server do all of it.
     fn finish(&mut self, work: &Work<'_>) {
-        let server = self.start(work.program, &[]);
+        let server = self.start(program(), &[]);
         let admin = server.admin();
         let begun = Instant::now();
         while !(work.is_done)(self, &admin) {
@@ -141,7 +139,7 @@ fn sealing_anew_is_killed() {
         let sql = "SELECT count(*) FROM objects WHERE key LIKE '/registry/secrets/%' AND instr(value, ?1) = 0";
         count(connection, sql, [new.as_bytes()])
     };
-    let work = Work { program: program(), changes_max: CHANGES_MAX, is_done: &is_done, left: &left };
+    let work = Work { changes_max: CHANGES_MAX, is_done: &is_done, left: &left };
     place.kill_after(server, 1 + random.below(work.changes_max), &work, &mut random);
     place.check_file();
     place.kill_at(&work, &kept, &mut random);
@@ -167,7 +165,7 @@ fn giving_space_back_is_killed() {
         let bytes = count(connection, "PRAGMA page_count", []) * 4096;
         bytes.saturating_sub(usize::try_from(BYTES_MAX).unwrap())
     };
-    let work = Work { program: program(), changes_max: CHANGES_MAX, is_done: &is_done, left: &left };
+    let work = Work { changes_max: CHANGES_MAX, is_done: &is_done, left: &left };
     let kept = place.keep();
     place.kill_at(&work, &kept, &mut random);
 }
@@ -198,5 +196,5 @@ fn expiry_is_killed() {
         count(connection, "SELECT count(*) FROM objects WHERE key LIKE '/registry/events/%'", [])
     };
     let kept = place.keep();
-    place.kill_at(&Work { program: program(), changes_max: 1, is_done: &is_done, left: &left }, &kept, &mut random);
+    place.kill_at(&Work { changes_max: 1, is_done: &is_done, left: &left }, &kept, &mut random);
 }
