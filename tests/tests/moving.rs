@@ -292,12 +292,11 @@ fn what_was_not_meant_is_refused() {
     let (first, backup) = (at("first"), at("backup"));
     let server = start(Path::new(&first), &[]).unwrap();
     done(&["backup", "--data-dir", &first, "--out", &backup]);
-    // The file of a store in use is not all of it.
-    let written = json!({"metadata": {"name": "written"}});
-    assert_eq!(server.admin().post("/api/v1/namespaces/default/configmaps", &written).status, 201);
-    let live = at("first/store/store.db");
-    refused(&["restore", "--from", &live, "--data-dir", &at("second")], &["--from", "store.db-wal", "make a backup"]);
-    refused(&["copy", "--from", &live, "--to", &at("second")], &["--from", "store.db-wal", "Name the data directory"]);
+    // The file of a store in use changes while it is read.
+    let (live, process) = (at("first/store/store.db"), format!("process {} has open", server.id()));
+    refused(&["restore", "--from", &live, "--data-dir", &at("second")], &["--from", &process, "make a backup"]);
+    refused(&["copy", "--from", &live, "--to", &at("second")], &["--from", &process, "Name the data directory"]);
+    refused(&["check", "--file", &live], &[&process]);
     // SQLite would take it for its own.
     let inside = at("first/store/store.db-journal");
     refused(&["backup", "--data-dir", &first, "--out", &inside], &["in the directory of the store itself"]);

@@ -92,8 +92,8 @@ pub fn check_on(disk: Arc<dyn Disk>, directory: &Path) -> Result<Report, OpenErr
 
 /// Looks at a file that lies somewhere and that nobody changes, such as a backup.
 pub fn check_file(file: &Path) -> Result<Report, OpenError> {
-    let (connection, format) = open_elsewhere(file)?;
-    report(&connection, format, file.to_path_buf())
+    let opened = open_elsewhere(file)?;
+    report(&opened.connection, opened.format, file.to_path_buf())
 }
 
 fn check_locked(directory: &Directory) -> Result<Report, OpenError> {

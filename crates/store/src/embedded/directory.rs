@@ -14,6 +14,7 @@ use std::{
 use super::{
     OpenError,
     disk::{Disk, SystemDisk},
+    file,
 };
 
 /// Mode of the directory and of those above it that are made with it.
@@ -163,6 +164,23 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
     Ok(lock)
 }
 
+/// Keeps servers away from the store whose file this is while the file is read, if it is one in its data directory and not a copy of one.
+pub(super) fn hold_for_reading(file: &Path) -> Result<Option<File>, OpenError> {
+    let real = file.canonicalize().map_err(file::failed(file, "open"))?;
+    let beside = real.with_file_name(LOCK_FILE);
+    if real.file_name() != Some(STORE_FILE.as_ref()) || !beside.exists() {
+        return Ok(None);
+    }
+    let failed = |source| OpenError::LockFailed { file: beside.clone(), source };
+    // It may lie where nothing can be written.
+    let lock = File::open(&beside).map_err(failed)?;
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::FileInUse { file: file.to_path_buf(), pid: read_pid(&lock) }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
 /// What the owner wrote, if it is a number.
 fn read_pid(lock: &File) -> String {
     let mut text = String::new();
@@ -206,6 +224,22 @@ mod tests {
         };
         assert_eq!((directory.as_path(), pid), (parent.path(), std::process::id().to_string()));
         drop(first);
+        Directory::acquire(parent.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_read_is_not_opened_for_writing() {
+        let parent = tempfile::tempdir().unwrap();
+        let file = parent.path().join(STORE_FILE);
+        std::fs::write(&file, "").unwrap();
+        assert!(hold_for_reading(&file).unwrap().is_none());
+        let owner = Directory::acquire(parent.path()).unwrap();
+        assert!(matches!(hold_for_reading(&file), Err(OpenError::FileInUse { .. })));
+        drop(owner);
+        let held = hold_for_reading(&file).unwrap().unwrap();
+        let other = hold_for_reading(&file).unwrap().unwrap();
+        assert!(matches!(Directory::acquire(parent.path()), Err(OpenError::InUse { .. })));
+        drop((held, other));
         Directory::acquire(parent.path()).unwrap();
     }
 

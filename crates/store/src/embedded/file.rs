@@ -3,7 +3,10 @@
 //! Format 3 has one table of rows and no index. Which row a key has is known in memory, so a commit writes no page of an index, and a
 //! row can be written elsewhere without anybody noticing, which is how the file is kept small (`space`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
@@ -11,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     FORMAT, OpenError,
-    directory::Directory,
+    directory::{self, Directory},
     disk::{self, Disk},
     load,
     row::{Found, Head, State, time},
@@ -72,19 +75,29 @@ pub(super) fn open_as_it_is(directory: &Directory) -> Result<(Connection, u64), 
     Ok((connection, format))
 }
 
-/// Opens a file that lies somewhere and that nobody changes, as it stands, and gives its format too.
-pub(super) fn open_elsewhere(file: &Path) -> Result<(Connection, u64), OpenError> {
+/// A file that lies somewhere, such as a backup, open for reading.
+pub(super) struct Elsewhere {
+    pub(super) connection: Connection,
+    pub(super) format: u64,
+    /// Where it is that of a data directory: nobody opens that store for as long as this is here.
+    _held: Option<File>,
+}
+
+/// Opens a file that lies somewhere and that nobody changes, as it stands.
+pub(super) fn open_elsewhere(file: &Path) -> Result<Elsewhere, OpenError> {
     let kind = std::fs::metadata(file).map_err(failed(file, "open"))?;
     if !kind.is_file() {
         return Err(OpenError::NotAStore { file: file.to_path_buf() });
     }
+    let held = directory::hold_for_reading(file)?;
     let mut wal = file.as_os_str().to_owned();
     wal.push("-wal");
     let wal = PathBuf::from(wal);
     if std::fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0) {
         return Err(OpenError::HasWal { file: file.to_path_buf(), wal });
     }
-    open_without_wal(&disk::SystemDisk, file)
+    let (connection, format) = open_without_wal(&disk::SystemDisk, file)?;
+    Ok(Elsewhere { connection, format, _held: held })
 }
 
 /// Opens a file as it stands, whatever its WAL has beside it, and gives its format too.

@@ -12,7 +12,7 @@ use super::{
     FORMAT, OpenError,
     check::{damage, each_row},
     directory::Directory,
-    file::{self, PUT, failed, number, open_as_it_is, open_elsewhere, read_meta, read_revision, write_revision},
+    file::{self, PUT, failed, number, open_as_it_is, open_elsewhere, open_without_wal, read_meta, read_revision, write_revision},
     load::{Damage, Damaged},
     row::{Found, Head, State, time},
 };
@@ -34,8 +34,8 @@ pub fn read(directory: &Path) -> Result<Raw, OpenError> {
 
 /// Reads a file that lies somewhere and that nobody changes, such as a backup.
 pub fn read_file(file: &Path) -> Result<Raw, OpenError> {
-    let (connection, format) = open_elsewhere(file)?;
-    raw(&connection, format, file)
+    let opened = open_elsewhere(file)?;
+    raw(&opened.connection, opened.format, file)
 }
 
 /// A new store that has not got its name yet. Dropping it leaves nothing that would be taken for a store.
@@ -56,7 +56,7 @@ impl Prepared {
     /// Reads it.
     pub fn read(&self) -> Result<Raw, OpenError> {
         let file = self.directory.new_store_file();
-        let (connection, format) = open_elsewhere(&file)?;
+        let (connection, format) = open_without_wal(self.directory.disk(), &file)?;
         raw(&connection, format, &file)
     }
 
@@ -113,9 +113,10 @@ pub struct Restored {
 /// Prepares a store of a backup in a directory that has none. Its revision is raised by so much that whatever was handed out after
 /// the backup was made is behind it.
 pub fn restore(backup: &Path, directory: &Path, raised_by: u64) -> Result<Restored, OpenError> {
-    let (connection, format) = open_elsewhere(backup)?;
+    let opened = open_elsewhere(backup)?;
+    let (connection, format) = (&opened.connection, opened.format);
     require_format(format, backup)?;
-    let (revision_before, left_out, whole) = survey(&connection, backup)?;
+    let (revision_before, left_out, whole) = survey(connection, backup)?;
     let raised = revision_before.checked_add(raised_by).filter(|revision| *revision <= RAISED_MAX);
     let revision = raised.ok_or(OpenError::RaisedTooFar { revision: revision_before, raised_by, max: RAISED_MAX })?;
     let mut rows = 0;
@@ -134,7 +135,7 @@ pub fn restore(backup: &Path, directory: &Path, raised_by: u64) -> Result<Restor
             rows += 1;
             Ok(())
         };
-        each_row(&connection, format, |row| {
+        each_row(connection, format, |row| {
             if outcome.is_ok() {
                 outcome = copy(row);
             }

@@ -225,7 +225,15 @@ pub enum OpenError {
         /// What it may become.
         max: u64,
     },
-    /// The file is that of a store in use, or of one that was killed: its newest commits are in another file.
+    /// The file is that of a store which another process has open: it changes while it is read.
+    #[error("{file:?} is the file of a store that process {pid} has open. Name the data directory, or make a backup")]
+    FileInUse {
+        /// The file.
+        file: PathBuf,
+        /// The process, as in [`OpenError::InUse`].
+        pid: String,
+    },
+    /// The file is that of a store that was killed, or a copy of one in use: its newest commits are in another file.
     #[error("{file:?} is not all of its store: {wal:?} belongs to it. Name the data directory, or make a backup")]
     HasWal {
         /// The file.

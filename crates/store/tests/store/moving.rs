@@ -198,6 +198,29 @@ async fn what_is_no_backup_is_refused() {
     assert!(!directory.path().join("store/store.db").exists());
 }
 
+/// It changes while it is read, and the newest commits may be beside it.
+#[tokio::test]
+async fn the_file_of_a_store_is_no_backup() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (store, killed) = (at("store"), at("killed"));
+    let engine = Embedded::open(Options::new(&store)).unwrap();
+    engine.commit(put("/registry/a", "1").into()).await.unwrap();
+    std::os::unix::fs::symlink(store.join("store.db"), at("link")).unwrap();
+    for file in [store.join("store.db"), at("link")] {
+        assert!(matches!(embedded::read_file(&file), Err(OpenError::FileInUse { .. })), "{file:?}");
+        assert!(matches!(embedded::check_file(&file), Err(OpenError::FileInUse { .. })), "{file:?}");
+        assert!(matches!(embedded::restore(&file, &killed, 1), Err(OpenError::FileInUse { .. })), "{file:?}");
+    }
+    std::fs::create_dir(&killed).unwrap();
+    for name in ["store.db", "store.db-wal", "lock"] {
+        std::fs::copy(store.join(name), killed.join(name)).unwrap();
+    }
+    assert!(matches!(embedded::read_file(&killed.join("store.db")), Err(OpenError::HasWal { .. })));
+    engine.close().await;
+    assert_eq!(file_content(&store.join("store.db")).await.items.len(), 1);
+}
+
 /// Versions, forms and what is left of a life are carried over; the values are sealed anew.
 #[tokio::test]
 async fn entries_are_carried_over_with_all_their_numbers() {
