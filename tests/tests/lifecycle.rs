@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use portcullis_tests::build::program;
@@ -10,6 +11,10 @@ use portcullis_tests::program::{Server, issue};
 use portcullis_tests::session::{Asking, Connector, JSON, Protocol};
 use portcullis_tests::watch::{Form, WatchStream};
 use serde_json::json;
+
+/// How often, and how long apart, it is looked whether memory was given back.
+const MEMORY_LOOKS: usize = 600;
+const MEMORY_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// All files under a directory with their modes.
 fn files(directory: &Path) -> Vec<(std::path::PathBuf, u32)> {
@@ -47,6 +52,35 @@ fn the_first_start_says_what_to_do_next() {
         next.push_str(&line);
     }
     assert!(next.contains(&format!("export KUBECONFIG={}", server.kubeconfig().display())), "{next}");
+}
+
+/// What the system says of a process's memory, in KiB.
+fn memory_kib(server: &Server, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// What a start used of the program does not stay in memory.
+#[test]
+fn an_idle_server_gives_its_program_back() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let given_back = || {
+        let peak = memory_kib(&server, "VmHWM:") - memory_kib(&server, "RssAnon:");
+        let now = memory_kib(&server, "RssFile:");
+        (now * 2 <= peak, peak, now)
+    };
+    let mut seen = given_back();
+    for _ in 0..MEMORY_LOOKS {
+        if seen.0 {
+            break;
+        }
+        std::thread::sleep(MEMORY_LOOK_INTERVAL);
+        seen = given_back();
+    }
+    assert!(seen.0, "{} KiB of files in memory, {} at most before", seen.2, seen.1);
+    assert_eq!(server.admin().get("/api/v1/namespaces").status, 200);
 }
 
 #[test]

@@ -1,11 +1,18 @@
-//! How much memory the store may take when nobody says: half of what this process may have at all; and in which pages it comes.
+//! How much memory the store may take when nobody says: half of what this process may have at all; in which pages it comes; and when what
+//! the program itself takes is given back.
 
-use std::fs;
+use std::{fs, time::Duration};
+
+use portcullis_node::program_pages;
 
 /// Where the kernel says how much a control group may have, and how much there is.
 const GROUP_LIMIT: &str = "/sys/fs/cgroup/memory.max";
 const MACHINE: &str = "/proc/meminfo";
 const MIB: usize = 1 << 20;
+/// When the program is given back for the first time: a start is over by then.
+const PROGRAM_GIVEN_BACK_FIRST: Duration = Duration::from_secs(2);
+/// How often from there on. What is used meanwhile is mapped again, for some hundred microseconds of processor time in all.
+const PROGRAM_GIVEN_BACK_EVERY: Duration = Duration::from_secs(300);
 
 /// The budget in bytes: as given, in MiB, or half of the group's or machine's memory.
 pub(crate) fn budget(given: Option<u32>) -> usize {
@@ -24,6 +31,20 @@ pub(crate) fn budget(given: Option<u32>) -> usize {
 /// that does not know the question goes on as it did.
 pub(crate) fn allow_huge_pages(are_allowed: bool) {
     let _ = nix::sys::prctl::set_thp_disable(!are_allowed);
+}
+
+/// Gives what of the program is not being used back, again and again (docs/decisions/0020).
+pub(crate) async fn give_program_back() {
+    let mut pause = PROGRAM_GIVEN_BACK_FIRST;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = PROGRAM_GIVEN_BACK_EVERY;
+        if let Err(error) = program_pages::give_back() {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the memory of what is not used of the program is not given back");
+            return;
+        }
+    }
 }
 
 /// The total of the machine, in bytes.

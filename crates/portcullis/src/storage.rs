@@ -89,7 +89,8 @@ impl Storage {
         let mut made = Vec::new();
         let store_dir = data_dir.join("store");
         if !self.local.is_wanted() && self.etcd_servers.is_empty() {
-            let options = Options { catalog, sealing, memory_bytes_max, ..Options::new(store_dir) };
+            let callers_may_write = std::thread::available_parallelism().is_ok_and(|threads| threads.get() > 1);
+            let options = Options { catalog, sealing, memory_bytes_max, callers_may_write, ..Options::new(store_dir) };
             let embedded = Arc::new(Embedded::open(options)?);
             let engine = embedded.clone();
             return Ok(Opened { engine, embedded: Some(embedded), requests: None, local: None, made, lock: None });

@@ -165,6 +165,7 @@ async fn serve(arguments: &Up, data_dir: &Path, begun: Instant) -> Result<()> {
         None => {}
     }
     following.spawn(store_checks.keep_checking(StoreChecks::requests()?));
+    following.spawn(memory::give_program_back());
     following.spawn(sealing.tend(Arc::clone(&store), !arguments.storage.is_shared()));
     let keeper = Arc::clone(&server);
     following.spawn(async move { keeper.keep_flow_control().await });

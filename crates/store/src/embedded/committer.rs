@@ -1,4 +1,4 @@
-//! The one thread that decides: it takes what is queued, checks it, makes it durable, shows it, answers.
+//! What decides: it takes what is queued, checks it, makes it durable, shows it, answers. Who does it when: `desk`.
 //!
 //! No answer leaves before the batch is durable, refusals included: what a commit was refused for may be a commit of
 //! the same batch. While one batch is synced the next one gathers, so the more writers there are, the more share a
@@ -49,28 +49,31 @@ pub(super) enum Message {
     Close,
 }
 
-/// The committer's own state; it lives in its thread.
-pub(super) struct Committer<J> {
+/// What commits; whoever has it is the one that decides.
+pub(super) struct Committer {
     pub(super) memory: Arc<Memory>,
     pub(super) sealing: Arc<dyn Sealing>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) deadlines: Deadlines,
-    pub(super) journal: J,
-    pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) journal: Box<dyn Journal>,
     pub(super) on_failure: FailureHook,
+    /// Whether the last commit had no other beside it.
+    pub(super) was_alone: bool,
+    /// Nobody knows what the disk holds.
+    pub(super) is_lost: bool,
 }
 
 /// What was taken from the queue at once.
 #[derive(Default)]
-struct Batch {
-    commits: Vec<Queued>,
+pub(super) struct Batch {
+    pub(super) commits: Vec<Queued>,
     /// What is done after them.
     others: Vec<Message>,
 }
 
 /// Whether the thread goes on.
 #[derive(PartialEq)]
-enum Next {
+pub(super) enum Next {
     Continue,
     /// There is something to do, though nobody may ask for anything.
     Proceed,
@@ -79,7 +82,7 @@ enum Next {
 
 /// What became of a batch.
 #[derive(PartialEq)]
-enum Written {
+pub(super) enum Written {
     /// Everything is durable or was refused, each for a reason of its own.
     All,
     /// There was no room for some of it.
@@ -95,40 +98,15 @@ struct Now {
     elapsed: Duration,
 }
 
-impl<J: Journal> Committer<J> {
-    /// Works until it is closed, nobody can send any more, or durability is lost.
-    pub(super) fn run(mut self) {
-        let mut next = Next::Continue;
-        let mut waiting = Vec::new();
-        while next != Next::End {
-            let first = match next {
-                Next::Proceed => self.queue.try_recv().or_else(|error| match error {
-                    mpsc::error::TryRecvError::Empty => Ok(Message::Tick(None)),
-                    mpsc::error::TryRecvError::Disconnected => Err(error),
-                }),
-                _ => self.queue.blocking_recv().ok_or(mpsc::error::TryRecvError::Disconnected),
-            };
-            let Ok(first) = first else { break };
-            let batch = self.gather(first);
-            next = self.settle(batch, &mut waiting);
-            if next == Next::Continue {
-                // One who went away does not need the answer.
-                for waiting in waiting.drain(..) {
-                    let _: Result<(), ()> = oneshot::Sender::send(waiting, ());
-                }
-            }
-        }
-        self.end();
-    }
-
+impl Batch {
     /// Everything that is queued, up to the limits of a batch. Closing stops the queue, not the batch.
-    fn gather(&mut self, first: Message) -> Batch {
+    pub(super) fn gather(first: Message, queue: &mut mpsc::Receiver<Message>) -> Batch {
         let mut batch = Batch::default();
         let mut bytes = 0;
         let mut message = Some(first);
         while let Some(taken) = message {
             match taken {
-                Message::Close => self.queue.close(),
+                Message::Close => queue.close(),
                 // Nobody waits for the answer and nothing is begun: the caller's deadline has passed.
                 Message::Commit(queued) if queued.answer.is_closed() => {}
                 Message::Commit(queued) => {
@@ -143,15 +121,39 @@ impl<J: Journal> Committer<J> {
             if batch.commits.len() >= BATCH_COMMITS_MAX || bytes >= BATCH_BYTES_MAX {
                 break;
             }
-            message = self.queue.try_recv().ok();
+            message = queue.try_recv().ok();
         }
         batch
     }
 
+    /// Answers it where there is no committer any more.
+    pub(super) fn refuse(self) -> Next {
+        let others = self.others.into_iter();
+        for message in self.commits.into_iter().map(Message::Commit).chain(others) {
+            message.refuse();
+        }
+        Next::End
+    }
+}
+
+impl Message {
+    /// Who waits is told that nobody is there: a commit with words, anything else by its silence.
+    pub(super) fn refuse(self) {
+        if let Message::Commit(Queued { answer, .. }) = self {
+            // A caller that went away does not need the answer.
+            let _ = answer.send(Err(CommitError::Closed));
+        }
+    }
+}
+
+impl Committer {
     /// Decides a batch, makes it durable, publishes it and answers; then does what else there is to do.
-    fn settle(&mut self, batch: Batch, waiting: &mut Vec<oneshot::Sender<()>>) -> Next {
+    pub(super) fn settle(&mut self, batch: Batch, waiting: &mut Vec<oneshot::Sender<()>>) -> Next {
         let Batch { commits, others } = batch;
         let is_idle = commits.is_empty();
+        if !is_idle {
+            self.was_alone = commits.len() == 1;
+        }
         let is_full = match self.write(commits) {
             Written::All => false,
             Written::NoRoom => true,
@@ -180,10 +182,7 @@ impl<J: Journal> Committer<J> {
                     Err(full @ (JournalError::Full(_) | JournalError::Unreadable(_))) => {
                         drop(answer.send(Err(FreezeError::Failed { source: full.into() })));
                     }
-                    Err(lost @ JournalError::Lost(_)) => {
-                        (self.on_failure)(&lost.to_string());
-                        return Next::End;
-                    }
+                    Err(lost @ JournalError::Lost(_)) => return self.fail(&lost),
                 },
                 Message::Commit(_) | Message::Close => {}
             }
@@ -197,9 +196,14 @@ impl<J: Journal> Committer<J> {
         }
     }
 
+    /// Whether a write would neither wait for long nor have company.
+    pub(super) fn is_free(&self) -> bool {
+        self.was_alone && !self.is_lost && self.journal.is_quick()
+    }
+
     /// Decides commits, makes them durable, publishes and answers. What is due goes with them. Where a page cannot be read the halves are
     /// decided and written one after the other, and the halves of these: only what meets that page is refused.
-    fn write(&mut self, commits: Vec<Queued>) -> Written {
+    pub(super) fn write(&mut self, commits: Vec<Queued>) -> Written {
         let memory = Arc::clone(&self.memory);
         let now = Now { wall: self.clock.wall(), elapsed: self.clock.elapsed() };
         let expired = self.deadlines.due(now.elapsed, EXPIRED_AT_ONCE);
@@ -226,7 +230,7 @@ impl<J: Journal> Committer<J> {
                     written = Written::NoRoom;
                 }
                 Err(lost @ JournalError::Lost(_)) => {
-                    (self.on_failure)(&lost.to_string());
+                    self.fail(&lost);
                     let lost = Arc::new(lost);
                     for part in std::iter::once(part).chain(parts) {
                         part.refuse(|| CommitError::OutcomeUnknown { source: Box::new(Arc::clone(&lost)) });
@@ -302,15 +306,19 @@ impl<J: Journal> Committer<J> {
     /// Answers who asked for something to be done to the file.
     fn tell<T>(&mut self, done: Result<T, JournalError>, answer: oneshot::Sender<Result<T, ReadError>>) -> Next {
         let done = match done {
-            Err(lost @ JournalError::Lost(_)) => {
-                (self.on_failure)(&lost.to_string());
-                return Next::End;
-            }
+            Err(lost @ JournalError::Lost(_)) => return self.fail(&lost),
             done => done.map_err(|full| ReadError::Unreachable { source: full.into() }),
         };
         // Who asked may have gone.
         drop(answer.send(done));
         Next::Continue
+    }
+
+    /// Says that durability is lost. Nothing is written after that.
+    fn fail(&mut self, lost: &JournalError) -> Next {
+        self.is_lost = true;
+        (self.on_failure)(&lost.to_string());
+        Next::End
     }
 
     fn tidy(&mut self, is_idle: bool) -> Next {
@@ -325,25 +333,8 @@ impl<J: Journal> Committer<J> {
                 tracing::error!(%error, "a page of the store cannot be read, the file is not kept small any more");
                 Next::Continue
             }
-            Err(lost @ JournalError::Lost(_)) => {
-                (self.on_failure)(&lost.to_string());
-                Next::End
-            }
+            Err(lost @ JournalError::Lost(_)) => self.fail(&lost),
         }
-    }
-
-    /// Answers what is still queued, lets go of the file and its lock, and then says so.
-    fn end(self) {
-        let Committer { memory, journal, mut queue, .. } = self;
-        queue.close();
-        // Until there is nothing, not until it is empty: a sender that has its place may not have put anything there yet.
-        while let Some(message) = queue.blocking_recv() {
-            if let Message::Commit(queued) = message {
-                let _ = queued.answer.send(Err(CommitError::Closed));
-            }
-        }
-        drop(journal);
-        memory.close();
     }
 }
 
@@ -381,6 +372,11 @@ mod tests {
         fn write(&mut self, rows: &Rows, _revision: u64) -> Result<(), JournalError> {
             self.begun.send(rows.keys().map(|key| key.to_string()).collect()).unwrap();
             self.results.recv().unwrap()
+        }
+
+        /// A caller that writes itself would wait for the test, which waits for it.
+        fn is_quick(&self) -> bool {
+            false
         }
 
         fn tidy(&mut self, _is_idle: bool) -> Result<bool, JournalError> {
@@ -432,7 +428,7 @@ mod tests {
             let options = Options { on_failure, ..Options::new("unused") };
             let budget = Arc::new(Budget::new(LIMIT_BYTES_DEFAULT));
             let memory = Memory::new(Snapshot::empty(1), RING_LIMITS, catalog, budget);
-            let journal = Held { begun: begun_sender, results: result_receiver };
+            let journal = Box::new(Held { begun: begun_sender, results: result_receiver });
             let engine = Arc::new(Embedded::start(options, memory, journal, Deadlines::default()).unwrap());
             Bench { results, begun, engine, failures, pending: VecDeque::new() }
         }

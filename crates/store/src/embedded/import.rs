@@ -12,7 +12,10 @@ use super::{
     FORMAT, OpenError,
     check::{damage, each_row},
     directory::Directory,
-    file::{self, PUT, failed, number, open_as_it_is, open_elsewhere, open_without_wal, read_meta, read_revision, write_revision},
+    file::{
+        self, PUT, failed, number, open_as_it_is, open_elsewhere, open_without_wal, read_meta, read_revision,
+        write_revision,
+    },
     load::{Damage, Damaged},
     row::{Found, Head, State, time},
 };

@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, ErrorCode, params};
@@ -33,6 +34,8 @@ const CHECKPOINT_BYTES: usize = 16 << 20;
 const ROW_OVERHEAD_BYTES: usize = 4 << 10;
 /// What a batch costs in the WAL beside its rows: the page of `meta`, and one of the table that is not full.
 const BATCH_OVERHEAD_BYTES: usize = 8 << 10;
+/// A write that took longer is not the caller's: what a list may take for one of its turns.
+const QUICK_MAX: Duration = Duration::from_millis(1);
 /// Rows that are looked at in one go, between batches.
 pub(super) const SLICE_ROWS_MAX: usize = 256;
 
@@ -43,6 +46,9 @@ pub(super) type Rows = BTreeMap<Key, Option<Row>>;
 pub(super) trait Journal: Send + 'static {
     /// Makes rows and the highest revision durable, all or nothing.
     fn write(&mut self, rows: &Rows, revision: u64) -> Result<(), JournalError>;
+
+    /// Whether a write is over so soon that whoever asks for it may wait in its place.
+    fn is_quick(&self) -> bool;
 
     /// Does what can wait until commits are answered, a bounded part of it; more when nobody waits. Tells whether there is more to do.
     fn tidy(&mut self, is_idle: bool) -> Result<bool, JournalError>;
@@ -115,6 +121,8 @@ pub(super) struct Sqlite {
     pub(super) walk: Walk,
     pub(super) wipe: Wipe,
     unchecked_bytes: usize,
+    /// How long the last write took, which tells most of the next one.
+    last_write: Duration,
     /// Something that was sealed anew may still be readable in the WAL.
     pub(super) is_wal_stale: bool,
     pub(super) freeze: Freeze,
@@ -158,6 +166,7 @@ impl Sqlite {
             walk: Walk::default(),
             wipe: Wipe::default(),
             unchecked_bytes,
+            last_write: Duration::MAX,
             is_wal_stale: false,
             freeze: Freeze::default(),
             directory,
@@ -393,10 +402,18 @@ pub(super) fn is_unreadable(error: &rusqlite::Error) -> bool {
 
 impl Journal for Sqlite {
     fn write(&mut self, rows: &Rows, revision: u64) -> Result<(), JournalError> {
-        self.transact(|journal| journal.write_rows(rows, revision))?;
+        let begun = Instant::now();
+        let written = self.transact(|journal| journal.write_rows(rows, revision));
+        self.last_write = begun.elapsed();
+        written?;
         self.place(rows);
         self.wrote(rows.len(), rows.values().flatten().map(|row| row.kept.len()).sum());
         Ok(())
+    }
+
+    fn is_quick(&self) -> bool {
+        // What is to be tidied is the thread's to do.
+        self.last_write <= QUICK_MAX && self.unchecked_bytes < CHECKPOINT_BYTES
     }
 
     fn tidy(&mut self, is_idle: bool) -> Result<bool, JournalError> {

@@ -15,9 +15,10 @@
 //! - `clock`: what time it is, and which entries have lived long enough.
 //! - `reseal`: seals values anew, row by row, while the store is in use.
 //! - `part`: what is written at once, decided against the newest state.
-//! - `committer`: one thread orders commits, checks them against memory, gives each its revision, makes a batch
-//!   durable with one sync, publishes it, and only then answers. A failed sync ends the process, because nobody can
-//!   tell what the disk holds afterwards.
+//! - `committer`: orders commits, checks them against memory, gives each its revision, makes a batch durable with one
+//!   sync, publishes it, and only then answers. A failed sync ends the process, because nobody can tell what the disk
+//!   holds afterwards.
+//! - `desk`: who does that when: one thread for all, or the caller that is alone.
 //!
 //! Current state only: history is in memory, so the file does not grow with the number of writes. The highest revision
 //! is written in the transaction of its batch, and a revision is told to nobody before that transaction is durable;
@@ -27,6 +28,7 @@ mod backup;
 mod check;
 mod clock;
 mod committer;
+mod desk;
 mod directory;
 mod disk;
 mod file;
@@ -69,6 +71,7 @@ pub use self::{
 use self::{
     clock::{Deadlines, left},
     committer::{Committer, Message, Queued},
+    desk::Desk,
     directory::{Directory, STORE_FILE},
     journal::Sqlite,
     load::{Loaded, Unopened},
@@ -128,12 +131,15 @@ pub struct Options {
     pub disk: Arc<dyn Disk>,
     /// Bytes of memory that stored objects, what is made of them, and history may take.
     pub memory_bytes_max: usize,
+    /// Whether a caller that is alone may write itself, and so keep its thread for up to as long as the disk takes. Not where a disk that
+    /// stops would stop everything: in a runtime of one thread.
+    pub callers_may_write: bool,
     /// Called when durability is lost. Only tests let it return: the engine is then closed.
     pub on_failure: FailureHook,
 }
 
 impl Options {
-    /// The directory; values are opaque and not sealed, memory has its default limit, and a failure ends the process.
+    /// The directory; values are opaque and not sealed, memory has its default limit, callers may write, and a failure ends the process.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Options {
             directory: directory.into(),
@@ -142,6 +148,7 @@ impl Options {
             clock: Arc::new(SystemClock::default()),
             disk: Arc::new(SystemDisk),
             memory_bytes_max: LIMIT_BYTES_DEFAULT,
+            callers_may_write: true,
             on_failure: Box::new(end_process),
         }
     }
@@ -277,6 +284,7 @@ pub enum OpenError {
 /// blocking.
 pub struct Embedded {
     memory: Arc<Memory>,
+    desk: Arc<Desk>,
     queue: Option<mpsc::Sender<Message>>,
     queue_bytes: Arc<Semaphore>,
     committer: Mutex<Option<JoinHandle<()>>>,
@@ -343,7 +351,7 @@ impl Embedded {
         let memory = Memory::new(snapshot, RING_LIMITS, catalog, budget);
         let free_bytes = Arc::clone(&journal.space.free_bytes);
         let is_ticking = options.clock.is_ticking();
-        let mut engine = Embedded::start(options, memory, journal, deadlines)?;
+        let mut engine = Embedded::start(options, memory, Box::new(journal), deadlines)?;
         engine.free_bytes = free_bytes;
         engine.unopened = Mutex::new(unopened);
         engine.damaged = damaged;
@@ -352,30 +360,33 @@ impl Embedded {
         Ok(engine)
     }
 
-    fn start<J: journal::Journal>(
+    fn start(
         options: Options,
         memory: Arc<Memory>,
-        journal: J,
+        journal: Box<dyn journal::Journal>,
         deadlines: Deadlines,
     ) -> Result<Embedded, OpenError> {
         let (queue, queued) = mpsc::channel(QUEUE_COMMITS_MAX);
-        let Options { directory, sealing, clock, on_failure, .. } = options;
-        let (memory_of_committer, sealing_of_committer) = (Arc::clone(&memory), Arc::clone(&sealing));
+        let Options { directory, sealing, clock, callers_may_write, on_failure, .. } = options;
         let committer = Committer {
-            memory: memory_of_committer,
-            sealing: sealing_of_committer,
+            memory: Arc::clone(&memory),
+            sealing: Arc::clone(&sealing),
             clock,
             deadlines,
             journal,
-            queue: queued,
             on_failure,
+            was_alone: false,
+            is_lost: false,
         };
+        let desk = Arc::new(Desk::new(committer, callers_may_write));
+        let of_thread = Arc::clone(&desk);
         let committer = std::thread::Builder::new()
             .name("store-committer".to_string())
-            .spawn(move || committer.run())
+            .spawn(move || of_thread.run(queued))
             .map_err(|source| OpenError::ThreadFailed { source })?;
         Ok(Embedded {
             memory,
+            desk,
             queue: Some(queue),
             queue_bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             committer: Mutex::new(Some(committer)),
@@ -466,10 +477,13 @@ impl Embedded {
         let (answer, answered) = oneshot::channel();
         // Looked at here, by as many as write, and not by the one committer.
         let indexes = commit.operations.iter().map(|operation| self.index(operation)).collect();
-        match queue.try_send(Message::Commit(Queued { commit, indexes, answer, _room: room })) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => return Err(CommitError::QueueFull),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(CommitError::Closed),
+        let queued = Queued { commit, indexes, answer, _room: room };
+        if let Some(queued) = self.desk.serve_alone(queued, queue) {
+            match queue.try_send(Message::Commit(queued)) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => return Err(CommitError::QueueFull),
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(CommitError::Closed),
+            }
         }
         // The committer answers everything it took; it only goes without a word when it is lost.
         answered.await.unwrap_or_else(|gone| Err(CommitError::OutcomeUnknown { source: gone.into() }))
