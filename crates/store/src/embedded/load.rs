@@ -7,7 +7,8 @@
 //! read it. Of a row whose key is damaged the key is looked for (`row`).
 //!
 //! The order of rows in the file is that of their creation, so keys and words are sorted before they are put into their
-//! maps: neighbours are then put beside one another, which costs a fraction of as many random places.
+//! maps: neighbours are then put beside one another, which costs a fraction of as many random places. Each reader sorts what is its
+//! own, and a word knows its entry by a number, so that few keys have to be compared.
 
 use std::{
     collections::HashMap,
@@ -38,6 +39,8 @@ const ROWS_AT_ONCE_MIN: i64 = 256;
 const PARTS_MAX: i64 = 256;
 /// Readers; more wait for the disk or for the allocator.
 const READERS_MAX: usize = 4;
+/// Pages that a reader keeps. It sees each page once, so more of them are more fresh memory and nothing else.
+const CACHE_PAGES: i64 = 32;
 /// Damaged rows whose key is looked for: each costs about as much as a thousand others.
 pub(super) const KEY_SEARCHES_MAX: usize = 1000;
 /// Damaged or unopened rows that the log names, each kind.
@@ -112,6 +115,8 @@ pub(super) struct Unopened {
 
 /// A row as it will be in memory.
 struct Item {
+    /// Its place among the items, by which words know it.
+    number: usize,
     key: Key,
     entry: Entry,
     place: Place,
@@ -122,7 +127,8 @@ struct Item {
 #[derive(Default)]
 struct Part {
     items: Vec<Item>,
-    words: Vec<(Term, Key)>,
+    /// What can be looked for, and the number of its item.
+    words: Vec<(Term, usize)>,
     expiring: Vec<(Key, u64)>,
     damaged: Vec<Damaged>,
     unopened: Vec<Unopened>,
@@ -131,9 +137,12 @@ struct Part {
 }
 
 impl Part {
+    /// Puts what another reader read behind its own.
     fn append(&mut self, mut other: Part) {
+        let before = self.items.len();
+        other.items.iter_mut().for_each(|item| item.number += before);
         self.items.append(&mut other.items);
-        self.words.append(&mut other.words);
+        self.words.extend(other.words.into_iter().map(|(term, number)| (term, number + before)));
         self.expiring.append(&mut other.expiring);
         self.damaged.append(&mut other.damaged);
         self.unopened.append(&mut other.unopened);
@@ -141,7 +150,28 @@ impl Part {
         self.rows += other.rows;
     }
 
-    /// Keeps one row of a key, the whole one and then the newest. They are sorted like that.
+    fn push(&mut self, key: Key, entry: Entry, place: Place, is_whole: bool) {
+        self.items.push(Item { number: self.items.len(), key, entry, place, is_whole });
+    }
+
+    /// Puts items in the order of their keys, of several rows of a key the whole one first and then the newest; and words in theirs. What
+    /// is in order already, in a few pieces, costs little.
+    fn sort(&mut self) {
+        let rank = |item: &Item| (!item.is_whole, std::cmp::Reverse(item.entry.version), item.place.id);
+        self.items.sort_by(|a, b| a.key.cmp(&b.key).then_with(|| rank(a).cmp(&rank(b))));
+        let mut numbers = vec![0; self.items.len()];
+        for (number, item) in self.items.iter_mut().enumerate() {
+            if let Some(after) = numbers.get_mut(std::mem::replace(&mut item.number, number)) {
+                *after = number;
+            }
+        }
+        for (_, number) in &mut self.words {
+            *number = numbers.get(*number).copied().unwrap_or_default();
+        }
+        self.words.sort();
+    }
+
+    /// Keeps one row of a key, the first of those that are sorted.
     fn drop_second_rows(&mut self) {
         let damaged = &mut self.damaged;
         self.items.dedup_by(|second, first| {
@@ -219,14 +249,14 @@ pub(super) fn load(
 
 /// Puts what was read into maps, on two threads.
 fn arrange(mut part: Part, revision: u64, next_id: i64) -> Loaded {
-    let mut words = std::mem::take(&mut part.words);
+    part.sort();
+    let keys: Vec<Key> = part.items.iter().map(|item| item.key.clone()).collect();
+    let words = std::mem::take(&mut part.words);
     let (places, entries, words) = thread::scope(|scope| {
         let words = scope.spawn(move || {
-            words.sort_unstable();
-            words.into_iter().collect()
+            let of = |(term, number): (Term, usize)| Some((term, keys.get(number)?.clone()));
+            words.into_iter().filter_map(of).collect()
         });
-        let rank = |item: &Item| (!item.is_whole, std::cmp::Reverse(item.entry.version), item.place.id);
-        part.items.sort_unstable_by(|a, b| a.key.cmp(&b.key).then_with(|| rank(a).cmp(&rank(b))));
         part.drop_second_rows();
         let places = part.items.iter().map(|item| (item.key.clone(), item.place)).collect();
         let entries = part.items.drain(..).map(|item| (item.key, item.entry)).collect();
@@ -265,6 +295,7 @@ impl Source<'_> {
         loop {
             let first = self.next.fetch_add(self.at_once, Ordering::Relaxed);
             if first > self.last {
+                part.sort();
                 return Ok(part);
             }
             let last = first.saturating_add(self.at_once - 1);
@@ -310,10 +341,11 @@ impl Source<'_> {
                 Index::unreadable()
             }
         };
-        part.words.extend(index.terms(&value).into_iter().map(|term| (term, Key::clone(&key))));
+        let number = part.items.len();
+        part.words.extend(index.terms(&value).into_iter().map(|term| (term, number)));
         part.expiring.extend(expires.map(|expires| (key.clone(), expires)));
         let entry = Entry::new(version, create_revision, value, index, self.budget);
-        part.items.push(Item { key, entry, place, is_whole: true });
+        part.push(key, entry, place, true);
     }
 
     fn take_damaged(&self, mut row: Found, part: &mut Part) {
@@ -335,7 +367,7 @@ impl Source<'_> {
         let create_revision = row.create_revision.clamp(1, version);
         let place = place(&row);
         let entry = Entry::new(version, create_revision, row.value, Index::unreadable(), self.budget);
-        part.items.push(Item { key, entry, place, is_whole: false });
+        part.push(key, entry, place, false);
     }
 }
 
@@ -356,6 +388,8 @@ pub(super) fn connect(disk: &dyn Disk, file: &Path) -> rusqlite::Result<Connecti
     name.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = disk::connect(disk, Path::new(&name), flags)?;
-    connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
+    connection.execute_batch(&format!(
+        "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA cache_size = {CACHE_PAGES};"
+    ))?;
     Ok(connection)
 }
