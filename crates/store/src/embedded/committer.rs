@@ -19,6 +19,9 @@ use super::{
 };
 use crate::{Commit, CommitError, Committed, Index, Opened, ReadError, Sealing, memory::Memory};
 
+/// Batches of one commit, one after the other, that tell that a caller is alone: many callers make one now and then.
+const ALONE_MIN: usize = 4;
+
 /// Where the outcome goes.
 pub(super) type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 
@@ -57,8 +60,8 @@ pub(super) struct Committer {
     pub(super) deadlines: Deadlines,
     pub(super) journal: Box<dyn Journal>,
     pub(super) on_failure: FailureHook,
-    /// Whether the last commit had no other beside it.
-    pub(super) was_alone: bool,
+    /// How many batches one after the other were of one commit.
+    pub(super) alone: usize,
     /// Nobody knows what the disk holds.
     pub(super) is_lost: bool,
 }
@@ -151,8 +154,10 @@ impl Committer {
     pub(super) fn settle(&mut self, batch: Batch, waiting: &mut Vec<oneshot::Sender<()>>) -> Next {
         let Batch { commits, others } = batch;
         let is_idle = commits.is_empty();
-        if !is_idle {
-            self.was_alone = commits.len() == 1;
+        match commits.len() {
+            0 => {}
+            1 => self.alone = self.alone.saturating_add(1),
+            _ => self.alone = 0,
         }
         let is_full = match self.write(commits) {
             Written::All => false,
@@ -198,7 +203,7 @@ impl Committer {
 
     /// Whether a write would neither wait for long nor have company.
     pub(super) fn is_free(&self) -> bool {
-        self.was_alone && !self.is_lost && self.journal.is_quick()
+        self.alone >= ALONE_MIN && !self.is_lost && self.journal.is_quick()
     }
 
     /// Decides commits, makes them durable, publishes and answers. What is due goes with them. Where a page cannot be read the halves are

@@ -375,7 +375,7 @@ impl Embedded {
             deadlines,
             journal,
             on_failure,
-            was_alone: false,
+            alone: 0,
             is_lost: false,
         };
         let desk = Arc::new(Desk::new(committer, callers_may_write));
