@@ -66,10 +66,10 @@ impl Desk {
             return Some(queued);
         }
         let Ok(mut held) = self.committer.try_lock() else { return Some(queued) };
-        let is_waiting = queue.is_closed() || queue.capacity() < queue.max_capacity();
-        let Some(committer) = held.as_mut().filter(|committer| !is_waiting && committer.is_free()) else {
-            return Some(queued);
-        };
+        let has_others = queue.is_closed() || queue.capacity() < queue.max_capacity();
+        let is_free =
+            |committer: &&mut Committer| !has_others && !self.memory.budget().is_overdrawn() && committer.is_free();
+        let Some(committer) = held.as_mut().filter(is_free) else { return Some(queued) };
         let keys = queued.commit.operations.iter().map(|operation| &*operation.key);
         if keys.map(|key| self.memory.volume(key).followers).sum::<usize>() > FOLLOWERS_MAX {
             return Some(queued);
@@ -114,8 +114,10 @@ mod tests {
         memory::RING_LIMITS,
     };
 
-    /// Commits after which one was written by its caller, if any can be.
+    /// Commits of which one is written by its caller, if any can be.
     const COMMITS: usize = 10_000;
+    /// Commits of which one would be, very likely, if it could.
+    const COMMITS_OF_THREAD: usize = 1000;
 
     /// Notes who writes.
     struct Noted {
@@ -186,8 +188,8 @@ mod tests {
     }
 
     /// Whether one of many commits, one after the other, was written by the thread that asked for it.
-    async fn anybody_writes(bench: &Bench) -> bool {
-        for number in 0..COMMITS {
+    async fn anybody_writes(bench: &Bench, commits: usize) -> bool {
+        for number in 0..commits {
             assert_eq!(bench.put(number).await.unwrap(), number as u64 + 2);
             if bench.wrote_itself() {
                 return true;
@@ -199,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_alone_writes() {
         let bench = bench(true, true, None);
-        assert!(anybody_writes(&bench).await);
+        assert!(anybody_writes(&bench, COMMITS).await);
         // And so does not have to wait for anybody.
         bench.engine.close().await;
         assert!(matches!(bench.put(COMMITS).await, Err(CommitError::Closed)));
@@ -208,8 +210,17 @@ mod tests {
     #[tokio::test]
     async fn the_thread_writes_where_it_takes_long_or_callers_may_not() {
         for (is_quick, callers_may_write) in [(false, true), (true, false)] {
-            assert!(!anybody_writes(&bench(is_quick, callers_may_write, None)).await, "{is_quick} {callers_may_write}");
+            let bench = bench(is_quick, callers_may_write, None);
+            assert!(!anybody_writes(&bench, COMMITS_OF_THREAD).await, "{is_quick} {callers_may_write}");
         }
+    }
+
+    /// Looking for room takes long.
+    #[tokio::test]
+    async fn the_thread_writes_where_memory_is_full() {
+        let bench = bench(true, true, None);
+        bench.engine.memory.budget().charge_body(LIMIT_BYTES_DEFAULT + 1);
+        assert!(!anybody_writes(&bench, COMMITS_OF_THREAD).await);
     }
 
     #[tokio::test]
@@ -219,7 +230,7 @@ mod tests {
         for _ in 0..=FOLLOWERS_MAX {
             followers.push(bench.engine.subscribe("/registry/".into(), 1).await.unwrap());
         }
-        assert!(!anybody_writes(&bench).await);
+        assert!(!anybody_writes(&bench, COMMITS_OF_THREAD).await);
     }
 
     /// Each commit has its own revision and is there, whoever wrote it.
