@@ -96,6 +96,13 @@ pub(super) struct Stretch {
     pub(super) end: Option<rusqlite::Error>,
 }
 
+/// What became of many things that were to be written.
+pub(super) struct Each<'a, T> {
+    pub(super) done: Vec<&'a T>,
+    /// They meet a page that cannot be read.
+    pub(super) left: Vec<&'a T>,
+}
+
 /// A row that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("row {id} of {key:?} cannot be read: {error}")]
@@ -348,29 +355,29 @@ impl Sqlite {
         Ok(stretch)
     }
 
-    /// Does work on all of these in one transaction; where a page cannot be read in halves, and in halves of these. Gives what is left out,
-    /// because it meets that page itself. With another error the first of these may be done.
+    /// Does work on all of these in one transaction; where a page cannot be read in halves, and in halves of these. With another error the
+    /// first of these may be done.
     pub(super) fn transact_each<'a, T>(
         &mut self,
         all: &'a [T],
         mut work: impl FnMut(&Self, &T) -> rusqlite::Result<()>,
-    ) -> Result<Vec<&'a T>, JournalError> {
-        let (mut parts, mut left) = (vec![all], Vec::new());
+    ) -> Result<Each<'a, T>, JournalError> {
+        let (mut parts, mut each) = (vec![all], Each { done: Vec::with_capacity(all.len()), left: Vec::new() });
         while let Some(part) = parts.pop() {
             match self.transact(|journal| part.iter().try_for_each(|one| work(journal, one))) {
-                Ok(()) => {}
+                Ok(()) => each.done.extend(part),
                 Err(JournalError::Unreadable(_)) if part.len() > 1 => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }
                 Err(JournalError::Unreadable(error)) => {
                     tracing::error!(%error, "a page of the store cannot be read, what is there cannot be written anew");
-                    left.extend(part);
+                    each.left.extend(part);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(left)
+        Ok(each)
     }
 
     /// Notes what a row takes that was written anew in its place.

@@ -289,6 +289,7 @@ impl Source<'_> {
     fn read(&self) -> Result<Part, OpenError> {
         let failed = failed::<rusqlite::Error>(self.file, "read");
         let connection = connect(self.disk, self.file).map_err(&failed)?;
+        connection.pragma_update(None, "cache_size", CACHE_PAGES).map_err(&failed)?;
         let select = format!("SELECT {COLUMNS} FROM objects WHERE id BETWEEN ?1 AND ?2");
         let mut statement = connection.prepare(&select).map_err(&failed)?;
         let mut part = Part::default();
@@ -388,8 +389,6 @@ pub(super) fn connect(disk: &dyn Disk, file: &Path) -> rusqlite::Result<Connecti
     name.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = disk::connect(disk, Path::new(&name), flags)?;
-    connection.execute_batch(&format!(
-        "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA cache_size = {CACHE_PAGES};"
-    ))?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
     Ok(connection)
 }

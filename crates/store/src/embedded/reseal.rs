@@ -78,19 +78,17 @@ impl Sqlite {
     ///
     /// [`Wipe`]: super::space::Wipe
     fn replace_values(&mut self, anew: &[(&Found, bytes::Bytes)]) -> Result<usize, JournalError> {
-        let left = self.transact_each(anew, |journal, (row, kept)| {
+        let each = self.transact_each(anew, |journal, (row, kept)| {
             let mut update =
                 journal.connection.prepare_cached("UPDATE objects SET checksum = ?2, value = ?3 WHERE id = ?1")?;
             update.execute(params![row.id, row.head().checksum(kept), &**kept])?;
             Ok(())
         })?;
-        let mut written = (0, 0);
-        for (row, kept) in anew.iter().filter(|(row, _)| !left.iter().any(|(left, _)| left.id == row.id)) {
-            written = (written.0 + 1, written.1 + kept.len());
+        for (row, kept) in &each.done {
             self.took(&String::from_utf8_lossy(&row.key), row.id, kept);
         }
-        self.wrote(written.0, written.1);
-        Ok(written.0)
+        self.wrote(each.done.len(), each.done.iter().map(|(_, kept)| kept.len()).sum());
+        Ok(each.done.len())
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     clock::{Clock, Deadlines},
     committer::Message,
     file::{PUT, number},
-    journal::{JournalError, Sqlite, Stretch, is_unreadable},
+    journal::{Each, JournalError, Sqlite, Stretch, is_unreadable},
     load::{Damage, Damaged},
     row::{Found, Head, State, time},
 };
@@ -205,26 +205,21 @@ impl Sqlite {
 
     /// What cannot be written, for want of room or because of a page around it that cannot be read, stays as it is.
     fn write_anew(&mut self, anew: &[Anew], known: &Known<'_>, found: &mut Verified) -> Result<(), JournalError> {
-        let left: Vec<&Anew> = match self.transact_each(anew, |journal, one| journal.put_anew(one, known)) {
+        let each = match self.transact_each(anew, |journal, one| journal.put_anew(one, known)) {
             Err(JournalError::Full(error)) => {
                 tracing::error!(%error, rows = anew.len(), "no room to write damaged rows of the store anew");
-                anew.iter().collect()
+                Each { done: Vec::new(), left: anew.iter().collect() }
             }
-            left => left?,
+            each => each?,
         };
-        found.damaged.extend(left.iter().map(|one| one.damaged.to_string()));
-        let (mut rows, mut bytes) = (0, 0);
-        for Anew { key, kept, damaged, .. } in anew {
-            if left.iter().any(|one| one.damaged.id == damaged.id) {
-                continue;
-            }
+        found.damaged.extend(each.left.iter().map(|one| one.damaged.to_string()));
+        for Anew { key, kept, damaged, .. } in &each.done {
             tracing::error!(%damaged, "a row of the store was damaged, and was written anew from memory: look after the disk");
-            (rows, bytes) = (rows + 1, bytes + kept.len());
             self.took(key, damaged.id, kept);
             found.healed.add(key.clone());
         }
-        if rows > 0 {
-            self.wrote(rows, bytes);
+        if !each.done.is_empty() {
+            self.wrote(each.done.len(), each.done.iter().map(|one| one.kept.len()).sum());
         }
         Ok(())
     }
