@@ -39,10 +39,16 @@ pub(crate) async fn give_program_back() {
     loop {
         tokio::time::sleep(pause).await;
         pause = PROGRAM_GIVEN_BACK_EVERY;
-        if let Err(error) = program_pages::give_back() {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "the memory of what is not used of the program is not given back");
-            return;
+        // The kernel counts all pages of this process for it, which may be many.
+        match tokio::task::spawn_blocking(program_pages::give_back).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "the memory of what is not used of the program is not given back");
+                return;
+            }
+            // The runtime ends.
+            Err(_) => return,
         }
     }
 }
