@@ -23,8 +23,10 @@ use crate::request::Request;
 use crate::server::{ApiServer, commit_failure};
 use crate::services::{self, Allocation};
 
-/// How often a deletion is tried again when a write came first. After that the client is told that the object was modified.
-const ATTEMPTS_MAX: usize = 5;
+/// How often a deletion is tried again when a write came first, which upstream does without an end. From the second attempt on it has the
+/// turn at the object, so that it is only lost to first attempts of others. After that the client is told that the object was modified,
+/// which is not what it asked: so there must be many.
+const ATTEMPTS_MAX: usize = 64;
 /// Seconds a pod has to end when neither it nor the client says.
 const GRACE_SECONDS_DEFAULT: i64 = 30;
 /// What less than no time means.

@@ -26,8 +26,8 @@ use crate::services;
 
 /// How often a write that names no version is tried again when another came first. The second and later attempts have the turn at the
 /// object, so that they are only lost to first attempts of others; who loses all is told that the object was modified, as if it had named
-/// a version: every client knows to read again then.
-const ATTEMPTS_MAX: usize = 5;
+/// a version: every client knows to read again then. Upstream tries without an end, so there are many.
+const ATTEMPTS_MAX: usize = 64;
 
 /// What is stored now.
 pub struct Old {
