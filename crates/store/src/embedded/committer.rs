@@ -360,46 +360,15 @@ mod tests {
     use crate::{
         Budget, Catalog, Engine, Opaque, Operation, Snapshot, SubscriptionError,
         budget::LIMIT_BYTES_DEFAULT,
-        embedded::{Embedded, Options, QUEUE_BYTES_MAX, QUEUE_COMMITS_MAX, VALUE_BYTES_MAX, journal::Rows},
+        embedded::{
+            Embedded, Options, QUEUE_BYTES_MAX, QUEUE_COMMITS_MAX, VALUE_BYTES_MAX,
+            journal::{Rows, Scripted},
+        },
         engine::BoxFuture,
         memory::RING_LIMITS,
     };
 
     type Outcome = BoxFuture<'static, Result<Committed, CommitError>>;
-
-    /// A journal that a test holds in its hands: each write is announced, and waits for its result.
-    struct Held {
-        begun: channel::Sender<Vec<String>>,
-        results: channel::Receiver<Result<(), JournalError>>,
-    }
-
-    impl Journal for Held {
-        fn write(&mut self, rows: &Rows, _revision: u64) -> Result<(), JournalError> {
-            self.begun.send(rows.keys().map(|key| key.to_string()).collect()).unwrap();
-            self.results.recv().unwrap()
-        }
-
-        /// A caller that writes itself would wait for the test, which waits for it.
-        fn is_quick(&self) -> bool {
-            false
-        }
-
-        fn tidy(&mut self, _is_idle: bool) -> Result<bool, JournalError> {
-            Ok(false)
-        }
-
-        fn reseal(&mut self, _after: i64) -> Result<Slice, JournalError> {
-            Ok(Slice::default())
-        }
-
-        fn freeze(&mut self) -> Result<Result<Frozen, FreezeError>, JournalError> {
-            Ok(Err(FreezeError::Busy))
-        }
-
-        fn verify(&mut self, _step: Step, _known: &Known<'_>) -> Result<Compared, JournalError> {
-            Ok(Compared::default())
-        }
-    }
 
     struct Bench {
         // Dropped before the engine, which waits for its committer: so a failing test ends.
@@ -433,7 +402,13 @@ mod tests {
             let options = Options { on_failure, ..Options::new("unused") };
             let budget = Arc::new(Budget::new(LIMIT_BYTES_DEFAULT));
             let memory = Memory::new(Snapshot::empty(1), RING_LIMITS, catalog, budget);
-            let journal = Box::new(Held { begun: begun_sender, results: result_receiver });
+            // Each write is announced, and waits for its result.
+            let write = move |rows: &Rows| {
+                begun_sender.send(rows.keys().map(|key| key.to_string()).collect()).unwrap();
+                result_receiver.recv().unwrap()
+            };
+            // A caller that writes itself would wait for the test, which waits for it.
+            let journal = Box::new(Scripted { is_quick: false, write });
             let engine = Arc::new(Embedded::start(options, memory, journal, Deadlines::default()).unwrap());
             Bench { results, begun, engine, failures, pending: VecDeque::new() }
         }

@@ -105,11 +105,9 @@ mod tests {
         Budget, CommitError, Engine, Opaque, Operation, Snapshot, SubscriptionError,
         budget::LIMIT_BYTES_DEFAULT,
         embedded::{
-            Embedded, FreezeError, Frozen, Options,
+            Embedded, Options,
             clock::Deadlines,
-            journal::{Journal, JournalError, Rows},
-            reseal::Slice,
-            verify::{Compared, Known, Step},
+            journal::{JournalError, Rows, Scripted},
         },
         memory::RING_LIMITS,
     };
@@ -119,48 +117,13 @@ mod tests {
     /// Commits of which one would be, very likely, if it could.
     const COMMITS_OF_THREAD: usize = 1000;
 
-    /// Notes who writes.
-    struct Noted {
-        writers: Arc<Mutex<Vec<ThreadId>>>,
-        is_quick: bool,
-        /// Whose writes are lost.
-        fails: Option<ThreadId>,
-    }
-
-    impl Journal for Noted {
-        fn write(&mut self, _rows: &Rows, _revision: u64) -> Result<(), JournalError> {
-            let writer = std::thread::current().id();
-            self.writers.lock().unwrap().push(writer);
-            if self.fails == Some(writer) { Err(JournalError::Lost("a failed sync".into())) } else { Ok(()) }
-        }
-
-        fn is_quick(&self) -> bool {
-            self.is_quick
-        }
-
-        fn tidy(&mut self, _is_idle: bool) -> Result<bool, JournalError> {
-            Ok(false)
-        }
-
-        fn reseal(&mut self, _after: i64) -> Result<Slice, JournalError> {
-            Ok(Slice::default())
-        }
-
-        fn freeze(&mut self) -> Result<Result<Frozen, FreezeError>, JournalError> {
-            Ok(Err(FreezeError::Busy))
-        }
-
-        fn verify(&mut self, _step: Step, _known: &Known<'_>) -> Result<Compared, JournalError> {
-            Ok(Compared::default())
-        }
-    }
-
     struct Bench {
         engine: Embedded,
         writers: Arc<Mutex<Vec<ThreadId>>>,
         failures: Arc<Mutex<Vec<String>>>,
     }
 
+    /// Notes who writes; the writes of who `fails` are lost.
     fn bench(is_quick: bool, callers_may_write: bool, fails: Option<ThreadId>) -> Bench {
         let (writers, failures) = <(Arc<Mutex<Vec<ThreadId>>>, Arc<Mutex<Vec<String>>>)>::default();
         let noted = Arc::clone(&failures);
@@ -171,7 +134,13 @@ mod tests {
         };
         let budget = Arc::new(Budget::new(LIMIT_BYTES_DEFAULT));
         let memory = Memory::new(Snapshot::empty(1), RING_LIMITS, Arc::new(Opaque), budget);
-        let journal = Box::new(Noted { writers: Arc::clone(&writers), is_quick, fails });
+        let noted = Arc::clone(&writers);
+        let write = move |_: &Rows| {
+            let writer = std::thread::current().id();
+            noted.lock().unwrap().push(writer);
+            if fails == Some(writer) { Err(JournalError::Lost("a failed sync".into())) } else { Ok(()) }
+        };
+        let journal = Box::new(Scripted { is_quick, write });
         Bench { engine: Embedded::start(options, memory, journal, Deadlines::default()).unwrap(), writers, failures }
     }
 

@@ -476,6 +476,40 @@ impl Sqlite {
     }
 }
 
+/// A journal that a test is asked by: it writes as told, and has nothing else to do.
+#[cfg(test)]
+pub(super) struct Scripted<W> {
+    pub(super) is_quick: bool,
+    pub(super) write: W,
+}
+
+#[cfg(test)]
+impl<W: FnMut(&Rows) -> Result<(), JournalError> + Send + 'static> Journal for Scripted<W> {
+    fn write(&mut self, rows: &Rows, _revision: u64) -> Result<(), JournalError> {
+        (self.write)(rows)
+    }
+
+    fn is_quick(&self) -> bool {
+        self.is_quick
+    }
+
+    fn tidy(&mut self, _is_idle: bool) -> Result<bool, JournalError> {
+        Ok(false)
+    }
+
+    fn reseal(&mut self, _after: i64) -> Result<Slice, JournalError> {
+        Ok(Slice::default())
+    }
+
+    fn freeze(&mut self) -> Result<Result<Frozen, FreezeError>, JournalError> {
+        Ok(Err(FreezeError::Busy))
+    }
+
+    fn verify(&mut self, _step: Step, _known: &Known<'_>) -> Result<Compared, JournalError> {
+        Ok(Compared::default())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
