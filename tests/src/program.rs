@@ -93,6 +93,13 @@ impl Server {
         self.child.id()
     }
 
+    /// KiB of memory, as the system counts them under a name: `VmRSS`, `VmHWM` (the most until now), `RssFile`.
+    pub fn memory_kib(&self, name: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let named = |line: &str| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok();
+        status.lines().find_map(named).with_context(|| format!("no {name} in {status}"))
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.data_dir.join("admin.kubeconfig")

@@ -54,21 +54,14 @@ fn the_first_start_says_what_to_do_next() {
     assert!(next.contains(&format!("export KUBECONFIG={}", server.kubeconfig().display())), "{next}");
 }
 
-/// What the system says of a process's memory, in KiB.
-fn memory_kib(server: &Server, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// What a start used of the program does not stay in memory.
 #[test]
 fn an_idle_server_gives_its_program_back() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path());
     let given_back = || {
-        let peak = memory_kib(&server, "VmHWM:") - memory_kib(&server, "RssAnon:");
-        let now = memory_kib(&server, "RssFile:");
+        let peak = server.memory_kib("VmHWM").unwrap() - server.memory_kib("RssAnon").unwrap();
+        let now = server.memory_kib("RssFile").unwrap();
         (now * 2 <= peak, peak, now)
     };
     let mut seen = given_back();

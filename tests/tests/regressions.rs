@@ -42,12 +42,6 @@ fn merge(client: &Client, path: &str, content: &Value) -> Answer {
     patch(client, path, "application/merge-patch+json", content.to_string().as_bytes())
 }
 
-fn peak_memory_kib(cluster: &Cluster) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", cluster.server.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 /// Levels of lists, each naming the one below nine times.
 fn alias_bomb() -> String {
     let mut text =
@@ -81,7 +75,7 @@ fn cve_2019_11253_bombs_cost_nothing() {
         let answer = patch(&admin, &format!("{CONFIG_MAPS}/absent"), media_type, bomb.repeat(deep).as_bytes());
         is_refused(&answer, media_type);
     }
-    let peak = peak_memory_kib(&cluster);
+    let peak = cluster.server.memory_kib("VmHWM").unwrap();
     assert!(peak < MEMORY_KIB_MAX, "{peak} KiB at the peak");
 }
 
@@ -127,7 +121,7 @@ fn cve_2019_1002100_json_patches_have_a_limit() {
     let answer = patch(&admin, &path, JSON_PATCH, format!("[{}]", copies.join(",")).as_bytes());
     assert!([413, 422].contains(&answer.status), "copies: {} {}", answer.status, answer.text());
     assert_eq!(admin.get(&path).json()["data"].as_object().map(serde_json::Map::len), Some(1));
-    let peak = peak_memory_kib(&cluster);
+    let peak = cluster.server.memory_kib("VmHWM").unwrap();
     assert!(peak < MEMORY_KIB_MAX, "{peak} KiB at the peak");
 }
 

@@ -1,7 +1,6 @@
 //! Many watches at once, and watches that nobody reads: everyone gets every event, and one who does not read costs the others nothing
 //! and the server little.
 
-use std::fs;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -133,13 +132,6 @@ fn ten_thousand_watches_get_every_event() {
     runtime().block_on(ten_thousand(&server));
 }
 
-/// What a process holds in memory.
-fn memory_kib(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let held = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    held.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 /// Reads a watch that was not read until now: every version in order, and 410 if there were too many for the server to keep.
 async fn catch_up(mut stream: WatchStream, versions: &[u64]) -> bool {
     let mut expected = versions.iter();
@@ -172,7 +164,7 @@ async fn stalled(server: &Server) {
                 stalled.extend(open_many(slow.clone(), Protocol::Http1, 1, watch_from(newest)).await);
             }
             stalled.extend(open_many(slow, Protocol::Http2, STALLED_OVER_HTTP2, watch_from(newest)).await);
-            held = memory_kib(server);
+            held = server.memory_kib("VmRSS").unwrap();
         }
         let reading = tokio::spawn(async move {
             let mut versions = Vec::new();
@@ -188,7 +180,7 @@ async fn stalled(server: &Server) {
         assert!(written.is_sorted_by(|a, b| a < b) && written[0] > newest, "{written:?}");
         newest = written.last().copied().unwrap();
     }
-    let grown = memory_kib(server).saturating_sub(held);
+    let grown = server.memory_kib("VmRSS").unwrap().saturating_sub(held);
     let count = stalled.len() as u64;
     println!("{grown} KiB more for {count} watches that nobody reads: {} KiB each", grown / count);
     assert!(grown <= NOISE_KIB + count * STALLED_KIB_MAX, "{grown} KiB for {count} watches that nobody reads");
@@ -223,7 +215,7 @@ async fn stalled_in_state(server: &Server) {
     // What the server makes once for all readers of a state is made before it is measured.
     let mut other = connector.open(Protocol::Http1).await.unwrap();
     let first = frames(open(&mut other, &path).await, STATE_OBJECTS).await;
-    let held = memory_kib(server);
+    let held = server.memory_kib("VmRSS").unwrap();
     let slow = connector.with_receive_buffer(RECEIVE_BUFFER_BYTES);
     let mut stalled = Vec::new();
     for _ in 0..STALLED_IN_STATE {
@@ -231,7 +223,7 @@ async fn stalled_in_state(server: &Server) {
     }
     // Who comes after them is served: whatever they get without reading, they have it.
     frames(open(&mut session, &path).await, STATE_OBJECTS).await;
-    let (grown, count) = (memory_kib(server).saturating_sub(held), STALLED_IN_STATE as u64);
+    let (grown, count) = (server.memory_kib("VmRSS").unwrap().saturating_sub(held), STALLED_IN_STATE as u64);
     println!("{grown} KiB more for {count} watches that do not read their state: {} KiB each", grown / count);
     assert!(grown <= NOISE_KIB + count * STALLED_IN_STATE_KIB_MAX, "{grown} KiB for {count} watches that nobody reads");
     for stream in stalled {
