@@ -1,6 +1,5 @@
 //! Input that means harm: it gets a refusal, costs bounded memory, leaves nothing behind, and the server goes on.
 
-
 use portcullis_tests::client::Client;
 use portcullis_tests::program::Server;
 

@@ -1,7 +1,6 @@
 //! Many watches at once, and watches that nobody reads: everyone gets every event, and one who does not read costs the others nothing
 //! and the server little.
 
-
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use portcullis_tests::object::version;
