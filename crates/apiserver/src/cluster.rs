@@ -82,13 +82,13 @@ fn is_one_name(name: &str) -> bool {
 
 /// Reads what counts out of a stored object; nothing when it can not be followed, which ends what is bound to it.
 fn held(entry: &Entry) -> Option<Held> {
-    if entry.index.is_unreadable() {
+    if entry.index().is_unreadable() {
         return None;
     }
     let text = &*entry.value;
     let mut members = Members { text, at: BEGIN.len() };
     let (mut uid, mut deletion_timestamp) = (None, None);
-    let is_deleting = entry.index.is_deleting();
+    let is_deleting = entry.index().is_deleting();
     while uid.is_none() || is_deleting && deletion_timestamp.is_none() {
         let (name, value) = members.next()??;
         let unquoted = || std::str::from_utf8(text.get(value.start + 1..value.end - 1)?).ok();

@@ -85,7 +85,7 @@ pub(crate) struct Item<'a> {
 impl<'a> Item<'a> {
     /// Refuses what could not be read when it came into memory.
     pub(crate) fn of(served: &'a Served, entry: &'a Entry) -> Result<Item<'a>, Unservable> {
-        if entry.index.is_unreadable() { Err(Unservable::Unreadable) } else { Ok(Item { served, entry }) }
+        if entry.index().is_unreadable() { Err(Unservable::Unreadable) } else { Ok(Item { served, entry }) }
     }
 
     fn number(self, form: Form) -> u16 {
@@ -104,7 +104,7 @@ impl<'a> Item<'a> {
     /// The places in a text of [`Item::text`].
     pub(crate) fn body<'t>(self, text: &'t [u8]) -> Result<Body<'t>, Unservable> {
         if self.served.stored_as_served() {
-            let index = &self.entry.index;
+            let index = self.entry.index();
             return Ok(Body::placed(text, index.hole(), index.metadata_end()));
         }
         Ok(Body::of(text)?)

@@ -112,7 +112,7 @@ impl Followed {
         let graph = &mut self.graph;
         let (namespace, name) = served.names(key);
         // An object that cannot be read leads nowhere.
-        let entry = entry.filter(|entry| !entry.index.is_unreadable());
+        let entry = entry.filter(|entry| !entry.index().is_unreadable());
         let node = entry.zip(source.node_name).map(|(entry, number)| entry.field(number)).unwrap_or_default();
         match source.kind {
             // A pod that is bound to no node is nobody's yet.
@@ -160,15 +160,15 @@ fn load(served: &Served, key: &str, entry: &Entry) -> Option<Tree> {
 /// that matters. False is no harm: the pod is read then.
 fn refers_to_the_same(previous: &Entry, current: &Entry) -> bool {
     let Some(range) = spec(current) else { return false };
-    let (Some(held), Some(now)) = (previous.value.get(previous.index.metadata_end()..), current.value.get(range))
+    let (Some(held), Some(now)) = (previous.value.get(previous.index().metadata_end()..), current.value.get(range))
     else {
         return false;
     };
     // Both begin where the metadata ends, so what begins as a whole spec does is that spec.
     let Some(status_before) = held.strip_prefix(now) else { return false };
-    let status_now = current.value.get(current.index.metadata_end() + now.len()..).unwrap_or_default();
+    let status_now = current.value.get(current.index().metadata_end() + now.len()..).unwrap_or_default();
     let is_mirror = |entry: &Entry| {
-        let metadata = entry.value.get(..entry.index.metadata_end()).unwrap_or_default();
+        let metadata = entry.value.get(..entry.index().metadata_end()).unwrap_or_default();
         memmem::find(metadata, ANNOTATION_MIRROR.as_bytes()).is_some()
     };
     let names_claims = |status: &[u8]| memmem::find(status, CLAIM_STATUS).is_some();
@@ -177,7 +177,7 @@ fn refers_to_the_same(previous: &Entry, current: &Entry) -> bool {
 
 /// The member `spec` of a stored object with all that stands between it and the metadata.
 fn spec(entry: &Entry) -> Option<std::ops::Range<usize>> {
-    let start = entry.index.metadata_end();
+    let start = entry.index().metadata_end();
     let mut members = Members { text: &entry.value, at: start };
     members.skip_comma();
     let (name, member) = members.next()??;

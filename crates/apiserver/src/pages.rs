@@ -161,6 +161,16 @@ pub enum Begin {
     After(String),
 }
 
+impl Begin {
+    /// The key that it is behind.
+    pub fn after(&self) -> Option<&str> {
+        match self {
+            Begin::After(key) => Some(key),
+            Begin::First | Begin::At(_) => None,
+        }
+    }
+}
+
 /// Whether a path has no step that leads up or nowhere, as upstream demands against leaving the prefix.
 fn is_clean(start: &str) -> bool {
     let start = start.strip_prefix('/').unwrap_or(start);

@@ -3,14 +3,14 @@
 use std::{
     fmt,
     ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use bytes::Bytes;
 
-use crate::{Budget, Index};
+use crate::{Budget, Catalog, Index, Key, Term};
 
-/// What an entry costs beyond its value: itself, its index, its places in the maps.
+/// What an entry costs beyond its value and the heap of its index: itself, its places in the maps.
 const OVERHEAD_BYTES: usize = 320;
 
 /// What is stored under a key. Cheap to clone: everything is shared.
@@ -25,19 +25,38 @@ pub struct Stored {
     pub create_revision: u64,
     /// The object, opaque here.
     pub value: Bytes,
-    /// What is known of the value without reading it.
-    pub index: Index,
+    index: OnceLock<Index>,
+    /// Who reads the index, where that was not done at once.
+    reader: Option<Reader>,
     forms: Forms,
     budget: Arc<Budget>,
+}
+
+/// Reads the index of what is stored under a key.
+pub(crate) struct Reader {
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) key: Key,
 }
 
 impl Entry {
     /// Makes an entry that is charged to a budget for as long as anybody holds it.
     pub fn new(version: u64, create_revision: u64, value: Bytes, index: Index, budget: &Arc<Budget>) -> Entry {
-        let stored =
-            Stored { version, create_revision, value, index, forms: Forms::default(), budget: Arc::clone(budget) };
-        budget.charge_body(stored.bytes());
-        Entry(Arc::new(stored))
+        budget.charge_body(index.bytes());
+        let (index, forms) = (OnceLock::from(index), Forms::default());
+        Stored { version, create_revision, value, index, reader: None, forms, budget: Arc::clone(budget) }.charged()
+    }
+
+    /// The same of a value whose index is read when somebody asks for it.
+    pub(crate) fn unread(
+        version: u64,
+        create_revision: u64,
+        value: Bytes,
+        reader: Reader,
+        budget: &Arc<Budget>,
+    ) -> Entry {
+        let (reader, budget) = (Some(reader), Arc::clone(budget));
+        let (index, forms) = (OnceLock::new(), Forms::default());
+        Stored { version, create_revision, value, index, reader, forms, budget }.charged()
     }
 
     /// Returns what `make` makes of this entry, from the last time if it is still kept. Two readers may make it at once.
@@ -62,26 +81,46 @@ impl Entry {
 }
 
 impl Stored {
-    /// Bytes of the entry, those of its forms apart.
+    fn charged(self) -> Entry {
+        self.budget.charge_body(self.bytes());
+        Entry(Arc::new(self))
+    }
+
+    /// Bytes of the entry, those of its forms and on the heap of its index apart.
     pub fn bytes(&self) -> usize {
-        OVERHEAD_BYTES + self.value.len() + self.index.bytes()
+        OVERHEAD_BYTES + self.value.len()
+    }
+
+    /// What the value says about itself. Who asks first may have to read it: some microseconds for ten kilobytes.
+    pub fn index(&self) -> &Index {
+        self.index.get_or_init(|| {
+            let read = |reader: &Reader| reader.catalog.index(&reader.key, &self.value);
+            let index = self.reader.as_ref().map(read).unwrap_or_default();
+            self.budget.charge_body(index.bytes());
+            index
+        })
+    }
+
+    /// The words that the entry is found by.
+    pub(crate) fn terms(&self) -> Vec<Term> {
+        self.index().terms(&self.value)
     }
 
     /// A label of the object.
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.index.label(&self.value, name)
+        self.index().label(&self.value, name)
     }
 
     /// A selectable field of the object, by its number in the catalog; empty when it has none.
     pub fn field(&self, number: usize) -> &str {
-        self.index.field(&self.value, number)
+        self.index().field(&self.value, number)
     }
 }
 
 impl Drop for Stored {
     fn drop(&mut self) {
         self.forms.release(&self.budget);
-        self.budget.release_body(self.bytes());
+        self.budget.release_body(self.bytes() + self.index.get().map_or(0, Index::bytes));
     }
 }
 
@@ -200,7 +239,41 @@ impl Forms {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::{IndexBuilder, Text};
+
+    /// Reads labels of one letter, and counts how often.
+    #[derive(Default)]
+    struct Letters(AtomicUsize);
+
+    impl Catalog for Letters {
+        fn index(&self, key: &str, value: &[u8]) -> Index {
+            assert_eq!(key, "/a");
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let mut builder = IndexBuilder::default();
+            (0..value.len()).step_by(2).for_each(|at| builder.label(Text::In(at..at + 1), Text::In(at + 1..at + 2)));
+            builder.finish()
+        }
+    }
+
+    #[test]
+    fn an_index_is_read_once_and_charged() {
+        let (budget, letters) = (Arc::new(Budget::new(0)), Arc::new(Letters::default()));
+        let value = Bytes::from_static(b"p1q2");
+        let reader = Reader { catalog: letters.clone(), key: Key::from("/a") };
+        let later = Entry::unread(1, 1, value.clone(), reader, &budget);
+        assert_eq!((letters.0.load(Ordering::Relaxed), budget.bodies()), (0, later.bytes()));
+        assert_eq!((later.label("q"), later.label("p"), later.label("x")), (Some("2"), Some("1"), None));
+        assert_eq!(letters.0.load(Ordering::Relaxed), 1);
+        let charged = budget.bodies();
+        assert!(charged > later.bytes());
+        let at_once = Entry::new(1, 1, value.clone(), letters.index("/a", &value), &budget);
+        assert_eq!((budget.bodies(), later.terms()), (2 * charged, at_once.terms()));
+        drop((later, at_once));
+        assert_eq!(budget.bodies(), 0);
+    }
 
     #[test]
     fn a_form_that_is_not_valid_is_made_again() {

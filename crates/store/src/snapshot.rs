@@ -2,7 +2,8 @@
 //!
 //! It shares all unchanged parts with newer views (a persistent ordered map), so that holding one for a paged or
 //! exact-version list costs a pointer, and readers need neither lock nor await. Beside the entries it has their words, so
-//! that a list by label or field looks at what it may find and not at everything.
+//! that a list by label or field looks at what it may find and not at everything. Of what comes from the disk at a start the
+//! words are read afterwards; until all are there such a list looks at everything.
 
 use std::ops::Bound;
 
@@ -16,6 +17,8 @@ pub struct Snapshot {
     revision: u64,
     entries: OrdMap<Key, Entry>,
     words: OrdSet<(Term, Key)>,
+    /// Behind this key are entries whose words are missing, if they were not put since; none when all words are there.
+    words_until: Option<Key>,
     bytes: usize,
 }
 
@@ -23,23 +26,42 @@ impl Snapshot {
     /// No entries, at this revision.
     #[cfg(test)]
     pub(crate) fn empty(revision: u64) -> Snapshot {
-        Snapshot { revision, entries: OrdMap::new(), words: OrdSet::new(), bytes: 0 }
+        Snapshot { revision, entries: OrdMap::new(), words: OrdSet::new(), words_until: None, bytes: 0 }
     }
 
     /// All of these, as they were at this revision.
     #[cfg(any(test, feature = "etcd"))]
     pub(crate) fn of(revision: u64, entries: OrdMap<Key, Entry>) -> Snapshot {
-        let terms = |entry: &Entry| entry.index.terms(&entry.value);
-        let words =
-            |(key, entry): (&Key, &Entry)| terms(entry).into_iter().map(|term| (term, key.clone())).collect::<Vec<_>>();
-        let words = entries.iter().flat_map(words).collect();
-        Snapshot::with_words(revision, entries, words)
+        let mut snapshot = Snapshot::without_words(revision, entries);
+        snapshot.read_words(usize::MAX);
+        snapshot
     }
 
-    /// All of these with their words, as they were at this revision.
-    pub(crate) fn with_words(revision: u64, entries: OrdMap<Key, Entry>, words: OrdSet<(Term, Key)>) -> Snapshot {
+    /// All of these, as they were at this revision. Their words are read by [`Snapshot::read_words`].
+    pub(crate) fn without_words(revision: u64, entries: OrdMap<Key, Entry>) -> Snapshot {
         let bytes = entries.values().map(|entry| entry.bytes()).sum();
-        Snapshot { revision, entries, words, bytes }
+        let words_until = (!entries.is_empty()).then(|| Key::from(""));
+        Snapshot { revision, entries, words: OrdSet::new(), words_until, bytes }
+    }
+
+    /// Whether words are missing, and entries that nobody read since the store was opened.
+    pub fn lacks_words(&self) -> bool {
+        self.words_until.is_some()
+    }
+
+    /// Reads words that are missing, of the next entries of this many bytes, and at least of one.
+    pub(crate) fn read_words(&mut self, bytes_max: usize) {
+        let Some(until) = self.words_until.take() else { return };
+        let mut bytes = 0;
+        for (key, entry) in self.entries.range::<_, str>((Bound::Excluded(&*until), Bound::Unbounded)) {
+            // Of one that was put since they are there already.
+            self.words.extend(entry.terms().into_iter().map(|term| (term, key.clone())));
+            bytes += entry.bytes();
+            if bytes >= bytes_max {
+                self.words_until = Some(key.clone());
+                return;
+            }
+        }
     }
 
     /// The revision of the newest commit in it.
@@ -81,13 +103,16 @@ impl Snapshot {
     }
 
     /// As [`Snapshot::range`], leaving out entries that do not have one of these words: the rarest, which is found by
-    /// walking all of them in step. Who asks looks at what comes, for words only share a hash.
+    /// walking all of them in step. Who asks looks at what comes, for words only share a hash, and some may be missing.
     pub fn candidates<'a>(
         &'a self,
         prefix: &'a str,
         after: Option<&'a str>,
         terms: &[Term],
     ) -> Box<dyn Iterator<Item = (&'a Key, &'a Entry)> + Send + 'a> {
+        if self.lacks_words() {
+            return Box::new(self.range(prefix, after));
+        }
         let begin = after.filter(|after| *after >= prefix);
         match rarest(terms.iter().map(|term| self.run(*term, prefix, begin)).collect()).and_then(|at| terms.get(at)) {
             Some(term) => Box::new(self.run(*term, prefix, begin).filter_map(|key| self.entries.get_key_value(&**key))),
@@ -116,7 +141,7 @@ impl Snapshot {
             Some(entry) => self.entries.insert(key.clone(), entry.clone()),
             None => self.entries.remove(&**key),
         };
-        let terms = |entry: Option<&Entry>| entry.map(|entry| entry.index.terms(&entry.value)).unwrap_or_default();
+        let terms = |entry: Option<&Entry>| entry.map(|entry| entry.terms()).unwrap_or_default();
         let (mut now, before) = (terms(current), terms(previous.as_ref()));
         for term in before.iter().filter(|term| !now.contains(term)) {
             self.words.remove(&(*term, key.clone()));
@@ -218,6 +243,46 @@ mod tests {
         check(&snapshot, "/", None, &[("p", "2")], &["/a/x", "/a/z"]);
         let bytes: usize = snapshot.range("/", None).map(|(_, entry)| entry.bytes()).sum();
         assert_eq!(snapshot.bytes(), bytes);
+    }
+
+    /// What is read later and between changes is what is read at once.
+    #[test]
+    fn words_that_are_read_later() {
+        let labels = ["p1", "p2", "p1q1", "q1", ""];
+        let mut state = 7u64;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            (state >> 33) as usize % below
+        };
+        let found = |snapshot: &Snapshot, term: Term| -> Vec<Key> {
+            let has = |entry: &Entry| entry.terms().contains(&term);
+            let candidates = snapshot.candidates("/", None, &[term]);
+            candidates.filter(|(_, entry)| has(entry)).map(|(key, _)| key.clone()).collect()
+        };
+        for round in 0..200 {
+            let entries =
+                (0..random(60)).map(|number| (Key::from(format!("/{number:02}")), labelled(2, labels[random(5)])));
+            let mut snapshot = Snapshot::without_words(2, entries.collect());
+            assert_eq!(snapshot.lacks_words(), !snapshot.is_empty());
+            let bytes_at_once = 1 + random(3000);
+            loop {
+                for _ in 0..random(4) {
+                    let entry = (random(3) > 0).then(|| labelled(3, labels[random(5)]));
+                    snapshot.put(&Key::from(format!("/{:02}", random(70))), entry.as_ref());
+                }
+                let eager = Snapshot::of(2, snapshot.entries.clone());
+                for term in [Term::label("p", "1"), Term::label("p", "2"), Term::label("q", "1")] {
+                    assert_eq!(found(&snapshot, term), found(&eager, term), "round {round}");
+                }
+                if !snapshot.lacks_words() {
+                    assert!(snapshot.words == eager.words, "round {round}");
+                    break;
+                }
+                let before = snapshot.words_until.clone();
+                snapshot.read_words(bytes_at_once);
+                assert_ne!(snapshot.words_until, before, "round {round}");
+            }
+        }
     }
 
     #[test]

@@ -76,10 +76,10 @@ fn judge(attempt: &Attempt<'_>, namespace: &Entry) -> Result<(), Failure> {
     if attempt.operation != Operation::Create {
         return Ok(());
     }
-    if namespace.index.is_unreadable() {
+    if namespace.index().is_unreadable() {
         return Err(Unservable::Unreadable.into());
     }
-    if !namespace.index.is_deleting() {
+    if !namespace.index().is_deleting() {
         return Ok(());
     }
     let name = attempt.namespace();

@@ -221,8 +221,8 @@ pub fn check_namespace_matches(served: &Served, tree: &Tree, namespace: &str) ->
 
 /// Whether a stored object is being deleted.
 fn is_terminating(entry: &Entry) -> Result<bool, Failure> {
-    if entry.index.is_unreadable() {
+    if entry.index().is_unreadable() {
         return Err(Unservable::Unreadable.into());
     }
-    Ok(entry.index.is_deleting())
+    Ok(entry.index().is_deleting())
 }

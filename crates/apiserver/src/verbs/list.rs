@@ -27,14 +27,18 @@ pub async fn list(server: &ApiServer, request: &Request<'_>) -> Result<Answer, F
 }
 
 /// The objects that a request for a collection means, as an answer. `note` is told each one's key.
-pub async fn select(server: &ApiServer, request: &Request<'_>, note: impl FnMut(&Key)) -> Result<ListAnswer, Failure> {
+pub async fn select(
+    server: &ApiServer,
+    request: &Request<'_>,
+    note: impl FnMut(&Key) + Send,
+) -> Result<ListAnswer, Failure> {
     let options = options::list(request.query)?;
     let selection = Selection::parse(request.served, &options.label_selector, &options.field_selector)?;
     let Some(prefix) = request.served.key_prefix(request.namespace()) else {
         return Err(Box::new(Status::no_such_path()));
     };
     let (view, begin) = view_for(server, &options, &prefix).await?;
-    let page = read_page(request.served, &view, request.namespace(), &selection, options.limit, &begin, note)?;
+    let page = read_page(request.served, &view, request.namespace(), &selection, options.limit, &begin, note).await?;
     if let Some(snapshot) = view.snapshot().filter(|_| !page.next.is_empty()) {
         server.pages.keep(snapshot, server.env.now_micros());
     }
@@ -105,14 +109,14 @@ pub struct Page {
 }
 
 /// Reads at most `limit` (0: all) selected objects of a namespace (all when empty).
-pub fn read_page(
+pub async fn read_page(
     served: &Served,
     view: &View,
     namespace: &str,
     selection: &Selection,
     limit: usize,
     begin: &Begin,
-    mut note: impl FnMut(&Key),
+    mut note: impl FnMut(&Key) + Send,
 ) -> Result<Page, Failure> {
     let mut page = Page::default();
     let Some(prefix) = served.key_prefix(namespace) else { return Ok(page) };
@@ -129,11 +133,9 @@ pub fn read_page(
         }
         return Ok(page);
     }
-    let after = match begin {
-        Begin::After(key) => Some(key.as_str()),
-        Begin::First | Begin::At(_) => None,
-    };
-    for (key, entry) in view.candidates(&prefix, after, selection.terms()) {
+    let entries_max = if selection.is_everything() && limit != 0 { limit } else { usize::MAX };
+    view.have_read(&prefix, begin.after(), entries_max).await;
+    for (key, entry) in view.candidates(&prefix, begin.after(), selection.terms()) {
         if matches!(begin, Begin::At(first) if **key < **first) {
             continue;
         }

@@ -68,7 +68,7 @@ impl Selection {
 
     /// Whether a stored object is meant. One that cannot be read might be, so it is an error.
     pub fn matches(&self, served: &Served, key: &str, entry: &Entry) -> Result<bool, Failure> {
-        if entry.index.is_unreadable() {
+        if entry.index().is_unreadable() {
             return Err(Unservable::Unreadable.into());
         }
         if self.is_everything() {

@@ -22,6 +22,9 @@ use crate::{Commit, CommitError, Committed, Index, Opened, ReadError, Sealing, m
 /// Batches of one commit, one after the other, that tell that a caller is alone: many callers make one now and then.
 const ALONE_MIN: usize = 4;
 
+/// Bytes of entries whose words are read between two batches: about a millisecond's work.
+const WORDS_BYTES_AT_ONCE: usize = 512 << 10;
+
 /// Where the outcome goes.
 pub(super) type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 
@@ -192,13 +195,27 @@ impl Committer {
                 Message::Commit(_) | Message::Close => {}
             }
         }
+        let lacks_words = self.read_words();
         let is_due = self.deadlines.is_due(self.clock.elapsed());
         match self.tidy(is_idle) {
+            Next::Continue if lacks_words => Next::Proceed,
             // A full disk is tried again with the next commit or tick.
             Next::Continue if is_due && !is_full => Next::Proceed,
             Next::Proceed if is_full => Next::Continue,
             next => next,
         }
+    }
+
+    /// Reads words that memory lacks, for as long as a write may wait; tells whether it lacks some still.
+    fn read_words(&self) -> bool {
+        if !self.memory.lacks_words() {
+            return false;
+        }
+        let mut draft = self.memory.draft();
+        draft.read_words(WORDS_BYTES_AT_ONCE);
+        // No revision, no event: nobody is to be woken.
+        let _news = self.memory.publish(draft);
+        true
     }
 
     /// Whether a write would neither wait for long nor have company.
@@ -286,7 +303,7 @@ impl Committer {
         let (mut unopened, mut opened) = (Vec::new(), 0usize);
         for one in sealed {
             let Unopened { key, version, epoch } = &one;
-            let Some(entry) = draft.get(key).filter(|held| held.version == *version && held.index.is_unreadable())
+            let Some(entry) = draft.get(key).filter(|held| held.version == *version && held.index().is_unreadable())
             else {
                 continue;
             };

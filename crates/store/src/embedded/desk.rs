@@ -30,7 +30,8 @@ impl Desk {
 
     /// The thread: works until it is closed, nobody can send any more, or durability is lost.
     pub(super) fn run(&self, mut queue: mpsc::Receiver<Message>) {
-        let mut next = Next::Continue;
+        // There may be words to be read.
+        let mut next = Next::Proceed;
         let mut waiting = Vec::new();
         while next != Next::End {
             let first = match next {

@@ -155,7 +155,7 @@ impl Sqlite {
     ) -> Result<(Sqlite, Loaded), OpenError> {
         let upgrade = Upgrade { catalog: &**catalog, sealing: &**sealing, now: clock.wall().as_secs() };
         let connection = file::open(&directory, &upgrade)?;
-        let mut loaded = load(&connection, &directory, &**catalog, &**sealing, budget)?;
+        let mut loaded = load(&connection, &directory, catalog, &**sealing, budget)?;
         let places = std::mem::take(&mut loaded.places);
         let live_bytes = places.values().map(|place| u64::from(place.bytes)).sum();
         let (catalog, sealing) = (Arc::clone(catalog), Arc::clone(sealing));

@@ -6,9 +6,9 @@
 //! A row that is not as it was written, or that cannot be opened, is an error of its object alone: its entry is there, and nobody can
 //! read it. Of a row whose key is damaged the key is looked for (`row`).
 //!
-//! The order of rows in the file is that of their creation, so keys and words are sorted before they are put into their
+//! The order of rows in the file is that of their creation, so keys are sorted before they are put into their
 //! maps: neighbours are then put beside one another, which costs a fraction of as many random places. Each reader sorts what is its
-//! own, and a word knows its entry by a number, so that few keys have to be compared.
+//! own. What a value says of itself is not read here, but when somebody asks for it or by the committer (`Snapshot::read_words`).
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ use super::{
     journal::Place,
     row::{COLUMNS, Found, State},
 };
-use crate::{Budget, Catalog, Entry, Index, Key, Opened, Sealing, Snapshot, Term};
+use crate::{Budget, Catalog, Entry, Index, Key, Opened, Sealing, Snapshot, entry::Reader};
 
 /// Row numbers that a reader takes at once, at least; and in how many parts all of them are taken, at most: there may be many more
 /// numbers than rows.
@@ -115,8 +115,6 @@ pub(super) struct Unopened {
 
 /// A row as it will be in memory.
 struct Item {
-    /// Its place among the items, by which words know it.
-    number: usize,
     key: Key,
     entry: Entry,
     place: Place,
@@ -127,8 +125,6 @@ struct Item {
 #[derive(Default)]
 struct Part {
     items: Vec<Item>,
-    /// What can be looked for, and the number of its item.
-    words: Vec<(Term, usize)>,
     expiring: Vec<(Key, u64)>,
     damaged: Vec<Damaged>,
     unopened: Vec<Unopened>,
@@ -139,10 +135,7 @@ struct Part {
 impl Part {
     /// Puts what another reader read behind its own.
     fn append(&mut self, mut other: Part) {
-        let before = self.items.len();
-        other.items.iter_mut().for_each(|item| item.number += before);
         self.items.append(&mut other.items);
-        self.words.extend(other.words.into_iter().map(|(term, number)| (term, number + before)));
         self.expiring.append(&mut other.expiring);
         self.damaged.append(&mut other.damaged);
         self.unopened.append(&mut other.unopened);
@@ -151,24 +144,14 @@ impl Part {
     }
 
     fn push(&mut self, key: Key, entry: Entry, place: Place, is_whole: bool) {
-        self.items.push(Item { number: self.items.len(), key, entry, place, is_whole });
+        self.items.push(Item { key, entry, place, is_whole });
     }
 
-    /// Puts items in the order of their keys, of several rows of a key the whole one first and then the newest; and words in theirs. What
-    /// is in order already, in a few pieces, costs little.
+    /// Puts items in the order of their keys, of several rows of a key the whole one first and then the newest. What is in order
+    /// already, in a few pieces, costs little.
     fn sort(&mut self) {
         let rank = |item: &Item| (!item.is_whole, std::cmp::Reverse(item.entry.version), item.place.id);
         self.items.sort_by(|a, b| a.key.cmp(&b.key).then_with(|| rank(a).cmp(&rank(b))));
-        let mut numbers = vec![0; self.items.len()];
-        for (number, item) in self.items.iter_mut().enumerate() {
-            if let Some(after) = numbers.get_mut(std::mem::replace(&mut item.number, number)) {
-                *after = number;
-            }
-        }
-        for (_, number) in &mut self.words {
-            *number = numbers.get(*number).copied().unwrap_or_default();
-        }
-        self.words.sort();
     }
 
     /// Keeps one row of a key, the first of those that are sorted.
@@ -191,7 +174,7 @@ struct Source<'a> {
     disk: &'a dyn Disk,
     /// The revision of the store; no row may be beyond it.
     revision: u64,
-    catalog: &'a dyn Catalog,
+    catalog: &'a Arc<dyn Catalog>,
     sealing: &'a dyn Sealing,
     budget: &'a Arc<Budget>,
     /// The first row that nobody has taken, and the last one.
@@ -205,7 +188,7 @@ struct Source<'a> {
 pub(super) fn load(
     connection: &Connection,
     directory: &Directory,
-    catalog: &dyn Catalog,
+    catalog: &Arc<dyn Catalog>,
     sealing: &dyn Sealing,
     budget: &Arc<Budget>,
 ) -> Result<Loaded, OpenError> {
@@ -250,20 +233,16 @@ pub(super) fn load(
 /// Puts what was read into maps, on two threads.
 fn arrange(mut part: Part, revision: u64, next_id: i64) -> Loaded {
     part.sort();
-    let keys: Vec<Key> = part.items.iter().map(|item| item.key.clone()).collect();
-    let words = std::mem::take(&mut part.words);
-    let (places, entries, words) = thread::scope(|scope| {
-        let words = scope.spawn(move || {
-            let of = |(term, number): (Term, usize)| Some((term, keys.get(number)?.clone()));
-            words.into_iter().filter_map(of).collect()
-        });
-        part.drop_second_rows();
-        let places = part.items.iter().map(|item| (item.key.clone(), item.place)).collect();
-        let entries = part.items.drain(..).map(|item| (item.key, item.entry)).collect();
-        (places, entries, words.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    part.drop_second_rows();
+    let places: Vec<(Key, Place)> = part.items.iter().map(|item| (item.key.clone(), item.place)).collect();
+    let items = part.items.drain(..);
+    let (places, snapshot) = thread::scope(|scope| {
+        let places = scope.spawn(move || places.into_iter().collect());
+        let entries = items.map(|item| (item.key, item.entry)).collect();
+        let snapshot = Snapshot::without_words(revision, entries);
+        (places.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), snapshot)
     });
     let Part { expiring, damaged, unopened, stale, rows, .. } = part;
-    let snapshot = Snapshot::with_words(revision, entries, words);
     Loaded { snapshot, places, next_id, rows, expiring, damaged, unopened, stale }
 }
 
@@ -325,27 +304,25 @@ impl Source<'_> {
     fn take_whole(&self, key: Key, row: Found, part: &mut Part) {
         let place = place(&row);
         let Found { version, create_revision, epoch, expires, mut value, .. } = row;
-        let index = match self.sealing.open(&key, &value) {
+        let entry = match self.sealing.open(&key, &value) {
             Ok(Opened { plain, is_stale }) => {
                 part.stale += usize::from(is_stale);
                 value = plain;
                 if epoch != self.catalog.epoch(&key) {
                     value = self.catalog.renew(&key, &value, epoch).unwrap_or(value);
                 }
-                self.catalog.index(&key, &value)
+                let reader = Reader { catalog: Arc::clone(self.catalog), key: key.clone() };
+                Entry::unread(version, create_revision, value, reader, self.budget)
             }
             Err(error) => {
                 if part.unopened.len() < NAMED_MAX {
                     tracing::error!(%key, %error, "a value in the store cannot be opened");
                 }
                 part.unopened.push(Unopened { key: key.clone(), version, epoch });
-                Index::unreadable()
+                Entry::new(version, create_revision, value, Index::unreadable(), self.budget)
             }
         };
-        let number = part.items.len();
-        part.words.extend(index.terms(&value).into_iter().map(|term| (term, number)));
         part.expiring.extend(expires.map(|expires| (key.clone(), expires)));
-        let entry = Entry::new(version, create_revision, value, index, self.budget);
         part.push(key, entry, place, true);
     }
 

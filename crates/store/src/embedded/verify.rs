@@ -190,7 +190,7 @@ impl Sqlite {
             let what = if row.state == State::Malformed { Damage::Malformed } else { Damage::Changed };
             let damaged = Damaged { id: row.id, key: key.clone().or_else(|| row.name()), what };
             let entry = key.and_then(|key| known.snapshot.get(&key).map(|entry| (key, entry.clone())));
-            let Some((key, entry)) = entry.filter(|(_, entry)| !entry.index.is_unreadable()) else {
+            let Some((key, entry)) = entry.filter(|(_, entry)| !entry.index().is_unreadable()) else {
                 found.damaged.add(damaged.to_string());
                 continue;
             };

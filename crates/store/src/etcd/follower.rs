@@ -250,7 +250,7 @@ async fn reopen(memory: &Memory, reading: &Reading, from: Option<&Key>) -> Reope
     let mut draft = memory.draft();
     let (mut opened, mut left, mut next) = (0, 0, None);
     let mut opening = Opening::default();
-    let unreadable: Vec<_> = snapshot.range("", None).filter(|(_, entry)| entry.index.is_unreadable()).collect();
+    let unreadable: Vec<_> = snapshot.range("", None).filter(|(_, entry)| entry.index().is_unreadable()).collect();
     let (last, first) =
         unreadable.split_at(unreadable.partition_point(|(key, _)| from.is_some_and(|from| *key < from)));
     for (key, entry) in first.iter().chain(last) {

@@ -44,7 +44,7 @@ impl Reading {
     pub(super) async fn reopened(&self, key: &Key, entry: &Entry, opening: &mut Opening) -> Option<Entry> {
         let read = Ok(self.fetching(key, &entry.value, opening).await.ok()?);
         let entry = self.entry_of(key, entry.version, entry.create_revision, Bytes::new(), read);
-        (!entry.index.is_unreadable()).then_some(entry)
+        (!entry.index().is_unreadable()).then_some(entry)
     }
 
     /// What a transaction read, without waiting for a key.

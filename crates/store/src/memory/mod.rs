@@ -140,6 +140,11 @@ impl Memory {
         self.published.load().snapshot.clone()
     }
 
+    /// Whether there are entries whose words are to be read.
+    pub(crate) fn lacks_words(&self) -> bool {
+        self.published.load().snapshot.lacks_words()
+    }
+
     /// A copy to work on; costs a few pointers. There is one writer.
     pub(crate) fn draft(&self) -> Draft<'_> {
         let published = self.published.load();
@@ -362,6 +367,11 @@ impl Draft<'_> {
     pub(crate) fn reopen(&mut self, key: &Key, entry: &Entry) {
         self.snapshot.put(key, Some(entry));
         self.is_reopened = true;
+    }
+
+    /// Reads words that are missing, of entries of this many bytes.
+    pub(crate) fn read_words(&mut self, bytes_max: usize) {
+        self.snapshot.read_words(bytes_max);
     }
 
     /// Starts again from a full list: what happened in between is not known, so subscriptions lag.

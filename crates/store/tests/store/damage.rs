@@ -72,7 +72,7 @@ async fn every_changed_byte_is_found_and_harms_its_row_alone() {
             let entry = snapshot.get(&key(number)).unwrap();
             // A key is found again by the checksum, so its row is whole.
             let is_whole = hit.get(&key(number)).is_none_or(|(_, is_key)| *is_key);
-            assert_eq!(!entry.index.is_unreadable(), is_whole, "seed {seed}: {}", key(number));
+            assert_eq!(!entry.index().is_unreadable(), is_whole, "seed {seed}: {}", key(number));
             assert!(!is_whole || entry.value == value(number), "seed {seed}: {}", key(number));
         }
         // The store serves everything else, and what is written over is whole.

@@ -3,7 +3,7 @@
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use portcullis_store::{
-    Change, CommitError, Condition, Engine, Operation, Refusal,
+    Catalog, Change, CommitError, Condition, Engine, Index, IndexBuilder, Operation, Refusal, Snapshot, Term, Text,
     embedded::{self, Embedded, FORMAT, OpenError, Options, VALUE_BYTES_MAX},
     engine::OPERATIONS_MAX,
     suite,
@@ -247,6 +247,64 @@ async fn the_limits_outlive_a_restart() {
     assert_eq!(snapshot.len(), ROWS + 1);
     assert!((0..ROWS).all(|n| snapshot.get(&key(n)).is_some_and(|entry| entry.value.len() == n % 7)));
     assert!(snapshot.get("/registry/configmaps/large").unwrap().value == vec![b'x'; VALUE_BYTES_MAX]);
+}
+
+/// Values that have one label, whose value they are.
+struct Labels;
+
+impl Catalog for Labels {
+    fn index(&self, _key: &str, value: &[u8]) -> Index {
+        let mut index = IndexBuilder::default();
+        index.label(Text::Own("is".to_owned()), Text::In(0..value.len()));
+        index.finish()
+    }
+}
+
+/// What is looked for by a word is found from the first moment on, while entries are changed; once the words were read after the start,
+/// nothing else is looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_are_read_after_a_start() {
+    const ENTRIES: usize = 20_000;
+    const KINDS: usize = 7;
+    const CHANGES: usize = 200;
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Embedded::open(Options { catalog: Arc::new(Labels), ..Options::new(directory.path()) }).unwrap();
+    let key = |number: usize| format!("/registry/{number:05}");
+    let value = |kind: usize| format!("kind-{kind}").into_bytes();
+    let put = |number: usize, kind: usize| Operation {
+        key: key(number).into(),
+        condition: Condition::Any,
+        change: Change::Put(value(kind).into()),
+    };
+    let engine = open();
+    let numbers: Vec<usize> = (0..ENTRIES).collect();
+    for some in numbers.chunks(OPERATIONS_MAX) {
+        let all: Vec<Operation> = some.iter().map(|number| put(*number, number % KINDS)).collect();
+        engine.commit(all.into()).await.unwrap();
+    }
+    engine.close().await;
+    drop(engine);
+
+    let engine = open();
+    let mut kinds: Vec<usize> = (0..ENTRIES).map(|number| number % KINDS).collect();
+    let looked_at = |snapshot: &Snapshot, kinds: &[usize], kind: usize| {
+        let word = Term::label("is", &format!("kind-{kind}"));
+        let candidates: Vec<_> = snapshot.candidates("/registry/", None, &[word]).collect();
+        let found = candidates.iter().filter(|(_, entry)| entry.value == value(kind)).map(|(key, _)| key.to_string());
+        let expected = numbers.iter().filter(|number| kinds[**number] == kind).map(|number| key(*number));
+        assert!(found.eq(expected), "kind {kind}");
+        candidates.len()
+    };
+    for change in 0..CHANGES {
+        let (number, kind) = (change * 7919 % ENTRIES, change % KINDS);
+        engine.commit(put(number, kind).into()).await.unwrap();
+        kinds[number] = kind;
+        looked_at(&engine.snapshot(), &kinds, kind);
+    }
+    engine.maintain().await.unwrap();
+    let snapshot = engine.snapshot();
+    let all: usize = (0..KINDS).map(|kind| looked_at(&snapshot, &kinds, kind)).sum();
+    assert_eq!(all, ENTRIES);
 }
 
 /// Step three of the memory budget: the state itself fills it. What does not make it larger still passes.

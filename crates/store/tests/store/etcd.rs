@@ -587,8 +587,8 @@ async fn values_are_sealed_in_etcd() {
     let moved = Operation { key: "/registry/b".into(), condition: Condition::Any, change: Change::Put(held) };
     unsealed.commit(vec![moved].into()).await.unwrap();
     let snapshot = engine.newest().await.unwrap();
-    assert!(snapshot.get("/registry/b").unwrap().index.is_unreadable());
-    assert!(!snapshot.get("/registry/a").unwrap().index.is_unreadable());
+    assert!(snapshot.get("/registry/b").unwrap().index().is_unreadable());
+    assert!(!snapshot.get("/registry/a").unwrap().index().is_unreadable());
 }
 
 /// What could not be opened is opened in its place, once its key is there, and nobody is told of a change.
@@ -602,7 +602,7 @@ async fn what_cannot_be_opened_is_opened_later() {
     let engine = connect_sealing(&server, toy.clone()).await;
     let revision = engine.newest().await.unwrap().revision();
     let mut events = engine.subscribe("/registry/".into(), revision).await.unwrap();
-    let is_unreadable = || engine.snapshot().get("/registry/a").unwrap().index.is_unreadable();
+    let is_unreadable = || engine.snapshot().get("/registry/a").unwrap().index().is_unreadable();
     assert!(is_unreadable());
     assert_eq!((engine.reopen().await.unwrap(), is_unreadable()), (1, true));
     toy.oldest.store(1, Ordering::SeqCst);

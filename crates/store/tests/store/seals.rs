@@ -118,7 +118,7 @@ impl Elsewhere {
             assert!(rounds <= 3, "{left} are left");
         }
         let snapshot = engine.newest().await.unwrap();
-        let unreadable = snapshot.range("/registry/", None).filter(|(_, entry)| entry.index.is_unreadable());
+        let unreadable = snapshot.range("/registry/", None).filter(|(_, entry)| entry.index().is_unreadable());
         assert!(unreadable.map(|(key, _)| key).all(|key| key.contains("-lost-")));
     }
 }
@@ -202,7 +202,7 @@ async fn what_cannot_be_opened_may_be_later() {
     let engine = open(directory.path(), &sealing);
     let unreadable = |engine: &Embedded| {
         let snapshot = engine.snapshot();
-        let unreadable = snapshot.range("/registry/", None).filter(|(_, entry)| entry.index.is_unreadable());
+        let unreadable = snapshot.range("/registry/", None).filter(|(_, entry)| entry.index().is_unreadable());
         unreadable.map(|(key, _)| key.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(unreadable(&engine), ["/registry/secrets/a", "/registry/secrets/b", "/registry/secrets/c"]);

@@ -60,7 +60,7 @@ pub async fn watch(server: &ApiServer, request: &Request<'_>) -> Result<Answer, 
         Start::Now => (Vec::new(), read_at(server, ReadAt::Newest).await?.revision()),
         Start::State(at) => {
             let view = View::of(read_at(server, at).await?);
-            let page = read_page(served, &view, request.namespace(), &selection, 0, &Begin::First, |_| ())?;
+            let page = read_page(served, &view, request.namespace(), &selection, 0, &Begin::First, |_| ()).await?;
             (page.entries, view.revision())
         }
     };

@@ -46,11 +46,11 @@ fn look(client: &Client, disk: &Arc<SimulatedDisk>, image: Image, at: &str) -> b
         }
     };
     let snapshot = engine.snapshot();
-    for (key, entry) in snapshot.range("", None).filter(|(_, entry)| !entry.index.is_unreadable()) {
+    for (key, entry) in snapshot.range("", None).filter(|(_, entry)| !entry.index().is_unreadable()) {
         let written = known.entries.get(key).map(|(version, _, value)| (*version, value));
         assert_eq!(written, Some((entry.version, &entry.value)), "{at}: {key} was never that");
     }
-    let whole = snapshot.range("", None).filter(|(_, entry)| !entry.index.is_unreadable()).count();
+    let whole = snapshot.range("", None).filter(|(_, entry)| !entry.index().is_unreadable()).count();
     let gone = known.entries.len() - whole;
     assert!(gone <= engine.damaged().len(), "{at}: {gone} are gone, {:?} were named", engine.damaged());
     assert_eq!(snapshot.revision(), known.revision, "{at}");

@@ -32,7 +32,7 @@ pub struct State {
 impl State {
     pub fn of(snapshot: &Snapshot) -> State {
         let entry = |(key, entry): (&Key, &portcullis_store::Entry)| {
-            assert!(!entry.index.is_unreadable(), "{key} cannot be read");
+            assert!(!entry.index().is_unreadable(), "{key} cannot be read");
             (key.clone(), (entry.version, entry.create_revision, entry.value.clone()))
         };
         State { revision: snapshot.revision(), entries: snapshot.range("", None).map(entry).collect() }
