@@ -109,6 +109,46 @@ fn a_second_start_is_the_same_cluster() {
     assert_eq!(second.admin().get("/api/v1/namespaces/kube-system").json()["metadata"]["uid"], uid);
 }
 
+/// What objects say of themselves is read after the start (docs/decisions/0003), and nobody can tell: the first answers have what the last
+/// ones of the server before had, by label and by field.
+#[test]
+fn the_first_lists_after_a_start_are_whole() {
+    const OBJECTS: usize = 400;
+    const GROUPS: usize = 5;
+    let path = "/api/v1/namespaces/default/secrets";
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let admin = server.admin();
+    for number in 0..OBJECTS {
+        let labels = json!({"group": format!("g{}", number % GROUPS)});
+        let metadata = json!({"name": format!("s-{number:03}"), "labels": labels});
+        let kind = if number % 2 == 0 { "even/one" } else { "Opaque" };
+        let body = json!({"metadata": metadata, "type": kind, "stringData": {"filler": "x".repeat(5000)}});
+        assert_eq!(admin.post(path, &body).status, 201);
+    }
+    let queries = [
+        "?labelSelector=group%3Dg3",
+        "?fieldSelector=type%3Deven%2Fone&labelSelector=group+in+(g1,g2)",
+        "?labelSelector=group%3Dnone",
+        "?labelSelector=group%3Dg0&limit=7",
+        "",
+    ];
+    let lists = |server: &Server| {
+        let admin = server.admin();
+        queries.map(|query| {
+            let mut list = admin.get(&format!("{path}{query}")).json();
+            // How a list goes on names the version that it is of.
+            list["metadata"] = json!({"goes on": list["metadata"]["continue"].is_string()});
+            list
+        })
+    };
+    let before = lists(&server);
+    assert_eq!(before.each_ref().map(|list| list["items"].as_array().unwrap().len()), [80, 80, 0, 7, OBJECTS]);
+    server.stop();
+    let server = Server::start(data.path());
+    assert!(lists(&server) == before, "other lists than before the start");
+}
+
 #[test]
 fn what_every_cluster_has_is_there_from_the_first_answer() {
     let data = tempfile::tempdir().unwrap();

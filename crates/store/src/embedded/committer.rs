@@ -195,7 +195,7 @@ impl Committer {
                 Message::Commit(_) | Message::Close => {}
             }
         }
-        let lacks_words = self.read_words();
+        let lacks_words = self.memory.read_words(WORDS_BYTES_AT_ONCE);
         let is_due = self.deadlines.is_due(self.clock.elapsed());
         match self.tidy(is_idle) {
             Next::Continue if lacks_words => Next::Proceed,
@@ -204,18 +204,6 @@ impl Committer {
             Next::Proceed if is_full => Next::Continue,
             next => next,
         }
-    }
-
-    /// Reads words that memory lacks, for as long as a write may wait; tells whether it lacks some still.
-    fn read_words(&self) -> bool {
-        if !self.memory.lacks_words() {
-            return false;
-        }
-        let mut draft = self.memory.draft();
-        draft.read_words(WORDS_BYTES_AT_ONCE);
-        // No revision, no event: nobody is to be woken.
-        let _news = self.memory.publish(draft);
-        true
     }
 
     /// Whether a write would neither wait for long nor have company.

@@ -140,9 +140,19 @@ impl Memory {
         self.published.load().snapshot.clone()
     }
 
-    /// Whether there are entries whose words are to be read.
-    pub(crate) fn lacks_words(&self) -> bool {
-        self.published.load().snapshot.lacks_words()
+    /// Reads words that are missing, of entries of this many bytes; tells whether some are missing still. The writer does it.
+    pub(crate) fn read_words(&self, bytes_max: usize) -> bool {
+        let published = self.published.load();
+        if !published.snapshot.lacks_words() {
+            return false;
+        }
+        let mut snapshot = published.snapshot.clone();
+        snapshot.read_words(bytes_max);
+        let lacks_words = snapshot.lacks_words();
+        // It is the same state: nobody is to be woken.
+        let (rings, generation) = (published.rings.clone(), published.generation);
+        self.published.store(Arc::new(Published { snapshot, rings, generation }));
+        lacks_words
     }
 
     /// A copy to work on; costs a few pointers. There is one writer.
@@ -367,11 +377,6 @@ impl Draft<'_> {
     pub(crate) fn reopen(&mut self, key: &Key, entry: &Entry) {
         self.snapshot.put(key, Some(entry));
         self.is_reopened = true;
-    }
-
-    /// Reads words that are missing, of entries of this many bytes.
-    pub(crate) fn read_words(&mut self, bytes_max: usize) {
-        self.snapshot.read_words(bytes_max);
     }
 
     /// Starts again from a full list: what happened in between is not known, so subscriptions lag.
