@@ -18,7 +18,7 @@ use portcullis_tests::histories::record::History;
 use portcullis_tests::histories::{round, violations};
 
 const USAGE: &str =
-    "histories [--rounds N] [--fault NAME,NAME...] [--seed S] [--parallel P] [--program FILE] [--keep DIR]
+    "histories [--rounds N] [--fault NAME,NAME...] [--seed S] [--parallel P] [--program FILE] [--keep DIR] [--record]
 histories --one --fault NAME --seed S --program FILE [--keep DIR] [--record]
 histories --judge FILE";
 const SEED_USUAL: u64 = 0x6869_7374;
@@ -161,6 +161,9 @@ fn all(wanted: &Wanted) -> Result<bool> {
                     command.args(words).args(["--one", "--fault", name, "--seed", &seed, "--program"]).arg(&program);
                     if !network.is_empty() {
                         command.arg("--own-network");
+                    }
+                    if wanted.is_recorded {
+                        command.arg("--record");
                     }
                     let played = command.arg("--keep").arg(&wanted.keep).stdin(Stdio::null()).output();
                     let is_good = match played {

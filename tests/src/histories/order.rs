@@ -42,8 +42,8 @@ pub enum Change {
 pub struct Changes<'a> {
     /// Of each object, by version.
     of_key: BTreeMap<&'a str, BTreeMap<u64, Change>>,
-    /// The first and last version at which an object was there.
-    lives: HashMap<&'a str, (u64, u64)>,
+    /// The last version at which an object was certainly there.
+    lives: HashMap<&'a str, u64>,
     /// When an object was removed, exactly.
     removals: HashMap<&'a str, u64>,
     /// Where a value was written.
@@ -93,7 +93,34 @@ impl<'a> Changes<'a> {
         for (key, held) in states {
             changes.put(key, held, &mut keys, found);
         }
+        changes.lengthen_lives(history);
         changes
+    }
+
+    /// What is in a list was there at the version of the list, and what somebody read was there at every version that was known when
+    /// he asked.
+    fn lengthen_lives(&mut self, history: &'a History) {
+        let known = Versions::of(history);
+        for operation in &history.operations {
+            match &operation.told {
+                Told::Held(held) => self.lived(held, known.at(operation.invoked)),
+                Told::Listed(versions, items) => {
+                    let version = versions.first().copied().unwrap_or(0);
+                    items.values().for_each(|held| self.lived(held, version));
+                }
+                _ => {}
+            }
+        }
+        for (_, sight) in history.watched.iter().flat_map(|watched| &watched.sights) {
+            if let Sight::Listed(version, items) = sight {
+                items.values().for_each(|held| self.lived(held, *version));
+            }
+        }
+    }
+
+    fn lived(&mut self, held: &'a Held, version: u64) {
+        let last = self.lives.entry(&held.uid).or_default();
+        *last = version.max(*last);
     }
 
     fn put(&mut self, key: &'a str, held: &'a Held, keys: &mut HashMap<u64, &'a str>, found: &mut Vec<String>) {
@@ -117,8 +144,7 @@ impl<'a> Changes<'a> {
             Some(writer) => found.push(format!("a write without effect had one: {key} is {held:?} after {writer}")),
             None => found.push(format!("invented value: nobody wrote {held:?} to {key}")),
         }
-        let life = self.lives.entry(&held.uid).or_insert((version, version));
-        *life = (life.0.min(version), life.1.max(version));
+        self.lived(held, version);
     }
 
     fn removed(&mut self, key: &'a str, held: &'a Held, keys: &mut HashMap<u64, &'a str>, found: &mut Vec<String>) {
@@ -164,11 +190,16 @@ impl<'a> Changes<'a> {
         self.removals.get(uid).copied()
     }
 
-    /// Whether somebody may have removed an object after it was put and before a moment.
+    /// Whether somebody may have removed an object after it was put and before a moment. If somebody was told so, it was he.
     fn may_be_removed(&self, key: &str, held: &Held, by: u64) -> bool {
         let put = self.writers.get(held.value.as_str()).map_or(0, |writer| writer.invoked);
-        let removers = self.removers.get(key).into_iter().flatten();
-        removers.into_iter().any(|remover| remover.invoked < by && remover.done() > put && may_remove(remover, held))
+        let removers = || self.removers.get(key).into_iter().flatten();
+        let has_removed = |remover: &Operation| matches!(&remover.told, Told::Removed(uid) if *uid == held.uid);
+        let is_known = removers().any(|remover| has_removed(remover));
+        removers().any(|remover| {
+            let is_he = if is_known { has_removed(remover) } else { may_remove(remover, held) };
+            is_he && remover.invoked < by && remover.done() > put
+        })
     }
 
     /// Whether somebody may have made it without being told so.
@@ -255,14 +286,52 @@ impl<'a> Changes<'a> {
             let Some((at, Change::Put(held))) = changes.range((Included(0), Included(version))).next_back() else {
                 continue;
             };
-            let lived = self.lives.get(held.uid.as_str()).map_or(0, |(_, last)| *last);
+            let lived = self.lives.get(held.uid.as_str()).copied().unwrap_or(0);
             let removed = self.removals.get(held.uid.as_str()).copied();
-            if lived > version || removed.is_some_and(|removed| removed > version) {
+            if lived >= version || removed.is_some_and(|removed| removed > version) {
                 found.push(format!("torn list: {key} is not in it and was there from {at} to {lived}: {who}"));
             } else if !self.may_be_removed(key, held, by) {
                 found.push(format!("lost write: {key} is gone, which was {held:?}, and nobody removed it: {who}"));
             }
         }
+    }
+}
+
+/// The newest version that anybody was told of, by when.
+struct Versions(Vec<(u64, u64)>);
+
+impl Versions {
+    fn of(history: &History) -> Self {
+        let told = history.operations.iter().filter_map(|operation| {
+            let version = match &operation.told {
+                Told::Held(held) => held.version,
+                Told::Listed(versions, _) => versions.iter().copied().max()?,
+                _ => return None,
+            };
+            Some((operation.returned, version))
+        });
+        let seen = history.watched.iter().flat_map(|watched| &watched.sights).filter_map(|(at, sight)| {
+            let version = match sight {
+                Sight::Listed(version, _) | Sight::Bookmark(version) => *version,
+                Sight::Event(_, _, held) => held.version,
+                Sight::Broken | Sight::Expired => return None,
+            };
+            Some((*at, version))
+        });
+        let mut versions: Vec<_> = told.chain(seen).collect();
+        versions.sort_unstable();
+        let mut newest = 0;
+        for (_, version) in &mut versions {
+            newest = newest.max(*version);
+            *version = newest;
+        }
+        Self(versions)
+    }
+
+    /// The newest that was told before a moment.
+    fn at(&self, moment: u64) -> u64 {
+        let told = self.0.partition_point(|(at, _)| *at < moment);
+        told.checked_sub(1).map_or(0, |last| self.0[last].1)
     }
 }
 
@@ -277,7 +346,6 @@ fn may_remove(operation: &Operation, held: &Held) -> bool {
 /// What is known of a moment: everything that was told before.
 #[derive(Default)]
 struct Known<'a> {
-    version: u64,
     of_key: HashMap<&'a str, &'a Held>,
     removed: HashMap<&'a str, u64>,
     /// The newest list of each server.
@@ -286,7 +354,6 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn held(&mut self, key: &'a str, held: &'a Held) {
-        self.version = self.version.max(held.version);
         let known = self.of_key.entry(key).or_insert(held);
         if known.version < held.version {
             *known = held;
@@ -299,7 +366,6 @@ impl<'a> Known<'a> {
             Told::Removed(uid) => drop(self.removed.insert(uid, operation.returned)),
             Told::Listed(versions, items) => {
                 let version = versions.iter().copied().max().unwrap_or(0);
-                self.version = self.version.max(version);
                 let of_server = self.of_server.entry(operation.server).or_default();
                 *of_server = version.max(*of_server);
                 items.iter().for_each(|(key, held)| self.held(key, held));
@@ -310,14 +376,9 @@ impl<'a> Known<'a> {
 
     fn see(&mut self, sight: &'a Sight) {
         match sight {
-            Sight::Listed(version, items) => {
-                self.version = self.version.max(*version);
-                items.iter().for_each(|(key, held)| self.held(key, held));
-            }
-            Sight::Event(Kind::Deleted, _, held) => self.version = self.version.max(held.version),
-            Sight::Event(_, key, held) => self.held(key, held),
-            Sight::Bookmark(version) => self.version = self.version.max(*version),
-            Sight::Broken | Sight::Expired => {}
+            Sight::Listed(_, items) => items.iter().for_each(|(key, held)| self.held(key, held)),
+            Sight::Event(Kind::Added | Kind::Modified, key, held) => self.held(key, held),
+            Sight::Event(Kind::Deleted, ..) | Sight::Bookmark(_) | Sight::Broken | Sight::Expired => {}
         }
     }
 }
@@ -333,6 +394,7 @@ fn judge_times(history: &History, changes: &Changes<'_>, found: &mut Vec<String>
     let mut asked: Vec<&Operation> = history.operations.iter().collect();
     asked.sort_by_key(|operation| operation.invoked);
     let mut known = Known::default();
+    let versions = Versions::of(history);
     for operation in asked {
         while let Some((_, what)) = learned.next_if(|(at, _)| *at < operation.invoked) {
             match what {
@@ -340,16 +402,16 @@ fn judge_times(history: &History, changes: &Changes<'_>, found: &mut Vec<String>
                 Err(sight) => known.see(sight),
             }
         }
-        judge_time(operation, &known, changes, found);
+        judge_time(operation, versions.at(operation.invoked), &known, changes, found);
     }
 }
 
-fn judge_time(operation: &Operation, known: &Known<'_>, changes: &Changes<'_>, found: &mut Vec<String>) {
+fn judge_time(operation: &Operation, newest: u64, known: &Known<'_>, changes: &Changes<'_>, found: &mut Vec<String>) {
     let of_key = known.of_key.get(operation.subject.as_str());
     let mut say = |what: &str, than: String| found.push(format!("{what}: {than} was told before: {operation}"));
     match (&operation.asked, &operation.told) {
-        (Asked::Put(..), Told::Held(held)) if held.version <= known.version => {
-            say("reused version", known.version.to_string());
+        (Asked::Put(..), Told::Held(held)) if held.version <= newest => {
+            say("reused version", newest.to_string());
         }
         (Asked::Get, Told::Held(held)) => {
             if let Some(newer) = of_key.filter(|newer| newer.version > held.version) {
@@ -370,7 +432,7 @@ fn judge_time(operation: &Operation, known: &Known<'_>, changes: &Changes<'_>, f
         (Asked::List(reading), Told::Listed(versions, items)) => {
             let version = versions.first().copied().unwrap_or(0);
             let floor = match reading {
-                Reading::Newest | Reading::Paged => known.version,
+                Reading::Newest | Reading::Paged => newest,
                 Reading::Any => known.of_server.get(&operation.server).copied().unwrap_or(0),
             };
             if version < floor {
