@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -18,6 +19,8 @@ use portcullis_store::embedded::{Embedded, Options};
 
 /// 2027-01-15T08:00:00Z.
 const NOW_MICROS: i64 = 1_800_000_000_000_000;
+/// Between two looks at whether a store has read everything.
+const POLL: Duration = Duration::from_millis(5);
 /// From the numbers of one store's life to those of the next: no process draws what another drew.
 const DRAWS_OF_A_LIFE: u64 = 1 << 32;
 /// The name that each request brings along. One that is drawn costs little, but the source of chance behind it measures
@@ -70,6 +73,10 @@ impl Cluster {
         let registry = Arc::new(Registry::new());
         let catalog = Arc::new(Catalog::new(Arc::clone(&registry)));
         let engine = Arc::new(Embedded::open(Options { catalog, ..Options::new(directory) }).unwrap());
+        // What the store reads on after its start, in a thread of its own, is no part of any path.
+        while engine.snapshot().lacks_words() {
+            std::thread::sleep(POLL);
+        }
         let env = FixedEnv { drawn: AtomicU64::new(1 + engine.snapshot().revision() * DRAWS_OF_A_LIFE) };
         let held: Arc<dyn Engine> = Arc::clone(&engine) as Arc<dyn Engine>;
         let server = ApiServer::new(held, registry, Config::default(), Arc::new(env));
