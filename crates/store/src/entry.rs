@@ -41,7 +41,6 @@ pub(crate) struct Reader {
 impl Entry {
     /// Makes an entry that is charged to a budget for as long as anybody holds it.
     pub fn new(version: u64, create_revision: u64, value: Bytes, index: Index, budget: &Arc<Budget>) -> Entry {
-        budget.charge_body(index.bytes());
         let (index, forms) = (OnceLock::from(index), Forms::default());
         Stored { version, create_revision, value, index, reader: None, forms, budget: Arc::clone(budget) }.charged()
     }
@@ -82,8 +81,13 @@ impl Entry {
 
 impl Stored {
     fn charged(self) -> Entry {
-        self.budget.charge_body(self.bytes());
+        self.budget.charge_body(self.charge());
         Entry(Arc::new(self))
+    }
+
+    /// What it is charged for: its bytes, and those of its index once that is read.
+    fn charge(&self) -> usize {
+        self.bytes() + self.index.get().map_or(0, Index::bytes)
     }
 
     /// Bytes of the entry, those of its forms and on the heap of its index apart.
@@ -120,7 +124,7 @@ impl Stored {
 impl Drop for Stored {
     fn drop(&mut self) {
         self.forms.release(&self.budget);
-        self.budget.release_body(self.bytes() + self.index.get().map_or(0, Index::bytes));
+        self.budget.release_body(self.charge());
     }
 }
 

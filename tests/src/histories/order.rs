@@ -51,6 +51,7 @@ pub struct Changes<'a> {
     writers: HashMap<&'a str, &'a Operation>,
     /// Who may have removed an object.
     removers: HashMap<&'a str, Vec<&'a Operation>>,
+    newest: Newest,
 }
 
 impl<'a> Changes<'a> {
@@ -63,6 +64,7 @@ impl<'a> Changes<'a> {
             of_value: HashMap::new(),
             writers: HashMap::new(),
             removers: HashMap::new(),
+            newest: Newest::of(history),
         };
         let mut keys: HashMap<u64, &'a str> = HashMap::new();
         for operation in &history.operations {
@@ -74,53 +76,35 @@ impl<'a> Changes<'a> {
                 _ => {}
             }
         }
-        let mut states: Vec<(&'a str, &'a Held)> = Vec::new();
+        // What was there, and a version at which it certainly was: that of the list that it is in, or the newest that was known when
+        // somebody asked for it.
+        let mut states: Vec<(&'a str, &'a Held, u64)> = Vec::new();
         for operation in &history.operations {
             match &operation.told {
-                Told::Held(held) => states.push((&operation.subject, held)),
-                Told::Listed(_, items) => states.extend(items.iter().map(|(key, held)| (key.as_str(), held))),
-                _ => {}
-            }
-        }
-        for (_, sight) in history.watched.iter().flat_map(|watched| &watched.sights) {
-            match sight {
-                Sight::Listed(_, items) => states.extend(items.iter().map(|(key, held)| (key.as_str(), held))),
-                Sight::Event(Kind::Added | Kind::Modified, key, held) => states.push((key, held)),
-                Sight::Event(Kind::Deleted, key, held) => changes.removed(key, held, &mut keys, found),
-                _ => {}
-            }
-        }
-        for (key, held) in states {
-            changes.put(key, held, &mut keys, found);
-        }
-        changes.lengthen_lives(history);
-        changes
-    }
-
-    /// What is in a list was there at the version of the list, and what somebody read was there at every version that was known when
-    /// he asked.
-    fn lengthen_lives(&mut self, history: &'a History) {
-        let known = Versions::of(history);
-        for operation in &history.operations {
-            match &operation.told {
-                Told::Held(held) => self.lived(held, known.at(operation.invoked)),
+                Told::Held(held) => states.push((&operation.subject, held, changes.newest.at(operation.invoked))),
                 Told::Listed(versions, items) => {
                     let version = versions.first().copied().unwrap_or(0);
-                    items.values().for_each(|held| self.lived(held, version));
+                    states.extend(items.iter().map(|(key, held)| (key.as_str(), held, version)));
                 }
                 _ => {}
             }
         }
         for (_, sight) in history.watched.iter().flat_map(|watched| &watched.sights) {
-            if let Sight::Listed(version, items) = sight {
-                items.values().for_each(|held| self.lived(held, *version));
+            match sight {
+                Sight::Listed(version, items) => {
+                    states.extend(items.iter().map(|(key, held)| (key.as_str(), held, *version)));
+                }
+                Sight::Event(Kind::Added | Kind::Modified, key, held) => states.push((key, held, held.version)),
+                Sight::Event(Kind::Deleted, key, held) => changes.removed(key, held, &mut keys, found),
+                _ => {}
             }
         }
-    }
-
-    fn lived(&mut self, held: &'a Held, version: u64) {
-        let last = self.lives.entry(&held.uid).or_default();
-        *last = version.max(*last);
+        for (key, held, there) in states {
+            changes.put(key, held, &mut keys, found);
+            let last = changes.lives.entry(&held.uid).or_default();
+            *last = held.version.max(there).max(*last);
+        }
+        changes
     }
 
     fn put(&mut self, key: &'a str, held: &'a Held, keys: &mut HashMap<u64, &'a str>, found: &mut Vec<String>) {
@@ -144,7 +128,6 @@ impl<'a> Changes<'a> {
             Some(writer) => found.push(format!("a write without effect had one: {key} is {held:?} after {writer}")),
             None => found.push(format!("invented value: nobody wrote {held:?} to {key}")),
         }
-        self.lived(held, version);
     }
 
     fn removed(&mut self, key: &'a str, held: &'a Held, keys: &mut HashMap<u64, &'a str>, found: &mut Vec<String>) {
@@ -298,9 +281,9 @@ impl<'a> Changes<'a> {
 }
 
 /// The newest version that anybody was told of, by when.
-struct Versions(Vec<(u64, u64)>);
+struct Newest(Vec<(u64, u64)>);
 
-impl Versions {
+impl Newest {
     fn of(history: &History) -> Self {
         let told = history.operations.iter().filter_map(|operation| {
             let version = match &operation.told {
@@ -394,7 +377,6 @@ fn judge_times(history: &History, changes: &Changes<'_>, found: &mut Vec<String>
     let mut asked: Vec<&Operation> = history.operations.iter().collect();
     asked.sort_by_key(|operation| operation.invoked);
     let mut known = Known::default();
-    let versions = Versions::of(history);
     for operation in asked {
         while let Some((_, what)) = learned.next_if(|(at, _)| *at < operation.invoked) {
             match what {
@@ -402,11 +384,12 @@ fn judge_times(history: &History, changes: &Changes<'_>, found: &mut Vec<String>
                 Err(sight) => known.see(sight),
             }
         }
-        judge_time(operation, versions.at(operation.invoked), &known, changes, found);
+        judge_time(operation, &known, changes, found);
     }
 }
 
-fn judge_time(operation: &Operation, newest: u64, known: &Known<'_>, changes: &Changes<'_>, found: &mut Vec<String>) {
+fn judge_time(operation: &Operation, known: &Known<'_>, changes: &Changes<'_>, found: &mut Vec<String>) {
+    let newest = changes.newest.at(operation.invoked);
     let of_key = known.of_key.get(operation.subject.as_str());
     let mut say = |what: &str, than: String| found.push(format!("{what}: {than} was told before: {operation}"));
     match (&operation.asked, &operation.told) {
